@@ -1,0 +1,218 @@
+"""The task plug-in API and discovery. Imports no torch: the CLI lists tasks too.
+
+A task is a folder `tasks/<name>/` with
+    config.py   `class Config(TaskConfig)`, kind = <name>; pydantic only
+    task.py     `class Task(orchestra.tasks.Task)`; imported by the ranks
+Nothing in a task knows of ranks, devices, checkpoints or the registry.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestra.config.schema import DataConfig, TaskConfig
+from orchestra.wire.errors import NotFoundError, UsageError
+from orchestra.wire.manifest import Utterance, read_manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+Direction = Literal["min", "max"]
+Prediction = dict[str, Any]
+"""JSON object with at least "id"; what `score` needs, one per utterance."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some utterances, padded. Built by a loader worker, moved to the device by the loop."""
+
+    ids: list[str]
+    wavs: torch.Tensor
+    """(batch, samples) float32, zero padded, 16 kHz."""
+    lengths: torch.Tensor
+    """(batch,) int64, in samples."""
+    targets: dict[str, torch.Tensor]
+    """What the task's `collate` made; empty where a split has no labels."""
+    seeds: list[int]
+    """One per utterance, keyed by (run seed, epoch, id): the only source of augmentation."""
+    utterances: list[Utterance] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """A loss as a sum over its natural units, so that uneven batches weigh exactly."""
+
+    sum: torch.Tensor
+    """Scalar; the sum (not the mean) over `weight` units."""
+    weight: torch.Tensor
+    """Scalar, > 0: how many units (frames, characters, utterances) were summed."""
+    scalars: dict[str, torch.Tensor] = field(default_factory=dict)
+    """More sums to log; each is divided by `weight` too."""
+
+
+class Task(ABC):
+    """One thing to learn. Constructed once per process, on the CPU."""
+
+    metrics: Mapping[str, Direction]
+    """What `score` returns at least, the first one naming the best checkpoint by default."""
+
+    def __init__(self, config: Any, data: DataConfig) -> None:
+        self.config = config
+        self.data = data
+
+    def utterances(self, split: str) -> list[Utterance]:
+        """All utterances of a split (NotFoundError, DataError as `read_manifest`)."""
+        if self.data.manifests is None:
+            raise UsageError("data.manifests is not set: --set data.manifests=FOLDER")
+        return read_manifest(self.data.manifests, split)
+
+    def read(self, utterance: Utterance) -> npt.NDArray[np.float32]:
+        """The waveform, 16 kHz mono in [-1, 1], shape (samples,); DataError names the id."""
+        from orchestra.data.audio import read_audio
+
+        return read_audio(utterance)
+
+    def target(self, utterance: Utterance) -> Any:
+        """The label of one utterance, or None where it has none; DataError if it is unusable."""
+        return None
+
+    def collate(self, targets: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Padded tensors of the labels of a batch; empty if they are all None."""
+        return {}
+
+    @abstractmethod
+    def build_head(self, dim: int, stride: int) -> torch.nn.Module:
+        """The trainable head on features of `dim` dimensions, one frame each `stride` samples."""
+
+    @abstractmethod
+    def loss(
+        self, head: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
+    ) -> LossTerms:
+        """The training loss. features (batch, frames, dim), lengths (batch,) in frames."""
+
+    @abstractmethod
+    def predict(
+        self, head: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
+    ) -> list[Prediction]:
+        """One record per utterance, independent of its neighbours and of padding."""
+
+    @abstractmethod
+    def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """The metrics of a whole split, from records ordered by id."""
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """A task found on disk."""
+
+    name: str
+    folder: Path
+    builtin: bool
+    shadows: Path | None = None
+    """The built-in folder that this workspace task hides."""
+
+    def summary(self) -> str:
+        """First line of the README, without its hash."""
+        readme = self.folder / "README.md"
+        if not readme.is_file():
+            return ""
+        return readme.read_text(encoding="utf-8").lstrip("# ").split("\n", 1)[0]
+
+    def config_model(self) -> type[TaskConfig]:
+        """The task's `Config` (UsageError names the file and what is wrong with it)."""
+        module = _load(self, "config")
+        model = getattr(module, "Config", None)
+        if not (isinstance(model, type) and issubclass(model, TaskConfig)):
+            raise UsageError(
+                f"{self.folder / 'config.py'}: no class Config(orchestra.config.schema.TaskConfig)"
+            )
+        return model
+
+    def task_class(self) -> type[Task]:
+        """The task's `Task`; imports torch."""
+        module = _load(self, "task")
+        cls = getattr(module, "Task", None)
+        if not (isinstance(cls, type) and issubclass(cls, Task)):
+            raise UsageError(f"{self.folder / 'task.py'}: no class Task(orchestra.tasks.Task)")
+        return cls
+
+
+def builtin_folder() -> Path:
+    """Where the built-in `tasks/` and `presets/` lie: inside the wheel, or beside a checkout."""
+    package = Path(__file__).parent
+    shipped = package / "_builtin"
+    return shipped if shipped.is_dir() else package.parent
+
+
+def discover(workspace: Path) -> dict[str, TaskInfo]:
+    """All tasks by name: the workspace's own, then the built-in ones they don't shadow.
+
+    Raises:
+        UsageError: two folders of the workspace claim one name (by case or by hyphen).
+    """
+    builtin = {path.name: path for path in _task_folders(builtin_folder() / "tasks")}
+    found = {name: TaskInfo(name, path, builtin=True) for name, path in builtin.items()}
+    own = workspace / "tasks"
+    if own.resolve() == (builtin_folder() / "tasks").resolve():
+        return found
+    claimed: dict[str, Path] = {}
+    for path in _task_folders(own):
+        key = path.name.lower().replace("-", "_")
+        if key in claimed:
+            raise UsageError(
+                f"two tasks of one name: {claimed[key]} and {path}; rename one of the folders"
+            )
+        claimed[key] = path
+        found[path.name] = TaskInfo(path.name, path, builtin=False, shadows=builtin.get(path.name))
+    return found
+
+
+def find_task(name: str, workspace: Path) -> TaskInfo:
+    """The task called `name` (NotFoundError names the nearest)."""
+    from difflib import get_close_matches
+
+    tasks = discover(workspace)
+    if name in tasks:
+        return tasks[name]
+    near = get_close_matches(name, tasks, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(tasks))}"
+    raise NotFoundError(f"no task {name!r}: {hint}")
+
+
+def _task_folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if (path / "config.py").is_file())
+
+
+def _load(info: TaskInfo, part: str) -> ModuleType:
+    """Import `<folder>/<part>.py` as `orchestra_tasks.<name>.<part>`; relative imports work."""
+    package = f"orchestra_tasks.{info.name}"
+    parent = sys.modules.get("orchestra_tasks")
+    if parent is None:
+        parent = ModuleType("orchestra_tasks")
+        parent.__path__ = []
+        sys.modules["orchestra_tasks"] = parent
+    loaded = sys.modules.get(package)
+    if loaded is None or loaded.__path__ != [os.fspath(info.folder)]:
+        for name in [n for n in sys.modules if n == package or n.startswith(package + ".")]:
+            del sys.modules[name]
+        loaded = ModuleType(package)
+        loaded.__path__ = [os.fspath(info.folder)]
+        sys.modules[package] = loaded
+    try:
+        return importlib.import_module(f"{package}.{part}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{package}.{part}":
+            raise
+        raise UsageError(f"{info.folder / (part + '.py')} is missing") from error

@@ -1,0 +1,22 @@
+"""Exit codes of the CLI and of the training processes."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """0-5 and 130 are the CLI's documented codes; 64 and above are spoken by ranks only."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    TIMEOUT = 5
+    INTERRUPTED = 130
+
+    # sysexits.h numbers, so that a plain torchrun user can look them up too.
+    BAD_DATA = 65
+    BAD_CONFIG = 78
+    DISK_FULL = 74

@@ -1,0 +1,155 @@
+"""The small JSON documents of a job folder: state, attempt, result, stop flag, evaluation spec."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from orchestra.wire.files import read_json, write_json
+from orchestra.wire.folders import AttemptFolder, EvaluationFolder, Job
+from orchestra.wire.identity import ProcessIdentity
+from orchestra.wire.states import AttemptState, RunState
+
+VERSION = 1
+
+# The environment of everything that belongs to an attempt (see wire/lifeline.py for one more).
+RUN = "ORCHESTRA_RUN"  # run id
+TAG = "ORCHESTRA_TAG"  # <run id>.<attempt>.<nonce>: unique, inherited, the only key to kill by
+CODE = "ORCHESTRA_CODE"  # the laid-out snapshot whose tasks/ and orchestra/ are used
+WORKSPACE = "ORCHESTRA_WORKSPACE"
+
+
+@dataclass(frozen=True)
+class JobState:
+    """state.json: written by `run` (queued) and then by the supervisor that holds the lock."""
+
+    state: RunState
+    reason: str  # one sentence; empty while all is well
+    attempt: int  # newest attempt's number; 0 before the first
+    updated_at: float  # Unix time
+    supervisor: ProcessIdentity | None = None
+
+    def write(self, job: Job) -> None:
+        """Replace the job's state."""
+        document = asdict(self)
+        document["supervisor"] = self.supervisor.to_json() if self.supervisor else None
+        write_json(job.state, {"version": VERSION, **document})
+
+    @classmethod
+    def read(cls, job: Job) -> JobState:
+        """The job's state.
+
+        Raises:
+            FileNotFoundError: the folder is not a job.
+            OrchestraError: the file is broken.
+        """
+        document = read_json(job.state)
+        supervisor = document["supervisor"]
+        return cls(
+            state=RunState(document["state"]),
+            reason=document["reason"],
+            attempt=document["attempt"],
+            updated_at=document["updated_at"],
+            supervisor=ProcessIdentity.from_json(supervisor) if supervisor else None,
+        )
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """attempt.json."""
+
+    number: int
+    tag: str
+    world_size: int
+    devices: tuple[str, ...]  # GPU UUIDs; empty on CPU
+    started_at: float
+    state: AttemptState = AttemptState.RUNNING
+    reason: str = ""
+    ended_at: float | None = None
+    agent: ProcessIdentity | None = None
+    first_step: int = 0  # the step it started from
+    last_step: int = 0
+    command: tuple[str, ...] = field(default=())  # the equivalent plain torchrun command
+
+    def write(self, folder: AttemptFolder) -> None:
+        """Replace the attempt's document."""
+        document = asdict(self)
+        document["agent"] = self.agent.to_json() if self.agent else None
+        write_json(folder.attempt, {"version": VERSION, **document})
+
+    @classmethod
+    def read(cls, folder: AttemptFolder) -> Attempt:
+        """The attempt's document (FileNotFoundError, OrchestraError as `read_json`)."""
+        document = read_json(folder.attempt)
+        document.pop("version")
+        agent = document.pop("agent")
+        return cls(
+            **{
+                **document,
+                "state": AttemptState(document["state"]),
+                "devices": tuple(document["devices"]),
+                "command": tuple(document["command"]),
+                "agent": ProcessIdentity.from_json(agent) if agent else None,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """result.json: rank 0's last word. An exit code of 0 without it is a failure."""
+
+    outcome: Literal["completed", "stopped"]
+    step: int
+
+    def write(self, folder: AttemptFolder) -> None:
+        """Commit the result."""
+        write_json(folder.result, {"version": VERSION, **asdict(self)})
+
+    @classmethod
+    def read(cls, folder: AttemptFolder) -> Result | None:
+        """The result; None if the attempt has not committed one."""
+        try:
+            document = read_json(folder.result)
+        except FileNotFoundError:
+            return None
+        return cls(document["outcome"], document["step"])
+
+
+@dataclass(frozen=True)
+class StopFlag:
+    """stop.json: please save and end at the next step; after `grace_s` the supervisor kills."""
+
+    requested_at: float
+    grace_s: float  # 0: kill now
+
+    def write(self, job: Job) -> None:
+        """Raise the flag."""
+        write_json(job.stop, {"version": VERSION, **asdict(self)})
+
+    @classmethod
+    def read(cls, job: Job) -> StopFlag | None:
+        """The flag, if raised."""
+        try:
+            document = read_json(job.stop)
+        except FileNotFoundError:
+            return None
+        return cls(document["requested_at"], document["grace_s"])
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """spec.json: which checkpoint on which split."""
+
+    split: str
+    checkpoint: str  # "best", "last", a step number or a path
+    created_at: float
+
+    def write(self, folder: EvaluationFolder) -> None:
+        """Write what was asked for."""
+        write_json(folder.spec, {"version": VERSION, **asdict(self)})
+
+    @classmethod
+    def read(cls, folder: EvaluationFolder) -> EvaluationSpec:
+        """The spec (FileNotFoundError, OrchestraError as `read_json`)."""
+        document: dict[str, Any] = read_json(folder.spec)
+        return cls(document["split"], document["checkpoint"], document["created_at"])

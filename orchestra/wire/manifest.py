@@ -1,0 +1,138 @@
+"""Manifests: one JSON object per utterance, and a small summary beside it for quick checks.
+
+    <split>.jsonl          {"id", "path", "offset_s", "duration_s", "text"?, "speaker"?, ...}
+    <split>.summary.json   {"version", "count", "seconds", "longest_s", "words", "prepared_by"}
+
+`path` is relative to the manifest's folder unless it is absolute; `offset_s` is where the utterance
+starts in the file. Unknown keys are kept for tasks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestra.wire.errors import DataError, NotFoundError
+from orchestra.wire.files import read_json, write_atomic, write_json
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One manifest line. `fields` is the whole line, for tasks that need more."""
+
+    id: str
+    path: Path  # absolute
+    offset_s: float
+    duration_s: float
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a split holds."""
+
+    count: int
+    seconds: float
+    longest_s: float
+    words: int  # distinct words of the transcripts; 0 where there are none
+    prepared_by: str  # the command that made the manifest
+
+
+def manifest_path(folder: Path, split: str) -> Path:
+    return folder / f"{split}.jsonl"
+
+
+def summary_path(folder: Path, split: str) -> Path:
+    return folder / f"{split}.summary.json"
+
+
+def splits_in(folder: Path) -> list[str]:
+    """The splits that have a manifest in `folder`."""
+    return sorted(path.name.removesuffix(".jsonl") for path in folder.glob("*.jsonl"))
+
+
+def write_manifest(
+    folder: Path, split: str, lines: Iterable[dict[str, Any]], prepared_by: str
+) -> Summary:
+    """Write the manifest and its summary; `path` in the lines as it shall stand in the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = list(lines)
+    write_atomic(
+        manifest_path(folder, split),
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode(),
+    )
+    durations = [float(row["duration_s"]) for row in rows]
+    summary = Summary(
+        count=len(rows),
+        seconds=round(sum(durations), 3),
+        longest_s=max(durations, default=0.0),
+        words=len({word for row in rows for word in str(row.get("text", "")).split()}),
+        prepared_by=prepared_by,
+    )
+    write_json(summary_path(folder, split), {"version": VERSION, **asdict(summary)})
+    return summary
+
+
+def read_summary(folder: Path, split: str) -> Summary:
+    """The summary of a split.
+
+    Raises:
+        NotFoundError: there is no such manifest; the message lists those that exist.
+    """
+    try:
+        document = read_json(summary_path(folder, split))
+    except FileNotFoundError:
+        raise _missing(folder, split) from None
+    document.pop("version")
+    return Summary(**document)
+
+
+def read_manifest(folder: Path, split: str) -> list[Utterance]:
+    """All utterances of a split, in file order.
+
+    Raises:
+        NotFoundError: there is no such manifest.
+        DataError: a line is not an utterance or an id stands twice; file and line are named.
+    """
+    path = manifest_path(folder, split)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise _missing(folder, split) from None
+    utterances = []
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        utterance = _parse(path, number, line)
+        if utterance.id in line_of:
+            raise DataError(
+                f"{path}, line {number}: id {utterance.id!r} already stands in line "
+                f"{line_of[utterance.id]}; ids must be unique"
+            )
+        line_of[utterance.id] = number
+        utterances.append(utterance)
+    return utterances
+
+
+def _parse(path: Path, number: int, line: str) -> Utterance:
+    try:
+        row = json.loads(line)
+        return Utterance(
+            id=str(row["id"]),
+            path=path.parent / row["path"],
+            offset_s=float(row.get("offset_s", 0.0)),
+            duration_s=float(row["duration_s"]),
+            fields=row,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}, line {number}: not an utterance ({error!r})") from error
+
+
+def _missing(folder: Path, split: str) -> NotFoundError:
+    known = splits_in(folder) if folder.is_dir() else []
+    there = f"it has {', '.join(known)}" if known else "it has no manifests"
+    return NotFoundError(f"no manifest of split {split!r} in {folder}: {there}")

@@ -1,0 +1,73 @@
+"""records.jsonl: what rank 0 tells the supervisor, one JSON object per line, append only.
+
+Kinds and their `values`:
+    start       step (resumed from), max_steps, world_size, micro_batches, parameters, trainable
+    train       loss, lr, grad_norm, audio_s_per_s, steps_per_s, eta_s, and the task's scalars
+    validation  split and the task's metrics (name -> number)
+    checkpoint  path (relative to the run folder), score (number or null), metric (name or null)
+    evaluation  number, split, checkpoint, metrics (name -> number)
+    notice      text: a sentence for people
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+VERSION = 1
+Kind = Literal["start", "train", "validation", "checkpoint", "evaluation", "notice"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line. `time_s` is Unix time."""
+
+    kind: Kind
+    step: int
+    time_s: float
+    values: dict[str, Any]
+
+
+class RecordWriter:
+    """Appends records; each line is one `write`, so a reader never sees half of two."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def write(self, record: Record) -> None:
+        """Append one line."""
+        document = {
+            "version": VERSION,
+            "kind": record.kind,
+            "step": record.step,
+            "time_s": record.time_s,
+            "values": record.values,
+        }
+        # NaN and infinity stay readable: Python's json writes and reads them by name.
+        os.write(self._fd, json.dumps(document).encode() + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def read_records(file: IO[bytes]) -> Iterator[Record]:
+    """Whole lines from the file's position on; a torn last line is left for the next call.
+
+    A line that is not a record (a torn write of a killed rank) is skipped.
+    """
+    while True:
+        position = file.tell()
+        line = file.readline()
+        if not line.endswith(b"\n"):
+            file.seek(position)
+            return
+        try:
+            document = json.loads(line)
+            yield Record(document["kind"], document["step"], document["time_s"], document["values"])
+        except (ValueError, KeyError, TypeError):
+            continue
