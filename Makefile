@@ -1,13 +1,40 @@
-# Two commands: `make demo` (train and evaluate on a spoken corpus) and `make test`.
+# Two commands: `make demo` trains and evaluates on a spoken corpus, `make test` proves the rest.
+SHELL := /bin/bash
 VENV := .venv
-PYTHON := $(VENV)/bin/python
-CPU_ONLY := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+BIN := $(VENV)/bin
+DEMO := .demo/LibriSpeech
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo digits test lint bench wheel
 
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	test -x $(PYTHON) || python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+demo: setup
+	$(BIN)/orchestra data synth librispeech --root $(DEMO)
+	$(BIN)/orchestra data prepare librispeech --root $(DEMO)
+	$(BIN)/orchestra run asr --preset asr-demo --cpu --nproc 2
+
+# The real thing: connected digits from recordings named {digit}_{speaker}_{take}.wav.
+RECORDINGS := ../shared/data/fsdd
+digits: setup
+	$(BIN)/orchestra data prepare digits --root $(RECORDINGS) --out data/digits
+	$(BIN)/orchestra run asr --preset digits --cpu --nproc 2
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m tests.benchmarks
+
+wheel: setup
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
