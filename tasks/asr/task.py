@@ -1,0 +1,123 @@
+"""Character CTC speech recognition: loss, greedy decoding, records with alignments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch.nn.functional import ctc_loss, log_softmax
+from torch.nn.utils.rnn import pad_sequence
+
+import orchestra.tasks
+from orchestra.config.schema import DataConfig
+from orchestra.tasks import Batch, Direction, LossTerms, Prediction
+from orchestra.wire.errors import DataError
+from orchestra.wire.manifest import Utterance
+
+from .config import Config
+from .head import CtcHead
+from .scoring import compare, summarise
+from .spec_augment import spec_augment
+from .symbols import BLANK, Symbols, frames_needed
+
+
+class Task(orchestra.tasks.Task):
+    """See README.md. Errors raised: DataError for transcripts that can't be used."""
+
+    metrics: ClassVar[Mapping[str, Direction]] = {
+        "wer": "min",
+        "cer": "min",
+        "sentence_error_rate": "min",
+    }
+
+    def __init__(self, config: Config, data: DataConfig) -> None:
+        super().__init__(config, data)
+        self.symbols = Symbols(config.characters)
+
+    def target(self, utterance: Utterance) -> torch.Tensor | None:
+        """(characters,) int64, or None without a transcript."""
+        text = utterance.fields.get("text")
+        return None if text is None else self.symbols.encode(str(text), utterance.id)
+
+    def collate(self, targets: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """symbols (batch, characters), lengths (batch,); empty if a transcript is missing."""
+        if any(target is None for target in targets):
+            return {}
+        return {
+            "symbols": pad_sequence(list(targets), batch_first=True, padding_value=BLANK),
+            "lengths": torch.tensor([len(target) for target in targets]),
+        }
+
+    def build_head(self, dim: int, stride: int) -> CtcHead:
+        return CtcHead(self.config.head, dim, len(self.symbols))
+
+    def loss(
+        self, head: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
+    ) -> LossTerms:
+        """CTC loss per character, summed over utterances (weight: utterances).
+
+        The mean is that of torch's CTCLoss(reduction="mean"). An utterance with fewer frames than
+        its transcript needs has no alignment: it adds 0, and to the scalar `unalignable`.
+        """
+        if not batch.targets:
+            silent = [u.id for u in batch.utterances if u.fields.get("text") is None]
+            raise DataError(f"utterance {silent[0]} has no transcript (text) to train on")
+        if head.training:
+            features = spec_augment(features, lengths, batch.seeds, self.config.spec_augment)
+        logits, frames = head(features, lengths)
+        symbols, characters = batch.targets["symbols"], batch.targets["lengths"]
+        losses = _ctc(logits, frames, symbols, characters)
+        unalignable = frames_needed(symbols, characters).to(frames.device) > frames
+        return LossTerms(
+            sum=(losses / characters.clamp(min=1).to(losses.device)).sum(),
+            weight=torch.tensor(float(len(batch.ids)), device=losses.device),
+            scalars={"unalignable": unalignable.sum().to(losses)},
+        )
+
+    def predict(
+        self, head: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
+    ) -> list[Prediction]:
+        """{id, hyp} and, with a transcript, {ref, alignment, words, characters} (see scoring)."""
+        hypotheses = self.symbols.greedy(*head(features, lengths))
+        return [
+            {"id": utterance.id, **_record(utterance.fields.get("text"), hypothesis)}
+            for utterance, hypothesis in zip(batch.utterances, hypotheses, strict=True)
+        ]
+
+    def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """wer, cer, sentence_error_rate in percent, and the counts behind them."""
+        for record in predictions:
+            if "ref" not in record:
+                raise DataError(f"utterance {record['id']} has no transcript (text) to score")
+        return summarise(predictions)
+
+
+def _record(reference: Any, hypothesis: str) -> dict[str, Any]:
+    hypothesis = " ".join(hypothesis.split())
+    if reference is None:
+        return {"hyp": hypothesis}
+    words = " ".join(str(reference).split())
+    return {"ref": words, "hyp": hypothesis, **compare(words, hypothesis)}
+
+
+def _ctc(
+    logits: torch.Tensor, frames: torch.Tensor, symbols: torch.Tensor, characters: torch.Tensor
+) -> torch.Tensor:
+    """(batch,) CTC losses in float32; 0 without an alignment.
+
+    Runs on the CPU under deterministic algorithms: the backward pass on CUDA is not.
+    """
+    scores = log_softmax(logits.float(), dim=-1).transpose(0, 1)
+    if torch.are_deterministic_algorithms_enabled():
+        scores = scores.cpu()
+    place = scores.device
+    return ctc_loss(
+        scores,
+        symbols.to(place),
+        frames.to(place),
+        characters.to(place),
+        blank=BLANK,
+        reduction="none",
+        zero_infinity=True,
+    )
