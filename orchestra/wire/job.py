@@ -69,6 +69,8 @@ class Attempt:
     agent: ProcessIdentity | None = None
     first_step: int = 0  # the step it started from
     last_step: int = 0
+    failures_before: int = 0  # failed attempts since the last checkpoint progress
+    ranks: tuple[int, ...] = ()  # pid of each rank, once all have beaten
     command: tuple[str, ...] = field(default=())  # the equivalent plain torchrun command
 
     def write(self, folder: AttemptFolder) -> None:
@@ -88,6 +90,7 @@ class Attempt:
                 **document,
                 "state": AttemptState(document["state"]),
                 "devices": tuple(document["devices"]),
+                "ranks": tuple(document.get("ranks", ())),
                 "command": tuple(document["command"]),
                 "agent": ProcessIdentity.from_json(agent) if agent else None,
             }

@@ -1,0 +1,124 @@
+"""Why an attempt died, as one sentence with its evidence, and whether trying again can help.
+
+`gather` reads what the attempt left behind; `classify` is pure.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.supervise.reaper import ExitStatus
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.failures import RankFailure, read_failures
+from orchestra.wire.folders import AttemptFolder
+
+_TAIL_BYTES = 4096
+_LONGEST_LINE = 300
+
+# Another attempt of the same code, config and data would end the same way.
+_FIX_FIRST = {
+    ExitCode.USAGE: "correct the config",
+    ExitCode.NOT_FOUND: "correct the config",
+    ExitCode.BAD_CONFIG: "correct the config",
+    ExitCode.BAD_DATA: "correct the data (`orchestra data check`)",
+    ExitCode.DISK_FULL: "free some space, then `orchestra resume`",
+}
+_BROKEN_CODE = ("ImportError:", "ModuleNotFoundError:", "SyntaxError:", "IndentationError:")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known about an attempt that did not end well."""
+
+    agent: ExitStatus
+    cause: RankFailure | None  # the rank that failed first; None: no rank's failure is on record
+    last_line: str  # of that rank's log, or of the agent's
+    step: int  # newest step heard of
+
+
+@dataclass(frozen=True)
+class Failure:
+    """`remedy` is what a person must do first where `retry` is False."""
+
+    sentence: str
+    retry: bool
+    remedy: str = ""
+
+
+def gather(folder: AttemptFolder, agent: ExitStatus, first_dead: int | None, step: int) -> Evidence:
+    """Collect the evidence. `first_dead` is the pid that was seen dying first, where one was."""
+    try:
+        failures = read_failures(folder.failures)
+    except OrchestraError:  # torn by the agent's own death
+        failures = []
+    cause = next((failure for failure in failures if failure.pid == first_dead), None)
+    if cause is None and failures:
+        cause = failures[0]
+    log = folder.agent_log if cause is None else folder.rank_log(cause.rank)
+    return Evidence(agent, cause, _last_line(log), step)
+
+
+def classify(evidence: Evidence) -> Failure:
+    """Name the cause."""
+    cause = evidence.cause
+    if cause is None:
+        return _without_ranks(evidence)
+    where = f"rank {cause.rank}"
+    at = f" at step {evidence.step}" if evidence.step else ""
+    if cause.signal:
+        return Failure(
+            f"{where} was killed by {signal_name(cause.signal)}{at}{_quote(evidence.last_line)}",
+            retry=True,
+        )
+    said = cause.message or evidence.last_line
+    sentence = f"{where} failed{at} with exit code {cause.exit_code}{_quote(said)}"
+    if cause.exit_code in _FIX_FIRST:
+        return Failure(sentence, retry=False, remedy=_FIX_FIRST[ExitCode(cause.exit_code)])
+    return _by_message(sentence, said)
+
+
+def _without_ranks(evidence: Evidence) -> Failure:
+    agent = evidence.agent
+    if agent.signal:
+        return Failure(f"torchrun was killed by {signal_name(agent.signal)}", retry=True)
+    if agent.code == 0:
+        return Failure("all ranks ended, but rank 0 left no result", retry=True)
+    sentence = f"torchrun failed with exit code {agent.code}{_quote(evidence.last_line)}"
+    return _by_message(sentence, evidence.last_line)
+
+
+def _by_message(sentence: str, message: str) -> Failure:
+    if message.startswith(_BROKEN_CODE):
+        return Failure(sentence, retry=False, remedy="correct the code")
+    return Failure(sentence, retry=True)
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL`; `signal 35` where the number has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _quote(line: str) -> str:
+    line = line.strip()
+    if len(line) > _LONGEST_LINE:
+        line = line[: _LONGEST_LINE - 3] + "..."
+    return f": {line}" if line else ""
+
+
+def _last_line(path: Path) -> str:
+    """The last line that is not blank; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
