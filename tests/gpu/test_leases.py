@@ -1,0 +1,195 @@
+"""A GPU has at most one holder, whoever races, and the kernel frees what the dead held."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestra.gpu.leases import Leases
+from orchestra.wire.errors import ConflictError, UsageError
+from tests.fakes.nvml import FakeNvml
+
+HOLD = (
+    "import sys; from orchestra.gpu.leases import Leases\n"
+    "leases = Leases()\n"
+    "print([d.uuid for d in leases.acquire(1, [], 'other123')][0], flush=True)\n"
+    "sys.stdin.read()"
+)
+
+
+@pytest.fixture
+def other(nvml: FakeNvml) -> subprocess.Popen[bytes]:
+    """Another process that holds the first of two GPUs."""
+    nvml.idle(2)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline().strip() == b"GPU-00000"
+    yield holder  # type: ignore[misc]
+    holder.kill()
+    holder.communicate()
+
+
+def test_a_leased_device_is_passed_over(other: subprocess.Popen[bytes]) -> None:
+    with Leases() as leases:
+        assert [device.uuid for device in leases.acquire(1, [], "mine")] == ["GPU-00001"]
+
+
+def test_the_refusal_names_run_and_user(other: subprocess.Popen[bytes]) -> None:
+    with Leases() as leases:
+        with pytest.raises(ConflictError, match="GPU 0: leased by run other123 of user"):
+            leases.acquire(2, [], "mine")
+        # All or none: the free one was given back.
+        assert leases.fds == ()
+        assert set(leases.holders()) == {"GPU-00000"}
+
+
+def test_a_killed_holder_frees_its_lease(other: subprocess.Popen[bytes]) -> None:
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    with Leases() as leases:
+        assert leases.holders() == {}
+        assert len(leases.acquire(2, [], "mine")) == 2
+
+
+def test_release_and_lock_file_stays(nvml: FakeNvml, tmp_path: Path) -> None:
+    nvml.idle(1)
+    for run in ("one", "two"):
+        with Leases() as leases:
+            leases.acquire(1, [], run)
+            assert leases.holders()["GPU-00000"].run_id == run
+    assert (tmp_path / "leases" / "GPU-00000.lock").exists()
+
+
+def test_a_child_with_the_fds_prolongs_the_lease(nvml: FakeNvml) -> None:
+    nvml.idle(1)
+    leases = Leases()
+    leases.acquire(1, [], "mine")
+    child = subprocess.Popen(["sleep", "60"], pass_fds=leases.fds)
+    leases.release()
+    with Leases() as second:
+        with pytest.raises(ConflictError):
+            second.acquire(1, [], "next")
+        child.kill()
+        child.wait()
+        assert len(second.acquire(1, [], "next")) == 1
+
+
+def test_foreign_process_and_used_memory_are_respected(nvml: FakeNvml) -> None:
+    nvml.write(
+        "gpu GPU-a 81920 3 0 X",
+        "process 999 5",
+        "gpu GPU-b 81920 9000 0 X",
+        "gpu GPU-c 81920 3 0 X",
+    )
+    with Leases() as leases:
+        with pytest.raises(ConflictError, match=r"GPU 0: .*pid 999.*GPU 1: 8.8 GiB"):
+            leases.acquire(3, [], "mine")
+        assert [device.uuid for device in leases.acquire(1, [], "mine")] == ["GPU-c"]
+
+
+def test_unknown_state_only_by_name(nvml: FakeNvml) -> None:
+    nvml.write("gpu GPU-a 81920 3 0 X", "refuse processes")
+    with Leases() as leases:
+        with pytest.raises(ConflictError, match="unknown"):
+            leases.acquire(1, [], "mine")
+        assert len(leases.acquire(1, ["0"], "mine")) == 1
+
+
+def test_exported_devices_limit_the_pool(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml.idle(3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    with Leases() as leases:
+        with pytest.raises(ConflictError, match="1 of 1"):
+            leases.acquire(2, [], "mine")
+        with pytest.raises(UsageError, match="usable ones: 2"):
+            leases.acquire(1, ["0"], "mine")
+        assert [device.index for device in leases.acquire(1, [], "mine")] == [2]
+
+
+def test_a_hostile_note_is_only_text(
+    nvml: FakeNvml, other: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    note = tmp_path / "leases" / "GPU-00000.lock"
+    for text in (
+        "",
+        "{",
+        json.dumps({"run_id": "x" * 999, "user": 1, "pid": "1", "since": 0}),
+        "[]",
+    ):
+        note.write_text(text)
+        with Leases() as leases:
+            assert len(leases.holders()["GPU-00000"].run_id) <= 64
+
+
+def test_a_replaced_lock_file_is_not_a_second_lock(nvml: FakeNvml, tmp_path: Path) -> None:
+    nvml.idle(1)
+    path = tmp_path / "leases" / "GPU-00000.lock"
+    with Leases() as leases:
+        leases.acquire(1, [], "mine")
+        leases.release()
+        path.unlink()
+        path.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(Exception, match="cannot open the lease"):
+            leases.acquire(1, [], "mine")
+
+
+RACE = (
+    "import sys; from orchestra.gpu.leases import Leases\n"
+    "from orchestra.wire.errors import ConflictError\n"
+    "for line in sys.stdin:\n"
+    "    leases = Leases()\n"
+    "    try: won = len(leases.acquire(1, [], 'racer'))\n"
+    "    except ConflictError: won = 0\n"
+    "    print(won, flush=True)\n"
+    "    sys.stdin.readline()\n"  # hold until both have spoken
+    "    leases.release(); print('released', flush=True)"
+)
+
+
+def _tell(racers: list[subprocess.Popen[str]], word: str) -> list[str]:
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write(word + "\n")
+        racer.stdin.flush()
+    answers = []
+    for racer in racers:
+        assert racer.stdout is not None
+        answers.append(racer.stdout.readline().strip())
+    return answers
+
+
+@pytest.mark.slow
+def test_two_processes_race_for_one_gpu(nvml: FakeNvml) -> None:
+    nvml.idle(1)
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    try:
+        for _ in range(50):
+            assert sorted(_tell(racers, "go")) == ["0", "1"]
+            assert _tell(racers, "release") == ["released", "released"]
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.communicate()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a second user can be played by root only")
+def test_another_user_can_lock_the_same_file(nvml: FakeNvml, tmp_path: Path) -> None:
+    nvml.idle(1)
+    with Leases() as leases:
+        leases.acquire(1, [], "mine")
+    lock = tmp_path / "leases" / "GPU-00000.lock"
+    assert lock.stat().st_mode & 0o777 == 0o666
+    assert lock.parent.stat().st_mode & 0o7777 == 0o1777
