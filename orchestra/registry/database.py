@@ -1,0 +1,127 @@
+"""One SQLite file: connection settings, transactions, and database errors as sentences.
+
+Standard library only, no knowledge of tables. Every write is a BEGIN IMMEDIATE transaction: a
+deferred one that reads first loses its update to another writer ("database is locked").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestra.wire.errors import ConflictError, OrchestraError
+
+BUSY_TIMEOUT_S = 30.0
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_UNWRITABLE = {
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_IOERR,
+}
+
+
+class Database:
+    """An open file. If somebody moves it away, the next call opens the one now at its path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection, self._inode = _connect(path)
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one query."""
+        connection = self._current()
+        with errors_as_sentences(self.path):
+            return connection.execute(sql, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that holds the write lock from its start; joined if one is open already.
+
+        Committed when the block ends, rolled back when it raises.
+        """
+        connection = self._current()
+        if connection.in_transaction:
+            yield connection
+            return
+        with errors_as_sentences(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _current(self) -> sqlite3.Connection:
+        if not self._connection.in_transaction and _inode(self.path) != self._inode:
+            self._connection.close()
+            self._connection, self._inode = _connect(self.path)
+        return self._connection
+
+
+def user_version(path: Path) -> int:
+    """The schema version written in the file; 0 in one that never got a schema."""
+    connection, _ = _connect(path)
+    with contextlib.closing(connection), errors_as_sentences(path):
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextlib.contextmanager
+def errors_as_sentences(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises about the file at `path` into an OrchestraError."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        # Extended result codes keep the primary one in their low byte.
+        code = getattr(error, "sqlite_errorcode", -1) & 0xFF
+        if code in _DAMAGED:
+            raise OrchestraError(
+                f"{path} is damaged ({error}): move it away "
+                f"(mv {path} {path}.damaged) and repeat the command; "
+                "it is then rebuilt from the run folders"
+            ) from error
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise ConflictError(
+                f"{path} stayed locked by another process for {BUSY_TIMEOUT_S:.0f} s: "
+                "see who holds it with `fuser` and try again"
+            ) from error
+        if code == sqlite3.SQLITE_FULL:
+            raise OrchestraError(f"cannot write {path}: the disk is full; free some space") from (
+                error
+            )
+        if code in _UNWRITABLE:
+            raise OrchestraError(
+                f"cannot use {path} ({error}): check the permissions of it and its folder"
+            ) from error
+        raise
+
+
+def _connect(path: Path) -> tuple[sqlite3.Connection, int]:
+    with errors_as_sentences(path):
+        # mode=rw: a missing file is never created by the way.
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+        )
+        connection.execute("PRAGMA foreign_keys = ON")
+        # In WAL mode the file stays whole at a power cut; only the newest rows may be missing,
+        # and the run folders have them.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection, _inode(path)
+
+
+def _inode(path: Path) -> int:
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 - on the path of every query
+    except OSError:
+        return -1

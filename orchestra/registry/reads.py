@@ -1,0 +1,153 @@
+"""What can be asked of the registry. Reads only; each method is one or two indexed queries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from orchestra.registry.database import Database
+from orchestra.registry.rows import (
+    ATTEMPT_COLUMNS,
+    EVALUATION_COLUMNS,
+    RUN_COLUMNS,
+    CheckpointRow,
+    EvaluationRow,
+    EventRow,
+    JobKey,
+    RunRow,
+    attempt_row,
+    evaluation_row,
+    run_row,
+)
+from orchestra.wire.errors import NotFoundError
+from orchestra.wire.job import Attempt
+from orchestra.wire.states import RunState
+
+LAST = "@last"
+_CANDIDATES = 8
+_RUN = ", ".join(RUN_COLUMNS)
+
+
+class Reads:
+    """The reading half of the registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list_runs(
+        self, *, states: Collection[RunState] | None = None, limit: int | None = None
+    ) -> list[RunRow]:
+        """Runs, newest first."""
+        most = -1 if limit is None else limit
+        if states is None:
+            sql = f"SELECT {_RUN} FROM runs ORDER BY sequence DESC LIMIT ?"
+            return [run_row(row) for row in self._database.read(sql, (most,))]
+        # One walk down the (state, sequence) index per state: never a sort of a whole state.
+        one = (
+            f"SELECT * FROM (SELECT {_RUN}, sequence FROM runs WHERE state = ? "
+            "ORDER BY sequence DESC LIMIT ?)"
+        )
+        sql = " UNION ALL ".join([one] * len(states)) + " ORDER BY sequence DESC LIMIT ?"
+        wanted = [value for state in states for value in (state, most)]
+        rows = self._database.read(sql, (*wanted, most)) if states else []
+        return [run_row(row[:-1]) for row in rows]
+
+    def get_run(self, run_id: str) -> RunRow:
+        """One run by its exact id (NotFoundError)."""
+        rows = self._database.read(f"SELECT {_RUN} FROM runs WHERE id = ?", (run_id,))
+        if not rows:
+            raise missing_run(run_id)
+        return run_row(rows[0])
+
+    def latest_run_id(self) -> str:
+        """The newest run (NotFoundError if there is none)."""
+        rows = self._database.read("SELECT id FROM runs ORDER BY sequence DESC LIMIT 1")
+        if not rows:
+            raise NotFoundError("there are no runs yet: start one with `orchestra run TASK`")
+        return str(rows[0][0])
+
+    def attempts(self, key: JobKey) -> list[Attempt]:
+        """The launches of a run or an evaluation, oldest first."""
+        sql = (
+            f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts "
+            "WHERE run_id = ? AND evaluation = ? ORDER BY number"
+        )
+        return [
+            attempt_row(row) for row in self._database.read(sql, (key.run_id, key.evaluation or 0))
+        ]
+
+    def checkpoints(self, run_id: str) -> list[CheckpointRow]:
+        """The checkpoints that exist, by step."""
+        sql = (
+            "SELECT step, path, score, metric, created_at FROM checkpoints "
+            "WHERE run_id = ? ORDER BY step"
+        )
+        return [CheckpointRow(*row) for row in self._database.read(sql, (run_id,))]
+
+    def evaluations(self, run_id: str) -> list[EvaluationRow]:
+        """The evaluations of a run, oldest first."""
+        sql = (
+            f"SELECT {', '.join(EVALUATION_COLUMNS)} FROM evaluations "
+            "WHERE run_id = ? ORDER BY number"
+        )
+        return [evaluation_row(row) for row in self._database.read(sql, (run_id,))]
+
+    def events(self, run_id: str) -> list[EventRow]:
+        """What happened to a run, oldest first."""
+        sql = "SELECT time_s, kind, text, evaluation FROM events WHERE run_id = ? ORDER BY id"
+        return [EventRow(*row) for row in self._database.read(sql, (run_id,))]
+
+    def jobs_in(self, states: Collection[RunState]) -> list[JobKey]:
+        """Runs and evaluations in these states, first queued first."""
+        marks = ", ".join("?" * len(states))
+        sql = f"""
+            SELECT id, NULL, queued_at, sequence FROM runs WHERE state IN ({marks})
+            UNION ALL
+            SELECT run_id, number, queued_at, 0 FROM evaluations WHERE state IN ({marks})
+            ORDER BY 3, 4, 2"""
+        rows = self._database.read(sql, (*states, *states))
+        return [JobKey(run_id, number) for run_id, number, _, _ in rows]
+
+    def resolve(self, reference: str) -> str:
+        """The id of the run meant by an exact id, an exact name, a unique prefix, or @last.
+
+        Raises:
+            NotFoundError: no run or several; the message names candidates.
+        """
+        if reference == LAST:
+            return self.latest_run_id()
+        exact = self._database.read(
+            "SELECT id FROM runs WHERE id = ?1 OR name = ?1 ORDER BY id != ?1", (reference,)
+        )
+        if exact:
+            return str(exact[0][0])
+        found = self._starting_with(reference) if reference else []
+        if len(found) == 1:
+            return found[0][0]
+        if found:
+            some = ", ".join(f"{run_id} ({name})" for run_id, name in found[:_CANDIDATES])
+            more = ", ..." if len(found) > _CANDIDATES else ""
+            raise NotFoundError(f"{reference!r} means several runs: {some}{more}")
+        raise self._nothing_like(reference)
+
+    def _starting_with(self, prefix: str) -> list[tuple[str, str]]:
+        # Ranges, not LIKE: they use the indexes and know no wildcards.
+        end = prefix + chr(0x10FFFF)
+        sql = """
+            SELECT id, name FROM runs WHERE id >= ?1 AND id < ?2
+            UNION
+            SELECT id, name FROM runs WHERE name >= ?1 AND name < ?2
+            LIMIT ?3"""
+        rows = self._database.read(sql, (prefix, end, _CANDIDATES + 1))
+        return [(str(run_id), str(name)) for run_id, name in rows]
+
+    def _nothing_like(self, reference: str) -> NotFoundError:
+        newest = self.list_runs(limit=_CANDIDATES)
+        if not newest:
+            return missing_run(reference)
+        some = ", ".join(f"{row.id} ({row.name})" for row in newest)
+        return NotFoundError(f"no run {reference!r}: the newest are {some}")
+
+
+def missing_run(run_id: str) -> NotFoundError:
+    """The error for an id that is not in the registry."""
+    return NotFoundError(f"no run {run_id!r} in the registry: `orchestra ls` shows what there is")

@@ -1,0 +1,191 @@
+"""Making the registry again from the run folders, which are the truth.
+
+Reads run.json, state.json, config.toml, provenance.json, attempts, records, checkpoints and
+evaluations; changes no run folder. What can't be read is named and left out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from orchestra.registry.database import Database
+from orchestra.registry.migrations import create
+from orchestra.registry.rows import JobKey, NewRun
+from orchestra.registry.store import Registry
+from orchestra.wire.errors import ConflictError, OrchestraError
+from orchestra.wire.files import read_json, sync_folder
+from orchestra.wire.folders import EvaluationFolder, Job, RunFolder, RunsFolder
+from orchestra.wire.job import Attempt, EvaluationSpec, JobState
+from orchestra.wire.records import Record, read_records
+from orchestra.wire.states import ENDED, AttemptState, RunState
+
+
+def rebuild(runs: RunsFolder, path: Path) -> tuple[str, ...]:
+    """Make the registry file at `path`, unless another process just did; sentences to say aloud.
+
+    Raises:
+        OrchestraError: it can't be written.
+    """
+    try:
+        with _alone(path):
+            if path.is_file() and path.stat().st_size > 0:
+                return ()
+            return _build(runs, path)
+    except OSError as error:
+        raise OrchestraError(f"cannot make {path}: {error.strerror}") from error
+
+
+def _build(runs: RunsFolder, path: Path) -> tuple[str, ...]:
+    temporary = path.with_name(f".{path.name}.new")
+    _remove(temporary)
+    create(temporary)
+    notes: list[str] = []
+    count = 0
+    with Registry(Database(temporary)) as registry, registry.bulk():
+        for run, identity in _run_folders(runs, notes):
+            try:
+                _add_run(registry, run, identity)
+                count += 1
+            except (OrchestraError, KeyError, TypeError, ValueError, OSError) as error:
+                notes.append(f"{run.path} is not in the registry: {error}")
+    # A log left by an earlier file of this name would be replayed into the new one.
+    _remove(path)
+    temporary.replace(path)
+    sync_folder(path.parent)
+    if count:
+        notes.insert(0, f"rebuilt {path} from {count} run folder{'s' if count != 1 else ''}")
+    return tuple(notes)
+
+
+def _run_folders(runs: RunsFolder, notes: list[str]) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
+    """Run folders and their run.json, oldest first."""
+    found = []
+    for entry in runs.path.iterdir():
+        run = RunFolder(entry)
+        if not run.identity.is_file():
+            continue
+        try:
+            identity = read_json(run.identity)
+            found.append((float(identity["created_at"]), run.id, run, identity))
+        except (OrchestraError, KeyError, TypeError, ValueError) as error:
+            notes.append(f"{run.path} is not in the registry: {error}")
+    for _, _, run, identity in sorted(found, key=lambda item: item[:2]):
+        yield run, identity
+
+
+def _add_run(registry: Registry, run: RunFolder, identity: dict[str, Any]) -> None:
+    config = run.job.config.read_bytes()
+    settings = tomllib.loads(config.decode())
+    git = read_json(run.provenance) if run.provenance.is_file() else {}
+    new = NewRun(
+        id=run.id,
+        name=str(identity["name"]),
+        task=str(identity["task"]),
+        upstream=str(identity["upstream"]),
+        created_at=float(identity["created_at"]),
+        max_steps=int(settings["train"]["max_steps"]),
+        config_sha256=hashlib.sha256(config).hexdigest(),
+        metric=settings.get("checkpoint", {}).get("metric"),
+        git_commit=git.get("commit"),
+        git_branch=git.get("branch"),
+        git_dirty=git.get("dirty"),
+        git_tree=git.get("tree"),
+    )
+    try:
+        registry.create_run(new)
+    except ConflictError:
+        # A copied run folder: both stay reachable.
+        registry.create_run(NewRun(**{**vars(new), "name": run.id}))
+    _add_job(registry, JobKey(run.id), run.job)
+    _add_records(registry, run)
+    for evaluation in run.all_evaluations():
+        _add_evaluation(registry, run.id, evaluation)
+
+
+def _add_job(registry: Registry, key: JobKey, job: Job) -> None:
+    """State and attempts."""
+    attempts = [Attempt.read(folder) for folder in job.attempts() if folder.attempt.is_file()]
+    for attempt in attempts:
+        registry.start_attempt(key, attempt)
+        if attempt.state is not AttemptState.RUNNING:
+            registry.end_attempt(key, attempt)
+    try:
+        state = JobState.read(job)
+    except FileNotFoundError:
+        state = JobState(RunState.FAILED, "its state.json is missing", len(attempts), 0.0)
+    registry.restore(
+        key,
+        state,
+        started_at=attempts[0].started_at if attempts else None,
+        ended_at=state.updated_at if state.state in ENDED else None,
+    )
+
+
+def _add_records(registry: Registry, run: RunFolder) -> None:
+    """Checkpoints that still exist, and the newest numbers of the summary row."""
+    summary: dict[str, float | str | None] = {}
+    step = 0
+    for record in _records(run.job):
+        if record.kind == "checkpoint":
+            path = str(record.values["path"])
+            if (run.path / path).is_dir():
+                score, metric = record.values.get("score"), record.values.get("metric")
+                registry.add_checkpoint(run.id, record.step, path, score, metric)
+                summary |= {"score": score, "metric": metric}
+        elif record.kind in ("start", "train"):
+            summary |= record.values
+        if record.kind == "train":
+            step = record.step
+    summary["eta_s"] = None
+    registry.progress(run.id, step, summary)
+
+
+def _add_evaluation(registry: Registry, run_id: str, folder: EvaluationFolder) -> None:
+    if not folder.spec.is_file():
+        return
+    spec = EvaluationSpec.read(folder)
+    key = JobKey(run_id, folder.number)
+    registry.create_evaluation(
+        run_id,
+        folder.number,
+        spec.split,
+        spec.checkpoint,
+        state=RunState.RUNNING,
+        created_at=spec.created_at,
+    )
+    if folder.job.state.is_file():
+        _add_job(registry, key, folder.job)
+    if folder.metrics.is_file():
+        result = read_json(folder.metrics)
+        registry.finish_evaluation(
+            run_id,
+            folder.number,
+            result["metrics"],
+            result.get("checkpoint_step"),
+            ended_at=folder.metrics.stat().st_mtime,
+        )
+
+
+def _records(job: Job) -> Iterator[Record]:
+    for attempt in job.attempts():
+        with suppress(FileNotFoundError), attempt.records.open("rb") as file:
+            yield from read_records(file)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.with_name(f".{path.name}.lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove(path: Path) -> None:
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(name).unlink()

@@ -1,0 +1,189 @@
+"""What goes into and comes out of the registry: small frozen dataclasses, one per table.
+
+No SQL and no I/O here, apart from the mapping between a row and its dataclass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from orchestra.wire.identity import ProcessIdentity
+from orchestra.wire.job import Attempt
+from orchestra.wire.states import AttemptState, RunState
+
+
+@dataclass(frozen=True)
+class JobKey:
+    """What one supervisor owns: a run, or the evaluation with that number of it."""
+
+    run_id: str
+    evaluation: int | None = None
+
+    def __str__(self) -> str:
+        return self.run_id if self.evaluation is None else f"{self.run_id} eval {self.evaluation}"
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run about to be queued."""
+
+    id: str
+    name: str
+    task: str
+    upstream: str
+    created_at: float  # Unix time
+    max_steps: int
+    config_sha256: str
+    metric: str | None = None
+    git_commit: str | None = None
+    git_branch: str | None = None
+    git_dirty: bool | None = None
+    git_tree: str | None = None
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as the registry sees it. Times are Unix times."""
+
+    id: str
+    name: str
+    state: RunState
+    reason: str
+    task: str
+    upstream: str
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    step: int
+    max_steps: int | None
+    loss: float | None
+    audio_s_per_s: float | None
+    eta_s: float | None
+    score: float | None
+    best_score: float | None
+    metric: str | None
+    attempt: int
+    supervisor_pid: int | None  # None unless a supervisor owns it
+    supervisor_start_ticks: int | None
+    boot_id: str | None
+    machine_id: str | None
+    host: str | None  # where it lives, or lived last
+    devices: tuple[str, ...]
+    git_commit: str | None
+    git_branch: str | None
+    git_dirty: bool | None
+    git_tree: str | None
+    config_sha256: str
+
+    @property
+    def supervisor(self) -> ProcessIdentity | None:
+        """The process that owns the run."""
+        if self.supervisor_pid is None:
+            return None
+        return ProcessIdentity(
+            self.machine_id or "",
+            self.boot_id or "",
+            self.supervisor_pid,
+            self.supervisor_start_ticks or 0,
+            self.host or "",
+        )
+
+
+RUN_COLUMNS = tuple(field.name for field in fields(RunRow))
+
+
+@dataclass(frozen=True)
+class CheckpointRow:
+    """A committed checkpoint. `path` is relative to the run folder."""
+
+    step: int
+    path: str
+    score: float | None
+    metric: str | None
+    created_at: float
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """An evaluation asked for, running or done. `metrics` is empty until it is done."""
+
+    number: int
+    state: RunState
+    reason: str
+    split: str
+    checkpoint: str
+    checkpoint_step: int | None
+    metrics: dict[str, float]
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    supervisor_pid: int | None
+    host: str | None
+
+
+EVALUATION_COLUMNS = tuple(field.name for field in fields(EvaluationRow))
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """Something that happened to a run (or to one evaluation of it)."""
+
+    time_s: float
+    kind: str
+    text: str
+    evaluation: int | None
+
+
+def run_row(values: tuple[Any, ...]) -> RunRow:
+    """From a row of RUN_COLUMNS."""
+    row = dict(zip(RUN_COLUMNS, values, strict=True))
+    row["state"] = RunState(row["state"])
+    row["devices"] = tuple(json.loads(row["devices"]))
+    row["git_dirty"] = None if row["git_dirty"] is None else bool(row["git_dirty"])
+    return RunRow(**row)
+
+
+def evaluation_row(values: tuple[Any, ...]) -> EvaluationRow:
+    """From a row of EVALUATION_COLUMNS."""
+    row = dict(zip(EVALUATION_COLUMNS, values, strict=True))
+    row["state"] = RunState(row["state"])
+    row["metrics"] = json.loads(row["metrics"])
+    return EvaluationRow(**row)
+
+
+ATTEMPT_COLUMNS = tuple(field.name for field in fields(Attempt))
+
+
+def attempt_values(attempt: Attempt) -> dict[str, Any]:
+    """Columns of the attempts table, keys as in ATTEMPT_COLUMNS."""
+    values: dict[str, Any] = {name: getattr(attempt, name) for name in ATTEMPT_COLUMNS}
+    values["devices"] = json.dumps(attempt.devices)
+    values["ranks"] = json.dumps(attempt.ranks)
+    values["command"] = json.dumps(attempt.command)
+    values["agent"] = json.dumps(attempt.agent.to_json()) if attempt.agent else None
+    return values
+
+
+def attempt_row(values: tuple[Any, ...]) -> Attempt:
+    """From a row of ATTEMPT_COLUMNS."""
+    row = dict(zip(ATTEMPT_COLUMNS, values, strict=True))
+    row["state"] = AttemptState(row["state"])
+    row["devices"] = tuple(json.loads(row["devices"]))
+    row["ranks"] = tuple(json.loads(row["ranks"]))
+    row["command"] = tuple(json.loads(row["command"]))
+    row["agent"] = ProcessIdentity.from_json(json.loads(row["agent"])) if row["agent"] else None
+    return Attempt(**row)
+
+
+def supervisor_values(supervisor: ProcessIdentity) -> Mapping[str, Any]:
+    """Columns that name the process which owns a job."""
+    return {
+        "supervisor_pid": supervisor.pid,
+        "supervisor_start_ticks": supervisor.start_ticks,
+        "boot_id": supervisor.boot_id,
+        "machine_id": supervisor.machine_id,
+        "host": supervisor.host,
+    }
