@@ -11,7 +11,7 @@ from orchestra.config.schema import NonNegativeInt, Table, TaskConfig
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
-class SuperbHead(Table):
+class SuperbHeadConfig(Table):
     """SUPERB's: linear, bidirectional LSTMs, linear; as many frames out as in."""
 
     kind: Literal["superb"] = "superb"
@@ -22,14 +22,17 @@ class SuperbHead(Table):
     dropout: Dropout = 0.2
 
 
-class SmallHead(Table):
-    """For CPUs: neighbouring frames stacked into one, linear with ReLU, small LSTMs."""
+class SmallHeadConfig(Table):
+    """For CPUs: neighbouring frames stacked into one, small LSTMs, layer norms between.
+
+    The layer norms let CTC leave its all-blank plateau within a hundred steps.
+    """
 
     kind: Literal["small"] = "small"
     stack: PositiveInt = 3
     """Frames joined into one; CTC still needs a frame for each character."""
-    projection: PositiveInt = 192
-    hidden: PositiveInt = 192
+    projection: PositiveInt = 128
+    hidden: PositiveInt = 128
     """LSTM units per direction."""
     layers: PositiveInt = 2
     dropout: Dropout = 0.1
@@ -54,7 +57,9 @@ class Config(TaskConfig):
     kind: Literal["asr"] = "asr"
     characters: Annotated[str, Field(min_length=1)] = " 'ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     """Output characters in order, one symbol each; the CTC blank is symbol 0, before them."""
-    head: Annotated[SuperbHead | SmallHead, Field(discriminator="kind")] = SuperbHead()
+    head: Annotated[SuperbHeadConfig | SmallHeadConfig, Field(discriminator="kind")] = (
+        SuperbHeadConfig()
+    )
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
 
     @field_validator("characters")

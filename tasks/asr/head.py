@@ -1,4 +1,7 @@
-"""The trainable part: features in, one score per symbol and frame out. Padding never matters."""
+"""The trainable part: features in, one score per symbol and frame out.
+
+Every layer runs over valid frames only: an utterance's scores don't depend on its batch mates.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,31 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from orchestra.upstreams.base import valid_mask
 
-from .config import SmallHead, SuperbHead
+from .config import SmallHeadConfig, SuperbHeadConfig
 
 
-class CtcHead(nn.Module):
-    """Linear, bidirectional LSTMs over valid frames only, linear; optionally frames stacked first.
+def build_head(config: SuperbHeadConfig | SmallHeadConfig, dim: int, symbols: int) -> nn.Module:
+    """A module (features, lengths) -> (logits, lengths).
+
+    features (batch, frames, dim), logits (batch, frames', symbols), lengths (batch,) in frames and
+    frames'; the latter is `frames`, or with the small head ceil(frames / stack).
 
     Args:
+        config: kind and sizes.
         dim: feature dimensions.
         symbols: how many, the blank included.
     """
+    if isinstance(config, SmallHeadConfig):
+        return SmallHead(config, dim, symbols)
+    return SuperbHead(config, dim, symbols)
 
-    def __init__(self, config: SuperbHead | SmallHead, dim: int, symbols: int) -> None:
+
+class SuperbHead(nn.Module):
+    """Linear, bidirectional LSTMs, linear (Yang et al. 2021, SUPERB, ASR)."""
+
+    def __init__(self, config: SuperbHeadConfig, dim: int, symbols: int) -> None:
         super().__init__()
-        self.stack = config.stack if isinstance(config, SmallHead) else 1
-        self.activation = nn.ReLU() if isinstance(config, SmallHead) else nn.Identity()
-        self.projection = nn.Linear(dim * self.stack, config.projection)
+        self.projection = nn.Linear(dim, config.projection)
         self.lstm = nn.LSTM(
             config.projection,
             config.hidden,
@@ -37,21 +49,42 @@ class CtcHead(nn.Module):
     def forward(
         self, features: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (batch, frames / stack, symbols) and lengths (batch,), both rounded up.
+        """See `build_head`."""
+        hidden = _run(self.lstm, self.projection(features), lengths)
+        return self.output(hidden), lengths
 
-        Args:
-            features: (batch, frames, dim).
-            lengths: (batch,) in frames, each at least 1.
-        """
+
+class SmallHead(nn.Module):
+    """Frames stacked, linear, bidirectional LSTMs, linear; a layer norm behind each but the last.
+
+    Without the norms CTC stays on its all-blank plateau for hundreds of steps.
+    """
+
+    def __init__(self, config: SmallHeadConfig, dim: int, symbols: int) -> None:
+        super().__init__()
+        self.stack = config.stack
+        self.projection = nn.Sequential(
+            nn.Linear(dim * config.stack, config.projection),
+            nn.LayerNorm(config.projection),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+        )
+        sizes = [config.projection] + [2 * config.hidden] * (config.layers - 1)
+        self.lstms = nn.ModuleList(
+            nn.LSTM(size, config.hidden, batch_first=True, bidirectional=True) for size in sizes
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(2 * config.hidden) for _ in sizes)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(2 * config.hidden, symbols)
+
+    def forward(
+        self, features: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `build_head`."""
         stacked, lengths = stack_frames(features, lengths, self.stack)
-        projected = self.activation(self.projection(stacked))
-        # Lengths stand on the CPU for packing whatever the device: an LSTM's requirement.
-        packed = pack_padded_sequence(
-            projected, lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        hidden, _ = pad_packed_sequence(
-            self.lstm(packed)[0], batch_first=True, total_length=stacked.shape[1]
-        )
+        hidden = self.projection(stacked)
+        for lstm, norm in zip(self.lstms, self.norms, strict=True):
+            hidden = self.dropout(norm(_run(lstm, hidden, lengths)))
         return self.output(hidden), lengths
 
 
@@ -59,9 +92,15 @@ def stack_frames(
     features: torch.Tensor, lengths: torch.Tensor, size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Each `size` neighbouring frames joined into one; a last incomplete one is filled with 0."""
-    if size == 1:
-        return features, lengths
     batch, frames, dim = features.shape
     features = features.masked_fill(~valid_mask(lengths, frames)[:, :, None], 0.0)
     features = nn.functional.pad(features, (0, 0, 0, -frames % size))
     return features.reshape(batch, -1, size * dim), (lengths + size - 1) // size
+
+
+def _run(lstm: nn.Module, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """(batch, frames, size) -> (batch, frames, 2 * hidden) over valid frames; 0 behind them."""
+    # Packing wants the lengths on the CPU whatever the device.
+    packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    hidden, _ = pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=inputs.shape[1])
+    return hidden

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Pair = tuple[str | None, str | None]
-"""(reference token, hypothesis token): None on the left is an insertion, on the right a deletion."""
+"""(reference token, hypothesis token): (None, h) is an insertion, (r, None) a deletion."""
 
 
 @dataclass(frozen=True)

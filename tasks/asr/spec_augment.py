@@ -24,9 +24,8 @@ def spec_augment(
         seeds: one per utterance.
     """
     draws = _draws(seeds, 2 + 2 * config.time_masks + 2 * config.feature_masks)
-    warp, time, feature = draws.to(features.device).split(
-        [2, 2 * config.time_masks, 2 * config.feature_masks], dim=1
-    )
+    parts = [2, 2 * config.time_masks, 2 * config.feature_masks]
+    warp, time, feature = torch.split(draws.to(features.device), parts, dim=1)
     lengths = lengths.to(features.device)
     if config.time_warp:
         features = _warp(features, lengths, warp, config.time_warp)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch.nn.functional import ctc_loss, log_softmax
@@ -16,7 +16,7 @@ from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance
 
 from .config import Config
-from .head import CtcHead
+from .head import build_head
 from .scoring import compare, summarise
 from .spec_augment import spec_augment
 from .symbols import BLANK, Symbols, frames_needed
@@ -25,7 +25,7 @@ from .symbols import BLANK, Symbols, frames_needed
 class Task(orchestra.tasks.Task):
     """See README.md. Errors raised: DataError for transcripts that can't be used."""
 
-    metrics: ClassVar[Mapping[str, Direction]] = {
+    metrics: Mapping[str, Direction] = {
         "wer": "min",
         "cer": "min",
         "sentence_error_rate": "min",
@@ -49,8 +49,9 @@ class Task(orchestra.tasks.Task):
             "lengths": torch.tensor([len(target) for target in targets]),
         }
 
-    def build_head(self, dim: int, stride: int) -> CtcHead:
-        return CtcHead(self.config.head, dim, len(self.symbols))
+    def build_head(self, dim: int, stride: int) -> torch.nn.Module:
+        """Config `head`, returning logits and frame lengths."""
+        return build_head(self.config.head, dim, len(self.symbols))
 
     def loss(
         self, head: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
