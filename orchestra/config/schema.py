@@ -72,6 +72,8 @@ class DataConfig(Table):
     """The corpus."""
     manifests: Path | None = None
     """Folder of <split>.jsonl files, as `orchestra data prepare` writes them."""
+    prepare: str | None = None
+    """The command that makes them, told where they are missing; `{root}`, `{manifests}` filled."""
     train: str = "train"
     valid: str = "dev"
     test: list[str] = ["test"]
