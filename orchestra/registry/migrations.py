@@ -97,6 +97,8 @@ def v1(database: Database) -> None:
             agent TEXT,
             first_step INTEGER NOT NULL,
             last_step INTEGER NOT NULL,
+            failures_before INTEGER NOT NULL,
+            ranks TEXT NOT NULL,
             command TEXT NOT NULL,
             PRIMARY KEY (run_id, evaluation, number)
         )"""

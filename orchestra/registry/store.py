@@ -192,6 +192,11 @@ class Registry(Reads):
             text = f"attempt {attempt.number} started with {ranks} from step {attempt.first_step}"
             _event(connection, key, "attempt", text, attempt.started_at)
 
+    def update_attempt(self, key: JobKey, attempt: Attempt) -> None:
+        """Record what became known while it runs: the pids of agent and ranks."""
+        with self._database.write() as connection:
+            _put_attempt(connection, key, attempt)
+
     def end_attempt(self, key: JobKey, attempt: Attempt) -> None:
         """Record how a launch ended."""
         with self._database.write() as connection:
