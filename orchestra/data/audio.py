@@ -1,0 +1,127 @@
+"""Read recordings: any format, rate and channel count in, 16 kHz mono float32 out.
+
+Every way in which a file can be bad ends as one DataError that names the utterance and the path.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from orchestra.wire.errors import DataError
+from orchestra.wire.manifest import Utterance
+
+SAMPLE_RATE = 16_000
+"""Samples per second of everything that the training plane sees."""
+
+MISSING_TOLERANCE_S = 0.02
+"""Manifests round their times; a file may end this much before its manifest says so."""
+
+Waveform = npt.NDArray[np.float32]
+"""(samples,) at SAMPLE_RATE, in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file claims about itself; only decoding shows whether it is true."""
+
+    frames: int  # samples per channel
+    rate: int  # Hz
+    channels: int
+
+    @property
+    def duration_s(self) -> float:
+        return self.frames / self.rate
+
+
+def read_header(path: Path) -> Header:
+    """Length, rate and channels of a file, without decoding it.
+
+    Raises:
+        DataError: there is no such file, it can't be read, it is no audio, or it is empty.
+    """
+    try:
+        info = soundfile.info(str(path))
+    except soundfile.LibsndfileError as error:
+        raise DataError(_why(path, error)) from None
+    if info.frames <= 0:
+        raise DataError(f"{path}: no samples in it")
+    return Header(frames=info.frames, rate=info.samplerate, channels=info.channels)
+
+
+def read_audio(utterance: Utterance) -> Waveform:
+    """The waveform of one utterance, from its offset, for its duration, at 16 kHz mono.
+
+    Channels are averaged before resampling.
+
+    Raises:
+        DataError: missing, unreadable, corrupt, shorter than the manifest says, empty, or not
+            finite; the message names the id and the path.
+    """
+    try:
+        samples, rate = _decode(utterance)
+    except DataError as error:
+        raise DataError(f"utterance {utterance.id!r}: {error}") from None
+    return to_mono_16k(samples, rate)
+
+
+def to_mono_16k(samples: npt.NDArray[np.float32], rate: int) -> Waveform:
+    """Average the channels of (samples, channels), then resample to SAMPLE_RATE."""
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+    if rate != SAMPLE_RATE:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE)
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def _decode(utterance: Utterance) -> tuple[npt.NDArray[np.float32], int]:
+    """(samples, channels) as the file has them, and its rate."""
+    path = utterance.path
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            rate = int(file.samplerate)
+            start = round(utterance.offset_s * rate)
+            wanted = round(utterance.duration_s * rate)
+            if start < 0 or wanted <= 0:
+                raise DataError(
+                    f"{path}: offset {utterance.offset_s} s and duration {utterance.duration_s} s "
+                    "hold no samples; prepare the manifest again"
+                )
+            if start > 0:
+                file.seek(min(start, file.frames))
+            samples = file.read(wanted, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise DataError(_why(path, error)) from None
+    if len(samples) < wanted - MISSING_TOLERANCE_S * rate or len(samples) == 0:
+        end = (start + len(samples)) / rate
+        raise DataError(
+            f"{path}: ends at {end:.2f} s, but the manifest says "
+            f"{utterance.offset_s + utterance.duration_s:.2f} s (truncated file?)"
+        )
+    if not np.isfinite(samples).all():
+        raise DataError(f"{path}: samples that are not finite (NaN or infinity)")
+    return samples, rate
+
+
+def _why(path: Path, error: soundfile.LibsndfileError) -> str:
+    """One line for a failed open or decode; libsndfile says `System error` for a missing file."""
+    try:
+        size = path.stat().st_size
+        path.open("rb").close()
+    except OSError as problem:
+        return f"{path}: {problem.strerror}"
+    if size == 0:
+        return f"{path}: the file is empty (0 bytes)"
+    return f"{path}: corrupt or not an audio file ({error.error_string.rstrip('.')})"
+
+
+def encode_flac(samples: Waveform) -> bytes:
+    """A 16 kHz mono 16-bit FLAC file; the same samples give the same bytes."""
+    memory = io.BytesIO()
+    soundfile.write(memory, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return memory.getvalue()

@@ -1,0 +1,52 @@
+"""What every `python -m orchestra.data.<program>` does alike: arguments, output, exit codes.
+
+The result is one JSON document on stdout, progress goes to stderr line by line, an OrchestraError
+becomes one sentence on stderr and its exit code, and Ctrl-C ends with 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.exit_codes import ExitCode
+
+Work = Callable[[argparse.Namespace], "Outcome"]
+
+
+class Outcome:
+    """The document to print and the exit code."""
+
+    def __init__(self, document: dict[str, Any], code: ExitCode = ExitCode.OK) -> None:
+        self.document = document
+        self.code = code
+
+
+def run(parser: argparse.ArgumentParser, work: Work, argv: Sequence[str] | None = None) -> int:
+    """Parse, work, print; returns the exit code for sys.exit()."""
+    arguments = parser.parse_args(argv)
+    try:
+        outcome = work(arguments)
+    except OrchestraError as error:
+        return _fail(parser, str(error), error.exit_code)
+    except OSError as error:
+        return _fail(parser, f"{error.filename}: {error.strerror}", ExitCode.FAILED)
+    except KeyboardInterrupt:
+        return _fail(parser, "interrupted; run the same command again", ExitCode.INTERRUPTED)
+    print(json.dumps(outcome.document, indent=1, ensure_ascii=False))
+    return int(outcome.code)
+
+
+def _fail(parser: argparse.ArgumentParser, sentence: str, code: ExitCode) -> int:
+    print(f"{parser.prog}: {sentence}", file=sys.stderr)
+    # 64 and above are for ranks; a program speaks the CLI's codes.
+    return int(ExitCode.FAILED if code is ExitCode.BAD_DATA else code)
+
+
+def say(text: str) -> None:
+    """One progress line."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,181 @@
+"""Make a spoken corpus in LibriSpeech's own layout: `python -m orchestra.data.synth librispeech`.
+
+It never touches a folder that holds anything but its own, unfinished or finished, corpus.
+What was interrupted is continued: whole chapters are renamed into place, one process each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from orchestra.data import program
+from orchestra.data.audio import read_header
+from orchestra.data.owned import own_folder
+from orchestra.data.synth_espeak import EspeakFiles, locate_espeak
+from orchestra.data.synth_speech import (
+    Amount,
+    Chapter,
+    chapters_of,
+    write_chapter,
+)
+from orchestra.data.synth_voices import speaker_voice
+from orchestra.wire import lifeline
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.files import write_atomic
+
+VERSION = 1
+"""Raise it whenever the same seed gives other bytes."""
+
+MARKER = "synth.json"
+DEFAULT_SEED = 1
+
+AMOUNTS: Mapping[str, Amount] = {
+    "train-clean-100": Amount(speakers=40, chapters=2, utterances=11, long_every=80),
+    "dev-clean": Amount(speakers=5, chapters=1, utterances=12, long_every=20),
+    "test-clean": Amount(speakers=16, chapters=1, utterances=8, long_every=20),
+    "test-other": Amount(speakers=6, chapters=1, utterances=10, long_every=20),
+}
+"""Less than one hour in all, so that the demo learns it in minutes on two cores."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="data synth", description="Make a spoken corpus with eSpeak NG voices."
+    )
+    parser.add_argument("corpus", choices=["librispeech"])
+    parser.add_argument("--root", type=Path, required=True, help="folder of the corpus")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="another seed, another text")
+    return program.run(parser, _work, argv)
+
+
+def _work(arguments: argparse.Namespace) -> program.Outcome:
+    return program.Outcome(synthesise(arguments.root.absolute(), arguments.seed))
+
+
+def synthesise(
+    root: Path, seed: int = DEFAULT_SEED, amounts: Mapping[str, Amount] = AMOUNTS
+) -> dict[str, Any]:
+    """Speak what is missing below `root`; returns what the corpus holds.
+
+    Raises:
+        ConflictError: `root` holds something else, or another process is writing to it.
+        OrchestraError: eSpeak NG is missing or fails.
+    """
+    espeak = locate_espeak()
+    identity = {
+        "made_by": "data synth librispeech",
+        "version": VERSION,
+        "seed": seed,
+        "amounts": {split: asdict(amount) for split, amount in amounts.items()},
+    }
+    chapters = [c for split, amount in amounts.items() for c in chapters_of(seed, split, amount)]
+    with own_folder(root, MARKER, identity) as folder:
+        todo = [chapter for chapter in chapters if not _is_whole(root, chapter)]
+        if todo:
+            folder.mark(complete=False)
+            _speak_all(root, todo, espeak)
+            _write_speakers(root, chapters)
+            folder.mark(complete=True)
+        else:
+            program.say(f"{root}: the corpus is already complete")
+    return {"root": str(root), "seed": seed, "splits": _measure(root, chapters)}
+
+
+def _is_whole(root: Path, chapter: Chapter) -> bool:
+    return all((root / chapter.folder / name).is_file() for name in chapter.file_names())
+
+
+def _speak_all(root: Path, chapters: Sequence[Chapter], espeak: EspeakFiles) -> None:
+    workers = len(os.sched_getaffinity(0))
+    running: dict[Connection, tuple[BaseProcess, Chapter]] = {}
+    waiting = list(reversed(chapters))
+    done = 0
+    lifeline.announce(os.environ)
+    try:
+        while running or waiting:
+            while waiting and len(running) < workers:
+                chapter = waiting.pop()
+                process, connection = _start(root, chapter, espeak)
+                running[connection] = (process, chapter)
+            for ready in wait(list(running)):
+                assert isinstance(ready, Connection)
+                process, chapter = running.pop(ready)
+                _finish(process, ready, chapter)
+                done += 1
+                if done % 10 == 0 or done == len(chapters):
+                    program.say(f"spoke {done} of {len(chapters)} chapters")
+    finally:
+        for process, _ in running.values():
+            process.kill()
+            process.join()
+
+
+def _start(root: Path, chapter: Chapter, espeak: EspeakFiles) -> tuple[BaseProcess, Connection]:
+    """A new process for each chapter: eSpeak's state must not pass from one to the next."""
+    # fork: no other thread runs here, and an interpreter start per chapter would double the time.
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_chapter_process, args=(root, chapter, espeak, sender))
+    process.start()
+    sender.close()
+    return process, receiver
+
+
+def _chapter_process(root: Path, chapter: Chapter, espeak: EspeakFiles, sender: Connection) -> None:
+    lifeline.die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which kills
+    try:
+        write_chapter(root, chapter, espeak)
+    except (OrchestraError, OSError) as error:
+        sender.send(str(error))
+    else:
+        sender.send("")
+
+
+def _finish(process: BaseProcess, receiver: Connection, chapter: Chapter) -> None:
+    try:
+        problem = receiver.recv()
+    except EOFError:
+        process.join()
+        problem = f"its process ended with {process.exitcode}"
+    process.join()
+    if problem:
+        raise OrchestraError(f"chapter {chapter.folder} was not written: {problem}")
+
+
+def _write_speakers(root: Path, chapters: Collection[Chapter]) -> None:
+    """SPEAKERS.TXT as LibriSpeech has it: id, sex, subset, minutes, name."""
+    voices = {(c.speaker_id, c.split): speaker_voice(c.split, c.speaker) for c in chapters}
+    lines = [";ID  |SEX| SUBSET           | NAME\n"]
+    lines += [
+        f"{id_:<5}| - | {split:<16} | eSpeak NG {voice}\n" for (id_, split), voice in voices.items()
+    ]
+    write_atomic(root / "SPEAKERS.TXT", "".join(lines).encode())
+
+
+def _measure(root: Path, chapters: Collection[Chapter]) -> dict[str, dict[str, float]]:
+    """Count and seconds per split."""
+    splits: dict[str, dict[str, float]] = {}
+    for chapter in chapters:
+        files = [name for name in chapter.file_names() if name.endswith(".flac")]
+        seconds = [read_header(root / chapter.folder / name).duration_s for name in files]
+        split = splits.setdefault(chapter.split, {"utterances": 0, "seconds": 0.0, "longest_s": 0})
+        split["utterances"] += len(files)
+        split["seconds"] = round(split["seconds"] + sum(seconds), 2)
+        split["longest_s"] = round(max(split["longest_s"], *seconds), 2)
+    return splits
+
+
+if __name__ == "__main__":
+    sys.exit(main())
