@@ -1,4 +1,4 @@
-"""SpecAugment: keyed by the seed of an utterance, blind to padding and neighbours, within limits."""
+"""SpecAugment: keyed by the utterance's seed, blind to padding and batch mates, within limits."""
 
 from __future__ import annotations
 
