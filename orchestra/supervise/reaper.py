@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Reaper:
         self._started: set[int] = set()
         self._statuses: dict[int, ExitStatus] = {}
 
-    def start(self, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+    def start(self, argv: list[str], environment: Mapping[str, str], log: Path) -> int:
         """Start a child, its output appended to `log`; its pid. Main thread only (death chain)."""
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         pid = os.posix_spawn(

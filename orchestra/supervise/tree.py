@@ -31,9 +31,11 @@ class Sweep:
 def tagged(tag: str) -> list[ProcessIdentity]:
     """All live processes of this user whose initial environment holds exactly this tag."""
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and _has_tag(int(entry), tag):
-            identity = ProcessIdentity.of(int(entry))
+    with os.scandir("/proc") as entries:
+        pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
+    for pid in pids:
+        if _has_tag(pid, tag):
+            identity = ProcessIdentity.of(pid)
             if identity is not None:
                 found.append(identity)
     return found

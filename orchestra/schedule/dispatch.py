@@ -1,0 +1,85 @@
+"""The only place that starts supervisors: for queued jobs, and for jobs whose supervisor died.
+
+Called by the CLI, by an ending supervisor and by whoever waits for a run. One flock serialises it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from orchestra.registry.rows import JobKey
+from orchestra.registry.store import open_registry
+from orchestra.schedule.revive import orphans
+from orchestra.supervise.jobs import job_of
+from orchestra.supervise.lock import FileLock
+from orchestra.wire import lifeline
+from orchestra.wire.errors import WaitTimeoutError
+from orchestra.wire.folders import Job
+from orchestra.wire.job import CODE, RUN, TAG, WORKSPACE
+from orchestra.wire.states import RunState
+from orchestra.workspace import Workspace
+
+_LOCK_WAIT_S = 30.0
+# A supervisor must not look like a part of the job from whose shell it was started.
+_NOT_INHERITED = (RUN, TAG, CODE, WORKSPACE, lifeline.PARENT_PID)
+
+
+def dispatch(workspace: Workspace) -> list[JobKey]:
+    """Give every waiting job a supervisor; the jobs that got one.
+
+    Raises:
+        WaitTimeoutError: another dispatcher kept its lock for half a minute.
+    """
+    lock = FileLock.acquire(workspace.runs.dispatch_lock, _LOCK_WAIT_S)
+    if lock is None:
+        raise WaitTimeoutError(
+            f"another orchestra process has kept {workspace.runs.dispatch_lock} for "
+            f"{_LOCK_WAIT_S:g} s; try again"
+        )
+    with lock, open_registry(workspace.runs) as registry:
+        waiting = [*orphans(workspace, registry), *registry.jobs_in({RunState.QUEUED})]
+        return [key for key in waiting if _start_supervisor(workspace, key)]
+
+
+def _start_supervisor(workspace: Workspace, key: JobKey) -> bool:
+    """Start one, unless the job has one already.
+
+    The job's lock is won here and handed down, so that no moment is left in which another
+    dispatcher could see the job without an owner.
+    """
+    job = job_of(workspace.runs, key)
+    lock = FileLock.try_acquire(job.lock)
+    if lock is None:
+        return False
+    with lock, job.supervisor_log.open("ab") as log:
+        subprocess.Popen(
+            _command(workspace, job, lock),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=workspace.root,
+            env={name: value for name, value in os.environ.items() if name not in _NOT_INHERITED},
+            pass_fds=(lock.fd,),
+            start_new_session=True,
+        )
+    return True
+
+
+def _command(workspace: Workspace, job: Job, lock: FileLock) -> list[str]:
+    return [
+        sys.executable,
+        "-P",  # the installed orchestra, not a checkout that happens to be the workspace
+        "-m",
+        "orchestra.supervise",
+        os.fspath(job.folder),
+        "--kind",
+        job.kind,
+        "--runs",
+        os.fspath(workspace.runs.path),
+        "--workspace",
+        os.fspath(workspace.root),
+        "--lock-fd",
+        str(lock.fd),
+    ]

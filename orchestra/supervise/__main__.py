@@ -1,0 +1,74 @@
+"""`python -m orchestra.supervise FOLDER --kind KIND --runs DIR --workspace DIR`: one supervisor.
+
+Started detached by orchestra.schedule.dispatch, with stderr in supervisor.log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from orchestra.registry.store import open_registry
+from orchestra.supervise.jobs import key_of
+from orchestra.supervise.lock import FileLock
+from orchestra.supervise.log import log
+from orchestra.supervise.supervisor import Supervisor
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.folders import Job, RunsFolder
+from orchestra.wire.job import JobState
+from orchestra.wire.states import ENDED, RunState
+from orchestra.workspace import Workspace
+
+_LOCK_WAIT_S = 1.0  # a dispatcher or `stop` may hold the lock for a moment
+
+
+def main(argv: list[str]) -> int:
+    """Supervise one job to its end, then let the next queued ones start."""
+    arguments = _parser().parse_args(argv)
+    job = Job(arguments.kind, arguments.folder)
+    workspace = Workspace(arguments.workspace, RunsFolder(arguments.runs))
+    lock = _lock(job, arguments.lock_fd)
+    if lock is None:
+        log(f"{job.folder} has a supervisor already; this one ends")
+        return ExitCode.CONFLICT
+    try:
+        with lock:
+            state = _supervise(job, workspace)
+        if state != RunState.QUEUED:  # else its devices are taken, and it would start again at once
+            from orchestra.schedule.dispatch import dispatch
+
+            dispatch(workspace)
+    except OrchestraError as error:
+        log(str(error))
+        return error.exit_code
+    return ExitCode.OK
+
+
+def _supervise(job: Job, workspace: Workspace) -> RunState:
+    state = JobState.read(job).state
+    if state in ENDED:
+        return state
+    os.chdir(workspace.root)
+    with open_registry(workspace.runs) as registry:
+        return Supervisor(job, key_of(job), workspace.runs, workspace.root, registry).run()
+
+
+def _lock(job: Job, fd: int | None) -> FileLock | None:
+    return FileLock.acquire(job.lock, _LOCK_WAIT_S) if fd is None else FileLock(fd)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m orchestra.supervise")
+    parser.add_argument("folder", type=Path, help="the job's folder")
+    parser.add_argument("--kind", choices=("train", "evaluate"), required=True)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--lock-fd", type=int, help="a descriptor that holds the job's lock")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

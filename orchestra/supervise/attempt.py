@@ -1,0 +1,155 @@
+"""Watches one launch until its agent has ended. Knows how to kill, not why to restart.
+
+`Watch.run` reads as the list of what is looked at in each turn.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestra.supervise import tree
+from orchestra.supervise.events import Events
+from orchestra.supervise.reaper import ExitStatus, Reaper
+from orchestra.supervise.tail import Tail
+from orchestra.wire.heartbeat import Phase, pages_folder, read_beats
+from orchestra.wire.identity import start_ticks
+from orchestra.wire.job import StopFlag
+
+_TURN_S = 0.2
+_STARTING_TURN_S = 0.05  # until every rank is known
+_TERMINATION_S = 2.0  # from SIGTERM to the agent until SIGKILL to all
+_SETTLE_S = 0.3  # from a rank's death until the other ranks are killed
+_KILL_S = 0.5
+_VERDICT_S = 3.0  # from a rank's death until the agent, which writes failures.json, is killed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a launch ended."""
+
+    agent: ExitStatus
+    first_dead: int | None  # pid of the rank that was seen dying first
+    ranks: tuple[int, ...]  # pids by rank, as far as they were seen
+    step: int
+
+
+class Watch:
+    """One running launch."""
+
+    def __init__(
+        self,
+        *,
+        agent_pid: int,
+        tag: str,
+        nproc: int,
+        events: Events,
+        reaper: Reaper,
+        tail: Tail,
+        stop_flag: Callable[[], StopFlag | None],
+        on_ranks: Callable[[tuple[int, ...]], None],
+        on_running: Callable[[], None],
+        on_stopping: Callable[[], None],
+    ) -> None:
+        self._agent_pid = agent_pid
+        self._tag = tag
+        self._pages = pages_folder(tag)
+        self._nproc = nproc
+        self._events = events
+        self._reaper = reaper
+        self._tail = tail
+        self._stop_flag = stop_flag
+        self._on_ranks = on_ranks
+        self._on_running = on_running
+        self._on_stopping = on_stopping
+        self._ranks: dict[int, int] = {}  # rank -> pid
+        self._first_dead: int | None = None
+        self._running = False
+        self._flag: StopFlag | None = None
+        self._plan: list[tuple[float, Callable[[], None]]] = []  # (monotonic s, what to do then)
+
+    def run(self) -> Outcome:
+        """Return when the agent has ended and is reaped; other processes may still live."""
+        self._events.watch(self._agent_pid)
+        while (status := self._reaper.status(self._agent_pid)) is None:
+            self._note_deaths(self._events.wait(self._turn_s()))
+            self._find_ranks()
+            self._tail.poll()
+            self._report_running()
+            self._obey_stop()
+            self._act_on_plan()
+            self._reaper.reap()
+        self._events.forget_all()
+        self._tail.close()
+        ranks = tuple(self._ranks[rank] for rank in sorted(self._ranks))
+        return Outcome(status, self._first_dead, ranks, self._tail.step)
+
+    def _turn_s(self) -> float:
+        longest = _TURN_S if len(self._ranks) == self._nproc else _STARTING_TURN_S
+        due = min((at for at, _ in self._plan), default=float("inf")) - time.monotonic()
+        return min(longest, due)
+
+    def _note_deaths(self, died: list[int]) -> None:
+        """A rank that dies before it says it is done takes the others with it, quickly."""
+        dead_ranks = [pid for pid in died if pid != self._agent_pid]
+        if not dead_ranks or self._first_dead is not None:
+            return
+        done = {beat.pid for beat in read_beats(self._pages) if beat.phase == Phase.DONE}
+        self._first_dead = next((pid for pid in dead_ranks if pid not in done), None)
+        if self._first_dead is not None:
+            self._after(_SETTLE_S, self._kill_ranks)
+            self._after(_VERDICT_S, self._kill_all)
+
+    def _find_ranks(self) -> None:
+        if len(self._ranks) == self._nproc:
+            return
+        for beat in read_beats(self._pages):
+            alive = start_ticks(beat.pid) == beat.start_ticks
+            if beat.rank not in self._ranks and alive and self._events.watch(beat.pid):
+                self._ranks[beat.rank] = beat.pid
+        if len(self._ranks) == self._nproc:
+            self._on_ranks(tuple(self._ranks[rank] for rank in sorted(self._ranks)))
+
+    def _report_running(self) -> None:
+        if self._tail.started and not self._running:
+            self._running = True
+            self._on_running()
+
+    def _obey_stop(self) -> None:
+        """Rank 0 reads the flag by itself; here only the end of its patience is set."""
+        flag = self._stop_flag()
+        if flag == self._flag or flag is None:
+            return
+        if self._flag is None:
+            self._on_stopping()
+        self._flag = flag
+        if flag.grace_s > 0:
+            self._after(flag.grace_s, self._terminate_agent)
+            self._after(flag.grace_s + _TERMINATION_S, self._kill_all)
+        else:
+            self._kill_all()
+
+    def _after(self, delay_s: float, action: Callable[[], None]) -> None:
+        self._plan.append((time.monotonic() + delay_s, action))
+
+    def _act_on_plan(self) -> None:
+        now = time.monotonic()
+        due = [action for at, action in self._plan if at <= now]
+        self._plan = [(at, action) for at, action in self._plan if at > now]
+        for action in due:
+            action()
+
+    def _terminate_agent(self) -> None:
+        os.kill(self._agent_pid, signal.SIGTERM)  # our child, not reaped: the pid is its own
+
+    def _kill_ranks(self) -> None:
+        """All but the agent, which still has to write down who failed and how."""
+        tree.sweep(self._tag, _KILL_S, spare=(self._agent_pid,))
+
+    def _kill_all(self) -> None:
+        """Everything; again and again, should the agent sit in the kernel for a while."""
+        tree.sweep(self._tag, _KILL_S)
+        self._after(_VERDICT_S, self._kill_all)

@@ -1,0 +1,135 @@
+"""What one attempt is started with: command, environment, tag, and its plain torchrun form.
+
+Reads the `launch` table of the frozen config with the standard library alone; everything in it
+was validated when it was frozen, and the ranks validate it again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.supervise.policy import Budget
+from orchestra.wire import lifeline
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.files import read_json
+from orchestra.wire.folders import Job, RunsFolder
+from orchestra.wire.job import CODE, RUN, TAG, WORKSPACE
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The `launch` table (orchestra.config.schema.LaunchConfig says what each key means)."""
+
+    device: str
+    gpu_ids: tuple[str, ...]
+    nproc: int
+    threads: int
+    grace_s: float
+    budget: Budget
+
+
+def read_settings(config: Path) -> Settings:
+    """The launch settings of a frozen config.
+
+    Raises:
+        OrchestraError: the file is missing, is not TOML or lacks a key.
+    """
+    try:
+        table = tomllib.loads(config.read_text(encoding="utf-8"))["launch"]
+        return Settings(
+            device=table["device"],
+            gpu_ids=tuple(table["gpu_ids"]),
+            nproc=table["nproc"],
+            threads=table["threads"],
+            grace_s=table["grace_s"],
+            budget=Budget(table["max_restarts"], table["backoff_s"]),
+        )
+    except OSError as error:
+        raise OrchestraError(f"cannot read {config}: {error.strerror}") from error
+    except (ValueError, KeyError) as error:
+        raise OrchestraError(f"{config} is not a frozen config: {error!r}") from error
+
+
+def code_folder(runs: RunsFolder, job: Job) -> Path:
+    """The snapshot that every attempt of the run executes.
+
+    Raises:
+        OrchestraError: it is not on record or no longer there.
+    """
+    try:
+        code = runs.snapshot(read_json(job.run.provenance)["code"])
+    except (FileNotFoundError, KeyError) as error:
+        raise OrchestraError(f"{job.run.provenance} names no code snapshot") from error
+    if not code.is_dir():
+        raise OrchestraError(f"the code snapshot {code} of run {job.run.id} is gone")
+    return code
+
+
+def new_tag(job: Job, attempt: int) -> str:
+    """A value that no other attempt ever has: the only key to kill by."""
+    part = "" if job.kind == "train" else f".e{int(job.folder.name)}"
+    return f"{job.run.id}{part}.{attempt}.{secrets.token_hex(8)}"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One attempt about to start."""
+
+    job: Job
+    attempt: int
+    tag: str
+    code: Path
+    workspace: Path
+    settings: Settings
+    devices: tuple[str, ...]  # GPU UUIDs; empty on CPU
+
+    def command(self) -> list[str]:
+        """The agent: torchrun in our own entry, so that each rank's failure is kept."""
+        return [
+            sys.executable,
+            "-m",
+            "orchestra.train.agent",
+            "--nproc",
+            str(self.settings.nproc),
+            *self._job_arguments(),
+        ]
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """What the agent and all below it inherit."""
+        environment = {
+            **base,
+            **self._code_environment(),
+            RUN: self.job.run.id,
+            TAG: self.tag,
+            "SPT_NOENV": "1",  # setproctitle would overwrite the environment, the tag with it
+        }
+        lifeline.announce(environment)
+        return environment
+
+    def plain_command(self) -> tuple[str, ...]:
+        """The same training by plain torchrun; run it in the workspace folder."""
+        variables = (f"{name}={value}" for name, value in self._code_environment().items())
+        torchrun = ("-m", "torch.distributed.run", "--standalone", "--max-restarts", "0")
+        ranks = ("--nproc-per-node", str(self.settings.nproc), "-m", "orchestra.train.rank")
+        return ("env", *variables, sys.executable, *torchrun, *ranks, *self._job_arguments())
+
+    def _code_environment(self) -> dict[str, str]:
+        return {
+            CODE: os.fspath(self.code),
+            WORKSPACE: os.fspath(self.workspace),
+            # Without both, `python -m` would import the workspace's live code.
+            "PYTHONPATH": os.fspath(self.code),
+            "PYTHONSAFEPATH": "1",
+            "OMP_NUM_THREADS": str(self.settings.threads),
+            "CUDA_VISIBLE_DEVICES": ",".join(self.devices),
+        }
+
+    def _job_arguments(self) -> tuple[str, ...]:
+        folder, number = os.fspath(self.job.folder), str(self.attempt)
+        return ("--job", folder, "--kind", self.job.kind, "--attempt", number)

@@ -1,0 +1,49 @@
+"""Cleans up after a supervisor that died: its attempts are swept and marked as lost."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+
+from orchestra.supervise import tree
+from orchestra.supervise.log import log
+from orchestra.supervise.state import JobRecord
+from orchestra.wire.heartbeat import pages_folder
+from orchestra.wire.job import Attempt
+from orchestra.wire.states import AttemptState
+
+_SWEEP_S = 2.0
+
+
+def clear(tag: str) -> str:
+    """Leave no process and no heartbeat page of an attempt; a sentence on what could not be killed.
+
+    The sentence is empty if all is gone.
+    """
+    result = tree.sweep(tag, _SWEEP_S)
+    shutil.rmtree(pages_folder(tag), ignore_errors=True)
+    if result.killed:
+        log(f"swept {result.killed} process(es) of {tag}")
+    if not result.leftovers:
+        return ""
+    return f"could not be killed: {', '.join(result.leftovers)}"
+
+
+def settle(record: JobRecord) -> Attempt | None:
+    """Sweep and close the attempts that a dead supervisor left open; the newest one, if any."""
+    newest = None
+    for folder in record.job.attempts():
+        try:
+            attempt = Attempt.read(folder)
+        except FileNotFoundError:  # it died between making the folder and naming the tag
+            continue
+        if attempt.state == AttemptState.RUNNING:
+            remains = clear(attempt.tag)
+            reason = f"its supervisor died{'; ' if remains else ''}{remains}"
+            attempt = replace(
+                attempt, state=AttemptState.LOST, reason=reason, ended_at=time.time(), agent=None
+            )
+            record.end_attempt(folder, attempt)
+        newest = attempt
+    return newest

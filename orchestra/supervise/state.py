@@ -1,0 +1,81 @@
+"""The one place that changes a job's state: first its folder, then the registry.
+
+Only the holder of the job's lock may use this.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestra.supervise.log import log
+from orchestra.supervise.mirror import Mirror
+from orchestra.wire.folders import AttemptFolder, Job
+from orchestra.wire.identity import ProcessIdentity
+from orchestra.wire.job import Attempt, JobState
+from orchestra.wire.states import ENDED, RunState
+
+if TYPE_CHECKING:
+    from orchestra.registry.rows import JobKey
+    from orchestra.registry.store import Registry
+
+_ANY = frozenset(RunState)
+
+
+class JobRecord:
+    """A job's state and attempts, on disk and in the registry."""
+
+    def __init__(
+        self,
+        job: Job,
+        key: JobKey,
+        registry: Registry,
+        mirror: Mirror,
+        *,
+        supervisor: ProcessIdentity | None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.job = job
+        self.key = key
+        self.registry = registry
+        self.mirror = mirror
+        self.state = JobState.read(job)
+        self._supervisor = supervisor
+        self._now = now
+
+    def move(self, to: RunState, reason: str = "") -> None:
+        """Enter a state; `reason` is one sentence, empty while all is well."""
+        owner = None if to in ENDED or to == RunState.QUEUED else self._supervisor
+        self.state = replace(
+            self.state, state=to, reason=reason, updated_at=self._now(), supervisor=owner
+        )
+        self.state.write(self.job)
+        # The lock makes its holder the only author, so the registry may be in any state: it may
+        # have missed what a dead supervisor wrote last.
+        self.mirror.add(
+            self.registry.transition,
+            self.key,
+            frozenset(RunState),
+            to,
+            reason=reason,
+            supervisor=owner,
+        )
+        log(f"{to.value}{': ' if reason else ''}{reason}")
+
+    def begin_attempt(self, folder: AttemptFolder, attempt: Attempt) -> None:
+        """Record an attempt before its first process starts: its tag must survive us."""
+        attempt.write(folder)
+        self.state = replace(self.state, attempt=attempt.number)
+        self.mirror.add(self.registry.start_attempt, self.key, attempt)
+
+    def update_attempt(self, folder: AttemptFolder, attempt: Attempt) -> None:
+        """Record what became known while it runs: the pids of agent and ranks."""
+        attempt.write(folder)
+        self.mirror.add(self.registry.update_attempt, self.key, attempt)
+
+    def end_attempt(self, folder: AttemptFolder, attempt: Attempt) -> None:
+        """Record how it ended."""
+        attempt.write(folder)
+        self.mirror.add(self.registry.end_attempt, self.key, attempt)

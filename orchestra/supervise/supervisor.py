@@ -1,0 +1,234 @@
+"""The life of one job, from taking over to its last state. `Supervisor.run` is the whole story.
+
+One process, one thread, one job. Everything that must survive it is on disk before it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from orchestra.registry.metrics import MetricStore
+from orchestra.registry.rows import JobKey
+from orchestra.registry.store import Registry
+from orchestra.supervise.attempt import Outcome, Watch
+from orchestra.supervise.events import Events
+from orchestra.supervise.failure import classify, gather
+from orchestra.supervise.launch import Launch, Settings, code_folder, new_tag, read_settings
+from orchestra.supervise.log import log
+from orchestra.supervise.mirror import Mirror
+from orchestra.supervise.policy import History, decide
+from orchestra.supervise.reaper import Reaper
+from orchestra.supervise.settle import clear, settle
+from orchestra.supervise.state import JobRecord
+from orchestra.supervise.tail import Tail, newest_checkpoint
+from orchestra.wire.errors import ConflictError, OrchestraError
+from orchestra.wire.folders import AttemptFolder, Job, RunsFolder
+from orchestra.wire.identity import ProcessIdentity, self_identity
+from orchestra.wire.job import Attempt, Result, StopFlag
+from orchestra.wire.states import ENDED, AttemptState, RunState
+
+_LAST_WRITES_S = 30.0
+_TURN_S = 0.2
+
+
+class Supervisor:
+    """Owns one job while it holds the job's lock."""
+
+    def __init__(
+        self, job: Job, key: JobKey, runs: RunsFolder, workspace: Path, registry: Registry
+    ) -> None:
+        self._job = job
+        self._runs = runs
+        self._workspace = workspace
+        self._registry = registry
+        self._mirror = Mirror()
+        self._record = JobRecord(job, key, registry, self._mirror, supervisor=self_identity())
+        self._metrics = MetricStore(job.run.metrics)
+        self._events = Events()
+        self._reaper = Reaper()
+        self._failures_before = 0
+
+    def run(self) -> RunState:
+        """Do the job: launch, watch, clean up, judge; again until it has ended."""
+        with ExitStack() as leases:
+            try:
+                self._take_over()
+                settings = read_settings(self._job.config)
+                code = code_folder(self._runs, self._job)
+                devices = self._lease(settings, leases)
+                while self._record.state.state not in ENDED:
+                    launch = self._prepare(settings, code, devices)
+                    if self._stop_flag(settings) is not None:
+                        self._end_stopped(None)
+                        break
+                    folder, attempt = self._start(launch)
+                    outcome = self._watch(launch, folder, attempt)
+                    remains = clear(launch.tag)
+                    self._reaper.reap()
+                    self._conclude(launch, folder, attempt, outcome, remains)
+            except ConflictError as error:
+                self._record.move(RunState.QUEUED, str(error))
+            except OrchestraError as error:
+                self._record.move(RunState.FAILED, str(error))
+        self._finish_writes()
+        return self._record.state.state
+
+    def _take_over(self) -> None:
+        """Start afresh, or continue what a dead supervisor left."""
+        found = self._record.state
+        lost = settle(self._record)
+        if found.state == RunState.QUEUED:
+            flag = StopFlag.read(self._job)
+            if flag is not None and flag.requested_at < found.updated_at:
+                self._job.stop.unlink()  # it was meant for an earlier life of the job
+            self._record.move(RunState.STARTING)
+        else:
+            self._failures_before = lost.failures_before if lost else 0
+            self._record.move(RunState.RESTARTING, "the supervisor had died; a new one goes on")
+
+    def _lease(self, settings: Settings, leases: ExitStack) -> tuple[str, ...]:
+        """The UUIDs of the GPUs this job may use; ConflictError if they are not free."""
+        if settings.device == "cpu":
+            return ()
+        from orchestra.gpu.leases import Leases
+
+        held = leases.enter_context(Leases())
+        devices = held.acquire(settings.nproc, settings.gpu_ids, self._job.run.id)
+        return tuple(device.uuid for device in devices)
+
+    def _prepare(self, settings: Settings, code: Path, devices: tuple[str, ...]) -> Launch:
+        number = max((folder.number for folder in self._job.attempts()), default=0) + 1
+        return Launch(
+            job=self._job,
+            attempt=number,
+            tag=new_tag(self._job, number),
+            code=code,
+            workspace=self._workspace,
+            settings=settings,
+            devices=devices,
+        )
+
+    def _start(self, launch: Launch) -> tuple[AttemptFolder, Attempt]:
+        """Write the attempt down, then start its agent."""
+        folder = self._job.attempt(launch.attempt)
+        attempt = Attempt(
+            number=launch.attempt,
+            tag=launch.tag,
+            world_size=launch.settings.nproc,
+            devices=launch.devices,
+            started_at=time.time(),
+            first_step=newest_checkpoint(self._job.run),
+            failures_before=self._failures_before,
+            command=launch.plain_command(),
+        )
+        environment = launch.environment(os.environ)
+        try:
+            folder.logs.mkdir(parents=True)
+            self._record.begin_attempt(folder, attempt)
+            pid = self._reaper.start(launch.command(), environment, folder.agent_log)
+        except OSError as error:
+            raise OrchestraError(f"attempt {launch.attempt} can't be started: {error}") from error
+        attempt = replace(attempt, agent=ProcessIdentity.of(pid))
+        self._record.update_attempt(folder, attempt)
+        log(f"attempt {launch.attempt}: agent pid {pid}, tag {launch.tag}")
+        return folder, attempt
+
+    def _watch(self, launch: Launch, folder: AttemptFolder, attempt: Attempt) -> Outcome:
+        """Stay with the attempt until its agent has ended."""
+        assert attempt.agent is not None
+        return Watch(
+            agent_pid=attempt.agent.pid,
+            tag=launch.tag,
+            nproc=launch.settings.nproc,
+            events=self._events,
+            reaper=self._reaper,
+            tail=Tail(self._job.run, folder, self._registry, self._metrics, self._mirror),
+            stop_flag=lambda: self._stop_flag(launch.settings),
+            on_ranks=lambda ranks: self._record.update_attempt(
+                folder, replace(attempt, ranks=ranks)
+            ),
+            on_running=self._report_running,
+            on_stopping=lambda: self._record.move(RunState.STOPPING, "stop was asked for"),
+        ).run()
+
+    def _stop_flag(self, settings: Settings) -> StopFlag | None:
+        """The flag; SIGTERM to the supervisor raises it too."""
+        flag = StopFlag.read(self._job)
+        if flag is None and self._events.termination_requested:
+            flag = StopFlag(time.time(), settings.grace_s)
+            flag.write(self._job)
+        return flag
+
+    def _report_running(self) -> None:
+        if self._record.state.state != RunState.STOPPING:
+            self._record.move(RunState.RUNNING)
+
+    def _conclude(
+        self,
+        launch: Launch,
+        folder: AttemptFolder,
+        attempt: Attempt,
+        outcome: Outcome,
+        remains: str,
+    ) -> None:
+        """Close the attempt, and end the job or pause before the next launch."""
+        close = partial(
+            replace,
+            attempt,
+            ended_at=time.time(),
+            ranks=outcome.ranks,
+            last_step=outcome.step,
+        )
+        result = Result.read(folder)
+        if result is not None and result.outcome == "completed":
+            self._record.end_attempt(folder, close(state=AttemptState.COMPLETED, reason=remains))
+            self._record.move(RunState.COMPLETED, remains)
+        elif result is not None or self._stop_flag(launch.settings) is not None:
+            self._record.end_attempt(folder, close(state=AttemptState.STOPPED, reason=remains))
+            self._end_stopped(result)
+        else:
+            failure = classify(gather(folder, outcome.agent, outcome.first_dead, outcome.step))
+            history = History(
+                failures_before=self._failures_before,
+                first_checkpoint=attempt.first_step,
+                newest_checkpoint=newest_checkpoint(self._job.run),
+            )
+            decision = decide(failure, history, launch.settings.budget)
+            reason = "; ".join(filter(None, (decision.sentence, remains)))
+            self._failures_before = history.failures
+            self._record.end_attempt(folder, close(state=AttemptState.CRASHED, reason=reason))
+            if decision.restart:
+                self._record.move(RunState.RESTARTING, reason)
+                self._pause(decision.delay_s, launch.settings)
+            else:
+                self._record.move(RunState.FAILED, reason)
+
+    def _end_stopped(self, result: Result | None) -> None:
+        step = newest_checkpoint(self._job.run)
+        if result is not None:
+            reason = f"stopped on request at step {result.step}"
+        elif step:
+            reason = f"stopped on request without a new save; the newest checkpoint is step {step}"
+        else:
+            reason = "stopped on request before the first checkpoint"
+        self._record.move(RunState.STOPPED, reason)
+        self._job.stop.unlink(missing_ok=True)
+
+    def _pause(self, delay_s: float, settings: Settings) -> None:
+        """Back off; a stop ends it early."""
+        deadline = time.monotonic() + delay_s
+        while (left_s := deadline - time.monotonic()) > 0 and self._stop_flag(settings) is None:
+            self._events.wait(min(_TURN_S, left_s))
+            self._reaper.reap()
+            self._mirror.flush()
+
+    def _finish_writes(self) -> None:
+        """The registry gets its last rows, unless it stays broken; then the folder tells all."""
+        deadline = time.monotonic() + _LAST_WRITES_S
+        while not self._mirror.flush() and time.monotonic() < deadline:
+            self._events.wait(_TURN_S)
