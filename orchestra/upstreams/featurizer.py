@@ -29,7 +29,7 @@ class Featurizer(nn.Module):
         self.key = chosen.key if chosen else "hidden_states"
         self.normalize = chosen.normalize if chosen else False
         dims = upstream.layer_dims(self.key)
-        self.layer = _only_layer(chosen.layers if chosen else None, dims, self.key)
+        self.layer = choose_layer(chosen.layers if chosen else None, dims, self.key)
         self.weights: nn.Parameter | None = None
         if self.layer is None:
             if len(set(dims)) > 1:
@@ -63,7 +63,7 @@ class Featurizer(nn.Module):
         return F.layer_norm(layer, layer.shape[-1:]) if self.normalize else layer
 
 
-def _only_layer(wanted: int | None, dims: list[int], key: str) -> int | None:
+def choose_layer(wanted: int | None, dims: list[int], key: str) -> int | None:
     """The index of the one layer to use, or None for the sum of all."""
     count = len(dims)
     if wanted is None:
