@@ -7,7 +7,6 @@ are fine there, because each of their files has one writer.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +55,8 @@ def registry_location(runs: RunsFolder) -> Location:
     network = network_type(runs.path)
     if network is None:
         return Location(runs.registry)
+    import hashlib  # 3 ms that `orchestra ls` on a local disk needs not pay
+
     key = hashlib.sha256(os.fsencode(runs.path.resolve())).hexdigest()[:16]
     for state in _state_folders():
         folder = state / key
