@@ -1,0 +1,275 @@
+"""Checkpoints on disk: written whole or not at all, believed only after verification.
+
+    step-00001000/            the rename to this name is the commit
+        model.safetensors     parameters and buffers, without a frozen upstream's
+        optimizer.safetensors
+        state.json            everything that is no tensor; aliases of tied weights
+        manifest.json         size and sha256 of each file above; step, score
+    .writing-*                not committed; swept when its writer is dead
+    .deleting-*               being deleted
+    .quarantine/              failed verification, kept for people
+
+Knows nothing of models, ranks or the loop. Reads no pickle.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from orchestra.train import tensors as tied
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.files import sync_folder
+from orchestra.wire.identity import start_ticks
+
+VERSION = 1
+MODEL, OPTIMIZER, STATE, MANIFEST = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "manifest.json",
+)
+_WRITING, _DELETING, _QUARANTINE = ".writing-", ".deleting-", ".quarantine"
+
+
+class BadCheckpointError(OrchestraError):
+    """The folder is not a whole checkpoint; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """manifest.json."""
+
+    step: int
+    score: float | None
+    """Value of `metric` on the validation split, if it was validated at this step."""
+    metric: str
+    files: dict[str, tuple[int, str]]
+    """Name -> (bytes, sha256)."""
+    sha256: str
+    """Of manifest.json itself: the checkpoint's identity."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a checkpoint holds."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def step_folder(root: Path, step: int) -> Path:
+    """Where the checkpoint of `step` lies."""
+    return root / f"step-{step:08d}"
+
+
+def committed(root: Path) -> list[Path]:
+    """Committed checkpoints, newest first; not yet verified."""
+    if not root.is_dir():
+        return []
+    return sorted((path for path in root.glob("step-*") if path.is_dir()), reverse=True)
+
+
+def write(root: Path, step: int, contents: Contents, score: float | None, metric: str) -> Manifest:
+    """Commit a checkpoint; an older one of the same step is replaced.
+
+    Raises:
+        OSError: the disk is full or failed; nothing of this checkpoint is left behind.
+    """
+    blobs = _serialise(contents)
+    manifest = _manifest_document(step, score, metric, blobs)
+    blobs[MANIFEST] = _json(manifest)
+    root.mkdir(parents=True, exist_ok=True)
+    pid = os.getpid()
+    temporary = root / f"{_WRITING}{step:08d}-{pid}-{start_ticks(pid)}"
+    try:
+        _check_space(root, sum(map(len, blobs.values())))
+        temporary.mkdir()
+        for name, data in blobs.items():
+            _write_durably(temporary / name, data)
+        sync_folder(temporary)
+        final = step_folder(root, step)
+        replaced = _set_aside(final) if final.exists() else None
+        temporary.rename(final)
+        sync_folder(root)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if replaced:
+        shutil.rmtree(replaced)
+    return _parse_manifest(blobs[MANIFEST])
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest, after size and hash of every file were compared.
+
+    Raises:
+        BadCheckpointError: a file is missing, torn or altered, or the manifest is unreadable.
+    """
+    manifest = read_manifest(folder)
+    for name, (size, sha256) in manifest.files.items():
+        try:
+            with (folder / name).open("rb") as file:
+                found = os.fstat(file.fileno()).st_size
+                if found != size:
+                    raise BadCheckpointError(f"{folder / name} has {found} bytes instead of {size}")
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BadCheckpointError(f"cannot read {folder / name}: {error.strerror}") from error
+        if digest != sha256:
+            raise BadCheckpointError(f"{folder / name} was altered: its sha256 differs")
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest, without a look at the other files (BadCheckpointError)."""
+    try:
+        return _parse_manifest((folder / MANIFEST).read_bytes())
+    except OSError as error:
+        raise BadCheckpointError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
+
+
+def newest_good(root: Path, alarm: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that verifies; worse ones move to quarantine and `alarm` is told."""
+    for folder in committed(root):
+        try:
+            verify(folder)
+        except BadCheckpointError as error:
+            place = _quarantine(folder)
+            alarm(f"checkpoint {folder.name} is bad and was moved to {place}: {error}")
+            continue
+        return folder
+    return None
+
+
+def read(folder: Path) -> Contents:
+    """All tensors (on the CPU, tied ones under all their names) and the state.
+
+    Raises:
+        BadCheckpointError: a file can't be read; verify first.
+    """
+    state = read_state(folder)
+    model = tied.with_aliases(_load(folder / MODEL), state.pop("aliases"))
+    return Contents(model, _load(folder / OPTIMIZER), state)
+
+
+def read_model(folder: Path) -> dict[str, Tensor]:
+    """The model's tensors alone (BadCheckpointError)."""
+    return tied.with_aliases(_load(folder / MODEL), read_state(folder)["aliases"])
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """state.json (BadCheckpointError)."""
+    try:
+        document: dict[str, Any] = json.loads((folder / STATE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadCheckpointError(f"cannot read {folder / STATE}: {error}") from error
+    return document
+
+
+def delete(folder: Path) -> None:
+    """Remove a checkpoint; it stops counting as one before the first file goes."""
+    shutil.rmtree(_set_aside(folder))
+
+
+def sweep(root: Path) -> None:
+    """Remove what dead writers left behind."""
+    if not root.is_dir():
+        return
+    for path in root.glob(f"{_DELETING}*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in root.glob(f"{_WRITING}*"):
+        _, pid, ticks = path.name.removeprefix(_WRITING).split("-")
+        if str(start_ticks(int(pid))) != ticks:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _set_aside(folder: Path) -> Path:
+    return folder.rename(folder.with_name(f"{_DELETING}{folder.name}-{os.getpid()}"))
+
+
+def _serialise(contents: Contents) -> dict[str, bytes]:
+    model, aliases = tied.without_aliases(contents.model)
+    optimizer, _ = tied.without_aliases(contents.optimizer)
+    return {
+        MODEL: safetensors.torch.save(model),
+        OPTIMIZER: safetensors.torch.save(optimizer),
+        STATE: _json({"version": VERSION, **contents.state, "aliases": aliases}),
+    }
+
+
+def _manifest_document(
+    step: int, score: float | None, metric: str, blobs: dict[str, bytes]
+) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "step": step,
+        "score": score,
+        "metric": metric,
+        "files": {
+            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in blobs.items()
+        },
+    }
+
+
+def _parse_manifest(data: bytes) -> Manifest:
+    try:
+        document = json.loads(data)
+        return Manifest(
+            step=document["step"],
+            score=document["score"],
+            metric=document["metric"],
+            files={n: (f["size"], f["sha256"]) for n, f in document["files"].items()},
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadCheckpointError(f"{MANIFEST} is not a manifest ({error!r})") from error
+
+
+def _check_space(root: Path, size: int) -> None:
+    """Fail before the disk is full to the last byte: others write there too."""
+    free = shutil.disk_usage(root).free
+    if free < 1.2 * size:
+        raise OSError(errno.ENOSPC, f"{free} bytes free, {size} to write")
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _quarantine(folder: Path) -> Path:
+    home = folder.parent / _QUARANTINE
+    home.mkdir(exist_ok=True)
+    number = 0
+    while (place := home / f"{folder.name}.{number}").exists():
+        number += 1
+    folder.rename(place)
+    sync_folder(folder.parent)
+    return place
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise BadCheckpointError(f"cannot read {path}: {error}") from error
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

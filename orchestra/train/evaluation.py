@@ -1,0 +1,194 @@
+"""Predicts a split on all ranks and scores it once, on rank 0.
+
+Batches are planned once, whatever the number of ranks, and dealt out; every rank commits one
+file of predictions; rank 0 merges them by utterance id. No collective: ranks wait for files.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from orchestra.config.schema import RunConfig
+from orchestra.data.batches import deal, plan_evaluation
+from orchestra.data.loader import Loader, Request, to_device
+from orchestra.tasks import Prediction, Task
+from orchestra.train.distributed import Ranks
+from orchestra.train.model import SpeechModel
+from orchestra.train.precision import autocast
+from orchestra.train.rendezvous import wait_for_file
+from orchestra.train.seeds import reseed
+from orchestra.wire.errors import DataError
+from orchestra.wire.files import read_json, write_atomic, write_json
+from orchestra.wire.manifest import Utterance
+
+EVALUATION_EPOCH = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split, its batches planned."""
+
+    name: str
+    utterances: list[Utterance]
+    batches: list[tuple[int, ...]]
+
+    @property
+    def audio_s(self) -> float:
+        return sum(utterance.duration_s for utterance in self.utterances)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What every rank knows at the end; the predictions lie in `folder`'s predictions.jsonl."""
+
+    metrics: dict[str, float]
+    elapsed_s: float
+
+
+def load_split(task: Task, name: str, config: RunConfig) -> Split:
+    """Read and plan a split (NotFoundError, DataError).
+
+    An utterance longer than batch.eval_seconds makes a batch of its own: none is left out.
+    """
+    utterances = task.utterances(name)
+    if not utterances:
+        raise DataError(f"split {name!r} has no utterances")
+    budget_s = config.batch.eval_seconds or config.batch.max_micro_seconds
+    durations = [utterance.duration_s for utterance in utterances]
+    return Split(name, utterances, plan_evaluation(durations, budget_s))
+
+
+class Evaluator:
+    """Evaluates splits with the weights that the model holds at the time.
+
+    Args:
+        tick: called by every rank all the time, so that its heart beats.
+        stop: asked by rank 0 between batches; the others learn it from rank 0.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        task: Task,
+        model: SpeechModel,
+        ranks: Ranks,
+        tick: Callable[[], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        self._config = config
+        self._task = task
+        self._model = model
+        self._ranks = ranks
+        self._tick = tick
+        self._stop = stop
+
+    def evaluate(self, split: Split, folder: Path) -> Evaluated | None:
+        """Evaluate `split` on all ranks; None on all ranks if rank 0 was asked to stop.
+
+        Args:
+            folder: empty or new, the same on all ranks; holds predictions.jsonl afterwards.
+
+        Raises:
+            DataError: an utterance has no prediction or two, or its audio can't be read.
+        """
+        started = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        outcome = folder / "outcome.json"
+        try:
+            predictions = self._predict_share(split, outcome)
+            write_atomic(_share(folder, self._ranks.rank), to_lines(predictions))
+            if self._ranks.is_first:
+                self._score(split, folder, outcome, started)
+            else:
+                wait_for_file(outcome, self._ranks.peers[0], self._tick)
+        except _StoppedError:
+            if self._ranks.is_first:
+                write_json(outcome, {"stopped": True})
+            return None
+        document = read_json(outcome)
+        if document["stopped"]:
+            return None
+        return Evaluated(document["metrics"], document["elapsed_s"])
+
+    def _predict_share(self, split: Split, outcome: Path) -> list[Prediction]:
+        """This rank's predictions, in the order of its batches."""
+        durations = [utterance.duration_s for utterance in split.utterances]
+        numbers = deal(split.batches, durations, self._ranks.world_size)[self._ranks.rank]
+        loader = Loader(
+            self._task, split.utterances, seed=self._config.seed, workers=self._config.data.workers
+        )
+        requests = [Request(EVALUATION_EPOCH, split.batches[number]) for number in numbers]
+        predictions: list[Prediction] = []
+        self._model.eval()
+        try:
+            with torch.no_grad(), autocast(self._config.train, self._ranks.device):
+                for number, batch in zip(numbers, loader.batches(requests), strict=True):
+                    self._check_stop(outcome)
+                    reseed(self._config.seed, "evaluate", split.name, number)
+                    predictions += self._model.predict(to_device(batch, self._ranks.device))
+        finally:
+            self._model.train()
+        return predictions
+
+    def _score(self, split: Split, folder: Path, outcome: Path, started: float) -> None:
+        """Rank 0: wait for the others, merge, score, tell them."""
+        for peer in self._ranks.peers[1:]:
+            wait_for_file(_share(folder, peer.rank), peer, lambda: self._check_stop(outcome))
+        shares = [_share(folder, rank) for rank in range(self._ranks.world_size)]
+        predictions = merge(
+            (record for path in shares for record in read_lines(path)), split.utterances
+        )
+        metrics = self._task.score(predictions)
+        write_atomic(folder / "predictions.jsonl", to_lines(predictions))
+        for path in shares:
+            path.unlink()
+        elapsed_s = time.monotonic() - started
+        write_json(outcome, {"stopped": False, "metrics": metrics, "elapsed_s": elapsed_s})
+
+    def _check_stop(self, outcome: Path) -> None:
+        """Rank 0 decides; the others find its decision where the outcome would be."""
+        self._tick()
+        if self._stop() or outcome.exists():
+            raise _StoppedError
+
+
+class _StoppedError(Exception):
+    """Rank 0 was asked to stop in the middle of an evaluation."""
+
+
+def merge(records: Iterable[Prediction], utterances: Sequence[Utterance]) -> list[Prediction]:
+    """All records ordered by id, exactly one for each utterance (else DataError names ids)."""
+    by_id = sorted(records, key=lambda record: str(record["id"]))
+    counts = Counter(record["id"] for record in by_id)
+    wanted = {utterance.id for utterance in utterances}
+    complaints = {
+        "have no prediction": sorted(wanted - counts.keys()),
+        "were predicted more than once": sorted(i for i, n in counts.items() if n > 1),
+        "are not in the split": sorted(counts.keys() - wanted),
+    }
+    for complaint, ids in complaints.items():
+        if ids:
+            more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+            raise DataError(f"utterances {', '.join(ids[:3])}{more} {complaint}")
+    return by_id
+
+
+def to_lines(records: Iterable[Prediction]) -> bytes:
+    """One JSON object per line."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+
+
+def read_lines(path: Path) -> list[Prediction]:
+    """The inverse of `to_lines`."""
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def _share(folder: Path, rank: int) -> Path:
+    return folder / f"predictions.rank{rank}.jsonl"

@@ -1,0 +1,178 @@
+"""Evaluations that are recorded: the test splits after the last step, and `orchestra eval`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.train import checkpoint
+from orchestra.train.evaluation import Evaluator, load_split
+from orchestra.train.model import SpeechModel, build_model
+from orchestra.train.saving import best_step
+from orchestra.train.session import Session
+from orchestra.train.training_data import goal_of
+from orchestra.wire.errors import NotFoundError
+from orchestra.wire.files import read_json, write_json
+from orchestra.wire.folders import EvaluationFolder
+from orchestra.wire.heartbeat import Phase
+from orchestra.wire.job import EvaluationSpec, Result
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The checkpoint under evaluation."""
+
+    step: int
+    folder: Path
+    sha256: str
+    """Of its manifest."""
+
+
+def evaluate_tests(session: Session, model: SpeechModel, step: int) -> bool:
+    """Evaluate data.test with the best checkpoint; False if a stop came in between.
+
+    Splits that an earlier attempt finished with the same checkpoint are not evaluated again.
+    """
+    subject = _subject(session, "best")
+    model.load_saved_state(checkpoint.read_model(subject.folder))
+    for split in session.config.data.test:
+        number = session.ranks.from_first(
+            _own_number(session, split, subject) if session.ranks.is_first else 0
+        )
+        if number < 0:
+            continue
+        target = session.job.run.evaluation(number)
+        if not _evaluate(session, model, subject, split, target, step):
+            return False
+    return True
+
+
+def evaluate_job(session: Session) -> None:
+    """The evaluation that this job folder asks for; rank 0 commits the result.
+
+    Raises:
+        NotFoundError: there is no such checkpoint or split.
+        OrchestraError: the checkpoint is bad or of another model.
+    """
+    target = EvaluationFolder(session.job.folder)
+    spec = EvaluationSpec.read(target)
+    model = build_model(session.config, session.task).to(session.ranks.device)
+    subject = _subject(session, spec.checkpoint)
+    model.load_saved_state(checkpoint.read_model(subject.folder))
+    done = _evaluate(session, model, subject, spec.split, target, subject.step)
+    session.recorder.close()
+    if session.ranks.is_first:
+        Result("completed" if done else "stopped", subject.step).write(session.attempt)
+    session.pulse.beat(subject.step, Phase.DONE)
+
+
+def _evaluate(
+    session: Session,
+    model: SpeechModel,
+    subject: Subject,
+    split_name: str,
+    target: EvaluationFolder,
+    step: int,
+) -> bool:
+    """Evaluate, commit metrics.json, record; False if a stop came in between."""
+    split = load_split(session.task, split_name, session.config)
+    evaluator = Evaluator(
+        session.config,
+        session.task,
+        model,
+        session.ranks,
+        tick=lambda: session.pulse.beat(step, Phase.EVALUATION),
+        stop=session.stop_requested,
+    )
+    scratch = session.scratch(f"evaluation-{target.number}")
+    evaluated = evaluator.evaluate(split, scratch)
+    if evaluated is None:
+        return False
+    if not session.ranks.is_first:
+        return True
+    (scratch / "predictions.jsonl").rename(target.predictions)
+    folder = str(subject.folder)
+    write_json(
+        target.metrics,
+        {
+            "version": VERSION,
+            "split": split_name,
+            "checkpoint": {"step": subject.step, "path": folder, "sha256": subject.sha256},
+            "metrics": evaluated.metrics,
+            "utterances": len(split.utterances),
+            "audio_s": split.audio_s,
+            "elapsed_s": evaluated.elapsed_s,
+            "world_size": session.ranks.world_size,
+        },
+    )
+    values = {"number": target.number, "split": split_name, "metrics": evaluated.metrics}
+    values |= {"checkpoint": folder, "checkpoint_step": subject.step}
+    session.recorder.write("evaluation", step, values)
+    return True
+
+
+def _subject(session: Session, reference: str) -> Subject:
+    """The checkpoint meant by "best", "last", a step or a path, verified by rank 0.
+
+    Raises:
+        NotFoundError: there is none such.
+        BadCheckpointError: it fails verification.
+    """
+    root = session.job.run.checkpoints
+    if reference in ("best", "last"):
+        found = _ranked(session, reference) if session.ranks.is_first else 0
+        folder = checkpoint.step_folder(root, session.ranks.from_first(found))
+    elif reference.isdigit():
+        folder = checkpoint.step_folder(root, int(reference))
+    else:
+        folder = session.job.run.path / reference  # an absolute path replaces all before it
+    if not folder.is_dir():
+        there = ", ".join(path.name for path in checkpoint.committed(root)) or "none"
+        raise NotFoundError(f"no checkpoint {reference!r} in {root}; there are: {there}")
+    # Rank 0 reads every byte; the others need the identity alone.
+    read = checkpoint.verify if session.ranks.is_first else checkpoint.read_manifest
+    manifest = read(folder)
+    return Subject(manifest.step, folder, manifest.sha256)
+
+
+def _ranked(session: Session, reference: str) -> int:
+    """Step of the best or the newest checkpoint; 0 (never saved) if there is none.
+
+    The newest stands in for the best in a run that was never validated.
+    """
+    root = session.job.run.checkpoints
+    best = best_step(root, goal_of(session).direction) if reference == "best" else None
+    if best is not None:
+        return best
+    newest = checkpoint.newest_good(root, lambda text: session.recorder.notice(0, text))
+    return checkpoint.read_manifest(newest).step if newest else 0
+
+
+def _own_number(session: Session, split: str, subject: Subject) -> int:
+    """Rank 0: the evaluation folder to fill for `split`; -1 if it is already filled.
+
+    A folder without a state file belongs to the run itself, not to an `orchestra eval`.
+    """
+    run = session.job.run
+    for folder in run.all_evaluations():
+        if folder.job.state.exists() or not folder.spec.exists():
+            continue
+        if EvaluationSpec.read(folder).split != split:
+            continue
+        if not folder.metrics.exists():
+            return folder.number
+        if read_json(folder.metrics)["checkpoint"]["sha256"] == subject.sha256:
+            return -1
+    number = max((folder.number for folder in run.all_evaluations()), default=0) + 1
+    while True:
+        folder = run.evaluation(number)
+        try:
+            folder.path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1  # an `orchestra eval` took it in this very moment
+            continue
+        EvaluationSpec(split, "best", time.time()).write(folder)
+        return number

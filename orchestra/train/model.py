@@ -1,0 +1,95 @@
+"""The whole model of a run: upstream, featurizer and the task's head.
+
+What DDP wraps; knows nothing of ranks, optimizers or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from orchestra.config.schema import RunConfig
+from orchestra.tasks import Batch, LossTerms, Prediction, Task
+from orchestra.train.seeds import reseed
+from orchestra.upstreams import build_upstream
+from orchestra.upstreams.featurizer import Featurizer
+from orchestra.wire.errors import UsageError
+
+
+class SpeechModel(nn.Module):
+    """Waveforms to the task's loss terms or predictions."""
+
+    def __init__(self, config: RunConfig, task: Task) -> None:
+        super().__init__()
+        self._task = task
+        self.upstream = build_upstream(config.upstream)
+        if not self.upstream.trainable:
+            self.upstream.requires_grad_(False)
+        self.featurizer = Featurizer(config.upstream, self.upstream)
+        self.head = task.build_head(self.featurizer.dim, self.upstream.stride)
+        self.train()
+
+    def train(self, mode: bool = True) -> SpeechModel:
+        """A frozen upstream stays in eval mode."""
+        super().train(mode)
+        if not self.upstream.trainable:
+            self.upstream.eval()
+        return self
+
+    def forward(self, batch: Batch) -> LossTerms:
+        """The training loss of a batch."""
+        features, lengths = self._features(batch)
+        return self._task.loss(self.head, features, lengths, batch)
+
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """One record per utterance; call in eval mode and without gradients."""
+        features, lengths = self._features(batch)
+        return self._task.predict(self.head, features, lengths, batch)
+
+    def saved_state(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name, without a frozen upstream's."""
+        frozen = () if self.upstream.trainable else ("upstream.",)
+        return {k: v for k, v in self.state_dict().items() if not k.startswith(frozen)}
+
+    def load_saved_state(self, state: dict[str, Tensor]) -> None:
+        """Copy the values in, in place.
+
+        Raises:
+            UsageError: a tensor is missing, unknown, or of another shape or type; all are named.
+        """
+        own = self.saved_state()
+        problems = [f"{name} is missing" for name in own.keys() - state.keys()]
+        problems += [f"{name} is unknown" for name in state.keys() - own.keys()]
+        problems += [
+            f"{name} is {_kind(state[name])} instead of {_kind(own[name])}"
+            for name in own.keys() & state.keys()
+            if _kind(state[name]) != _kind(own[name])
+        ]
+        if problems:
+            raise UsageError(f"the checkpoint is of another model: {'; '.join(sorted(problems))}")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(state[name])
+
+    def saved_buffers(self) -> Iterator[Tensor]:
+        """The buffers among `saved_state`: what ranks may hold different values of."""
+        parameters = {name for name, _ in self.named_parameters(remove_duplicate=False)}
+        return (v for k, v in self.saved_state().items() if k not in parameters)
+
+    def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        with torch.set_grad_enabled(self.upstream.trainable and torch.is_grad_enabled()):
+            features = self.upstream(batch.wavs, batch.lengths)
+        mixed: tuple[Tensor, Tensor] = self.featurizer(features)
+        return mixed
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+
+def build_model(config: RunConfig, task: Task) -> SpeechModel:
+    """The model with its initial weights, the same in every rank and attempt."""
+    reseed(config.seed, "model")
+    return SpeechModel(config, task)

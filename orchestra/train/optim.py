@@ -1,0 +1,94 @@
+"""The optimizer: parameter groups, and its state by parameter name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orchestra.config.schema import HuggingFaceConfig, RunConfig
+from orchestra.train.model import SpeechModel
+
+
+def build_optimizer(config: RunConfig, model: SpeechModel) -> torch.optim.Optimizer:
+    """The configured optimizer over all trainable parameters.
+
+    Each group holds its own `base_lr`. Biases, norms and other vectors are not decayed.
+    """
+    groups = parameter_groups(config, model)
+    optim = config.optim
+    if optim.kind == "sgd":
+        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum)
+    kind = torch.optim.AdamW if optim.kind == "adamw" else torch.optim.Adam
+    on_gpu = next(model.parameters()).is_cuda
+    return kind(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=on_gpu or None)
+
+
+def parameter_groups(config: RunConfig, model: SpeechModel) -> list[dict[str, Any]]:
+    """Non-empty groups of (upstream or not) x (decayed or not)."""
+    upstream_lr = config.optim.lr
+    if isinstance(config.upstream, HuggingFaceConfig) and config.upstream.lr is not None:
+        upstream_lr = config.upstream.lr
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        of_upstream, decayed = name.startswith("upstream."), parameter.ndim > 1
+        lr = upstream_lr if of_upstream else config.optim.lr
+        group = groups.setdefault(
+            (of_upstream, decayed),
+            {
+                "params": [],
+                "lr": lr,
+                "base_lr": lr,
+                "weight_decay": config.optim.weight_decay if decayed else 0.0,
+            },
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Scale every group's base rate; returns the first group's rate, for the log."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """Parameters that get gradients."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state as `<parameter name>/<key>` tensors; all torch state is tensors here."""
+    state: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if value is not None:  # SGD keeps momentum_buffer = None where there is no momentum
+                state[f"{name}/{key}"] = value
+    return state
+
+
+def load_optimizer(
+    optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]
+) -> None:
+    """Restore what `optimizer_tensors` gave; rates come from the config, not from the state."""
+    by_name: dict[str, dict[str, Tensor]] = {}
+    for path, tensor in tensors.items():
+        name, key = path.rsplit("/", 1)
+        by_name.setdefault(name, {})[key] = tensor
+    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    document = optimizer.state_dict()
+    document["state"] = {
+        number: by_name[name_of[id(parameter)]]
+        for number, parameter in enumerate(_in_order(optimizer))
+        if name_of[id(parameter)] in by_name
+    }
+    optimizer.load_state_dict(document)
+
+
+def _in_order(optimizer: torch.optim.Optimizer) -> Iterable[nn.Parameter]:
+    return (parameter for group in optimizer.param_groups for parameter in group["params"])

@@ -1,0 +1,35 @@
+"""Number formats and determinism of a rank."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from orchestra.config.schema import TrainConfig
+
+
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """The context of forward passes: bfloat16 where it is safe, or nothing. Weights stay float32."""
+    if config.precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def set_determinism(config: TrainConfig) -> None:
+    """Switch deterministic kernels on; call before CUDA and NCCL start.
+
+    On the CPU every operation is deterministic for a given number of threads.
+    """
+    if not config.deterministic:
+        return
+    # cuBLAS reads its variable at the first handle, NCCL at the first communicator. NVLS
+    # all-reduce may sum in another order from call to call.
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    os.environ["NCCL_NVLS_ENABLE"] = "0"
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False

@@ -1,0 +1,99 @@
+"""What torchrun starts: `-m orchestra.train.rank --job DIR --kind train|evaluate --attempt N`.
+
+Ties this process to its parent, its log and its heartbeat before anything slow is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import sys
+from pathlib import Path
+
+from orchestra.wire import lifeline
+from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
+from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.folders import AttemptFolder, Job, JobKind
+from orchestra.wire.heartbeat import Heartbeat, pages_folder
+from orchestra.wire.job import TAG
+
+
+def main() -> int:
+    """Run this rank; returns its exit code."""
+    lifeline.die_with_parent()
+    job, attempt = _arguments()
+    rank = int(os.environ.get("RANK", "0"))
+    attempt.logs.mkdir(parents=True, exist_ok=True)
+    _redirect(attempt.rank_log(rank))
+    tag = os.environ.get(TAG, f"{job.run.id}.{attempt.number}.plain")
+    pulse = Heartbeat(pages_folder(tag), rank)
+    lifeline.announce(os.environ)  # for loader workers
+    try:
+        return _run(job, attempt, pulse)
+    except OrchestraError as error:
+        print(error, file=sys.stderr)
+        return _exit_code(error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"the disk is full: {error}", file=sys.stderr)
+        return ExitCode.DISK_FULL
+
+
+def _run(job: Job, attempt: AttemptFolder, pulse: Heartbeat) -> int:
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    @record  # writes what is raised to the file that the agent reads
+    def run() -> None:
+        from orchestra.train.distributed import leave
+        from orchestra.train.final import evaluate_job
+        from orchestra.train.session import open_session
+        from orchestra.train.trainer import train
+
+        session = open_session(job, attempt, pulse)
+        if job.kind == "train":
+            train(session)
+        else:
+            evaluate_job(session)
+        leave(session.ranks)
+
+    run()
+    return ExitCode.OK
+
+
+def _arguments() -> tuple[Job, AttemptFolder]:
+    parser = argparse.ArgumentParser(prog="python -m orchestra.train.rank", allow_abbrev=False)
+    parser.add_argument("--job", type=Path, required=True)
+    parser.add_argument("--kind", choices=("train", "evaluate"), required=True)
+    parser.add_argument("--attempt", type=int, required=True)
+    arguments = parser.parse_args()
+    kind: JobKind = arguments.kind
+    job = Job(kind, arguments.job.absolute())
+    return job, job.attempt(arguments.attempt)
+
+
+def _redirect(path: Path) -> None:
+    """Send everything this process and its libraries print to `path`."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+    # Every print of a task's author is in the log at once.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+
+
+def _exit_code(error: OrchestraError) -> int:
+    """Trying again is pointless after these: the supervisor tells them by the code."""
+    if isinstance(error, UsageError | NotFoundError):
+        return ExitCode.BAD_CONFIG
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Rank 0's keeper of checkpoints: when the disk allows, what stays, what is said about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.config.schema import CheckpointConfig
+from orchestra.tasks import Direction
+from orchestra.train import checkpoint
+from orchestra.train.checkpoint import BadCheckpointError, Contents
+from orchestra.train.recorder import DISK_FULL, Recorder
+from orchestra.train.retention import Kept, by_score, superfluous
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What "best" means in this run."""
+
+    metric: str
+    direction: Direction
+
+
+class Saver:
+    """Writes checkpoints below `root` and deletes those that the policy lets go."""
+
+    def __init__(
+        self, root: Path, config: CheckpointConfig, goal: Goal, recorder: Recorder
+    ) -> None:
+        self._root = root
+        self._config = config
+        self._goal = goal
+        self._recorder = recorder
+        checkpoint.sweep(root)
+
+    def save(self, step: int, contents: Contents, score: float | None, *, must: bool) -> None:
+        """Commit a checkpoint, then delete superfluous ones.
+
+        Args:
+            must: nothing comes after it; a full disk is then an error.
+
+        Raises:
+            OSError: the folder can't be written, or the disk is full and `must`.
+        """
+        try:
+            checkpoint.write(self._root, step, contents, score, self._goal.metric)
+        except OSError as error:
+            if must or error.errno not in DISK_FULL:
+                raise
+            text = f"no checkpoint at step {step}, the disk is full ({error.strerror}); training on"
+            self._recorder.notice(step, text)
+            return
+        folder = checkpoint.step_folder(self._root, step)
+        values = {"path": f"{self._root.name}/{folder.name}", "score": score}
+        self._recorder.write("checkpoint", step, {**values, "metric": self._goal.metric})
+        for old in superfluous(kept(self._root), self._config, self._goal.direction):
+            checkpoint.delete(checkpoint.step_folder(self._root, old))
+
+
+def kept(root: Path) -> list[Kept]:
+    """Committed checkpoints with a readable manifest."""
+    found = []
+    for folder in checkpoint.committed(root):
+        try:
+            manifest = checkpoint.read_manifest(folder)
+        except BadCheckpointError:
+            continue  # the next scan for the newest good one puts it into quarantine
+        found.append(Kept(manifest.step, manifest.score))
+    return found
+
+
+def best_step(root: Path, direction: Direction) -> int | None:
+    """The step of the best checkpoint on disk; None if none was validated."""
+    ranked = by_score(kept(root), direction)
+    return ranked[0].step if ranked else None

@@ -1,0 +1,54 @@
+"""One rank's place in one attempt: what training and evaluation both start from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.config.frozen import read_frozen
+from orchestra.config.schema import RunConfig
+from orchestra.tasks import Task
+from orchestra.train.distributed import Ranks, join
+from orchestra.train.precision import set_determinism
+from orchestra.train.recorder import Recorder
+from orchestra.wire.folders import AttemptFolder, Job
+from orchestra.wire.heartbeat import Heartbeat, Phase
+from orchestra.wire.job import CODE, StopFlag
+
+
+@dataclass(frozen=True)
+class Session:
+    """Made once per process."""
+
+    job: Job
+    attempt: AttemptFolder
+    config: RunConfig
+    task: Task
+    ranks: Ranks
+    recorder: Recorder
+    pulse: Heartbeat
+
+    def scratch(self, name: str) -> Path:
+        """A folder of this attempt alone: nothing in it is left from another one."""
+        return self.attempt.path / "scratch" / name
+
+    def stop_requested(self) -> bool:
+        """Whether the stop flag is up; only rank 0 looks, and tells the others."""
+        return (
+            self.ranks.is_first and self.job.stop.exists() and StopFlag.read(self.job) is not None
+        )
+
+
+def open_session(job: Job, attempt: AttemptFolder, pulse: Heartbeat) -> Session:
+    """Read the frozen config, load the task, meet the other ranks.
+
+    Raises:
+        UsageError, NotFoundError: the config or the task can't be used.
+    """
+    config, info = read_frozen(job.config, Path(os.environ.get(CODE, Path.cwd())))
+    task = info.task_class()(config.task, config.data)
+    set_determinism(config.train)
+    pulse.beat(0, Phase.INIT)
+    ranks = join(config.launch)
+    return Session(job, attempt, config, task, ranks, Recorder(attempt, ranks.is_first), pulse)

@@ -1,0 +1,115 @@
+"""The example task: tell which of a few tones sounds in noise. Needs no corpus."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from orchestra import tasks
+from orchestra.tasks import Batch, Direction, LossTerms, Prediction
+from orchestra.wire.manifest import Utterance
+
+SAMPLE_RATE = 16_000
+LOWEST_HZ, HIGHEST_HZ = 300.0, 3400.0
+BURST = 0.25  # share of the utterance in which the tone sounds
+
+
+class Head(nn.Module):
+    """Two layers on the mean of the valid frames."""
+
+    def __init__(self, dim: int, hidden: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.frame = nn.Linear(dim, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.utterance = nn.Linear(hidden, classes)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Logits (batch, classes) from features (batch, frames, dim) and lengths in frames."""
+        hidden = self.dropout(torch.relu(self.frame(features)))
+        valid = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
+        pooled = (hidden * valid[:, :, None]).sum(1) / lengths[:, None]
+        logits: Tensor = self.utterance(pooled)
+        return logits
+
+
+class Task(tasks.Task):
+    """Classification of synthetic tones."""
+
+    metrics: Mapping[str, Direction] = {"accuracy": "max"}
+
+    def utterances(self, split: str) -> list[Utterance]:
+        """Ids, durations and labels of a split; keyed by split and number alone."""
+        config = self.config
+        count = config.train_utterances if split == self.data.train else config.other_utterances
+        return [self._utterance(f"{split}-{number:05d}") for number in range(count)]
+
+    def read(self, utterance: Utterance) -> npt.NDArray[np.float32]:
+        """The waveform, made from the id; 16 kHz, (samples,)."""
+        noise = _generator(utterance.id, "noise")
+        label = utterance.fields["label"]
+        ratio = (HIGHEST_HZ / LOWEST_HZ) ** (label / (self.config.classes - 1))
+        seconds = np.arange(round(utterance.duration_s * SAMPLE_RATE)) / SAMPLE_RATE
+        tone = np.sin(2 * np.pi * LOWEST_HZ * ratio * seconds)
+        # A short burst: a tone that never stops would vanish in per-utterance normalisation.
+        start_s = noise.uniform(0.0, 1.0 - BURST) * utterance.duration_s
+        tone *= (seconds >= start_s) & (seconds < start_s + BURST * utterance.duration_s)
+        wav = tone + self.config.noise * noise.standard_normal(seconds.size)
+        return (0.1 * wav).astype(np.float32)
+
+    def target(self, utterance: Utterance) -> int:
+        return int(utterance.fields["label"])
+
+    def collate(self, targets: Sequence[Any]) -> dict[str, Tensor]:
+        return {"labels": torch.tensor(targets)}
+
+    def build_head(self, dim: int, stride: int) -> nn.Module:
+        config = self.config
+        return Head(dim, config.hidden, config.classes, config.dropout)
+
+    def loss(self, head: nn.Module, features: Tensor, lengths: Tensor, batch: Batch) -> LossTerms:
+        """Cross entropy, summed over utterances."""
+        time.sleep(self.config.delay_s)
+        logits = head(features, lengths)
+        labels = batch.targets["labels"]
+        correct = (logits.argmax(1) == labels).sum()
+        return LossTerms(
+            sum=F.cross_entropy(logits, labels, reduction="sum"),
+            weight=torch.tensor(float(len(batch.ids)), device=logits.device),
+            scalars={"train_accuracy": 100.0 * correct},
+        )
+
+    def predict(
+        self, head: nn.Module, features: Tensor, lengths: Tensor, batch: Batch
+    ) -> list[Prediction]:
+        guesses = head(features, lengths).argmax(1).tolist()
+        labels = batch.targets["labels"].tolist()
+        return [
+            {"id": utterance_id, "label": label, "predicted": guess}
+            for utterance_id, label, guess in zip(batch.ids, labels, guesses, strict=True)
+        ]
+
+    def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Percent of the utterances whose tone is told rightly."""
+        right = sum(record["predicted"] == record["label"] for record in predictions)
+        return {"accuracy": 100.0 * right / len(predictions)}
+
+    def _utterance(self, utterance_id: str) -> Utterance:
+        draw = _generator(utterance_id, "shape")
+        label = int(draw.integers(self.config.classes))
+        duration_s = round(draw.uniform(self.config.shortest_s, self.config.longest_s), 3)
+        fields = {"id": utterance_id, "duration_s": duration_s, "label": label}
+        return Utterance(utterance_id, Path("/nowhere"), 0.0, duration_s, fields)
+
+
+def _generator(utterance_id: str, purpose: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{utterance_id}/{purpose}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
