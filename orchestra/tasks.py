@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import PydanticUserError
+
 from orchestra.config.schema import DataConfig, TaskConfig
 from orchestra.wire.errors import NotFoundError, UsageError
 from orchestra.wire.manifest import Utterance, read_manifest
@@ -26,6 +28,17 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import torch
+
+# What a mistake in a task's config.py raises on import.
+_MISTAKES = (
+    SyntaxError,
+    ImportError,
+    NameError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    PydanticUserError,
+)
 
 Direction = Literal["min", "max"]
 Prediction = dict[str, Any]
@@ -130,7 +143,11 @@ class TaskInfo:
 
     def config_model(self) -> type[TaskConfig]:
         """The task's `Config` (UsageError names the file and what is wrong with it)."""
-        module = _load(self, "config")
+        try:
+            module = _load(self, "config")
+        except _MISTAKES as error:
+            kind = type(error).__name__
+            raise UsageError(f"{self.folder / 'config.py'}: {kind}: {error}") from error
         model = getattr(module, "Config", None)
         if not (isinstance(model, type) and issubclass(model, TaskConfig)):
             raise UsageError(

@@ -1,0 +1,36 @@
+"""Paths of a config become absolute when it is frozen: a run must not depend on a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from orchestra.config.schema import HuggingFaceConfig
+from orchestra.config.upstream_names import local_model
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def absolute_paths(config: Model, workspace: Path) -> Model:
+    """`config` with every path, and an upstream's local folder, absolute from `workspace`."""
+    fields = type(config).model_fields
+    changes = {name: _absolute(getattr(config, name), workspace) for name in fields}
+    if isinstance(config, HuggingFaceConfig):
+        folder = local_model(config.source, workspace)
+        changes["source"] = config.source if folder is None else str(folder)
+    return config.model_copy(update=changes)
+
+
+def _absolute(value: Any, workspace: Path) -> Any:
+    if isinstance(value, BaseModel):
+        return absolute_paths(value, workspace)
+    if isinstance(value, Path):
+        at_home = value.parts[:1] == ("~",)
+        return (workspace / (value.expanduser() if at_home else value)).absolute()
+    if isinstance(value, list | tuple):
+        return type(value)(_absolute(item, workspace) for item in value)
+    if isinstance(value, dict):
+        return {key: _absolute(item, workspace) for key, item in value.items()}
+    return value
