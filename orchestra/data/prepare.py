@@ -1,0 +1,141 @@
+"""Make manifests of a corpus on disk: `python -m orchestra.data.prepare librispeech|digits`.
+
+Every file is checked first; if anything is missing all of it is named and nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from orchestra.data import digits, librispeech, program
+from orchestra.data.owned import PARTIAL_PREFIX, own_folder
+from orchestra.data.problems import Problem, count_by_kind, describe
+from orchestra.wire.errors import UsageError
+from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.manifest import Summary, write_manifest
+
+DIGITS_MARKER = "digits.json"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="data prepare", description="Make manifests of a corpus on disk."
+    )
+    corpora = parser.add_subparsers(dest="corpus", required=True)
+    for name, text in (
+        ("librispeech", "LibriSpeech's folder layout, real or synthetic"),
+        ("digits", "recordings named {digit}_{speaker}_{take}.wav, joined to connected digits"),
+    ):
+        corpus = corpora.add_parser(name, help=text, description=text)
+        corpus.add_argument("--root", type=Path, required=True, help="folder of the corpus")
+        corpus.add_argument(
+            "--out",
+            type=Path,
+            required=name == "digits",
+            help="where the result goes (librispeech: <root>/manifests unless given)",
+        )
+    return program.run(parser, _work, argv)
+
+
+def _work(arguments: argparse.Namespace) -> program.Outcome:
+    root = arguments.root.absolute()
+    if not root.is_dir():
+        raise UsageError(f"--root {root}: no such folder")
+    if arguments.corpus == "librispeech":
+        return prepare_librispeech(root, (arguments.out or root / "manifests").absolute())
+    return prepare_digits(root, arguments.out.absolute())
+
+
+def prepare_librispeech(root: Path, out: Path) -> program.Outcome:
+    """Write one manifest per split folder found below `root` into `out`."""
+    names = librispeech.find_splits(root)
+    _make_writable(out)
+    splits = [librispeech.read_split(root, name, out) for name in names]
+    problems = [problem for split in splits for problem in split.problems]
+    if problems:
+        return _refused(root, problems)
+    command = f"orchestra data prepare librispeech --root {root} --out {out}"
+    summaries = {
+        split.name: write_manifest(out, split.name, split.lines, command) for split in splits
+    }
+    return _done(out, summaries)
+
+
+def prepare_digits(root: Path, out: Path) -> program.Outcome:
+    """Write joins as FLAC into `out/audio` and manifests into `out/manifests`."""
+    takes = digits.find_takes(root)
+    problems = digits.unreadable_takes(takes)
+    if problems:
+        return _refused(root, problems)
+    waveforms = digits.read_takes(takes)
+    dealt = digits.deal_takes(takes)
+    identity = {"made_by": "data prepare digits"}
+    with own_folder(out, DIGITS_MARKER, identity) as folder:
+        folder.mark(complete=False)
+        partial = out / f"{PARTIAL_PREFIX}audio"
+        lines = {}
+        for split, count in digits.JOINS.items():
+            program.say(f"{split}: joining {count} utterances from {len(dealt[split])} takes")
+            joins = digits.plan_joins(split, dealt[split], count)
+            lines[split] = digits.write_joins(
+                joins, waveforms, partial / split, f"../audio/{split}"
+            )
+        _replace(out / "audio", partial)
+        command = f"orchestra data prepare digits --root {root} --out {out}"
+        manifests = out / "manifests"
+        summaries = {
+            split: write_manifest(manifests, split, rows, command) for split, rows in lines.items()
+        }
+        folder.mark(complete=True)
+    program.say("the joins are artificial: single recordings, put one after another with pauses")
+    return _done(manifests, summaries)
+
+
+def _make_writable(out: Path) -> None:
+    probe = out / f".{PARTIAL_PREFIX}probe"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"cannot write manifests to {out}: {error.strerror}; choose another folder with --out"
+        ) from None
+
+
+def _replace(final: Path, partial: Path) -> None:
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+
+
+def _refused(root: Path, problems: list[Problem]) -> program.Outcome:
+    for line in describe(problems):
+        program.say(line)
+    program.say(f"{root}: {len(problems)} problems, so no manifest was written")
+    places: dict[str, list[str]] = {}
+    for problem in problems:
+        places.setdefault(problem.kind, []).append(problem.where)
+    document = {"root": str(root), "counts": count_by_kind(problems), "problems": places}
+    return program.Outcome(document, ExitCode.FAILED)
+
+
+def _done(manifests: Path, summaries: dict[str, Summary]) -> program.Outcome:
+    for name, summary in summaries.items():
+        program.say(librispeech.describe(name, summary))
+    document: dict[str, Any] = {
+        "manifests": str(manifests),
+        "splits": {name: asdict(summary) for name, summary in summaries.items()},
+    }
+    return program.Outcome(document)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

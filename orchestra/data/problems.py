@@ -1,0 +1,62 @@
+"""What is wrong with a corpus, collected rather than raised: the user sees all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.data.audio import Header, read_header
+from orchestra.data.program import in_threads
+from orchestra.wire.errors import DataError
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong."""
+
+    kind: str  # plural, as in a count: `transcripts without audio`
+    where: str  # id, path, or both
+
+
+def count_by_kind(problems: Iterable[Problem]) -> dict[str, int]:
+    """How many there are of each kind."""
+    counts: dict[str, int] = {}
+    for problem in problems:
+        counts[problem.kind] = counts.get(problem.kind, 0) + 1
+    return counts
+
+
+def describe(problems: Sequence[Problem]) -> list[str]:
+    """Lines for people: a count per kind, each followed by the first of them."""
+    lines = []
+    for kind, count in count_by_kind(problems).items():
+        lines.append(f"{count} {kind}:")
+        places = [problem.where for problem in problems if problem.kind == kind]
+        lines += [f"  {where}" for where in places[:_SHOWN]]
+        if count > _SHOWN:
+            lines.append(f"  ... and {count - _SHOWN} more (all of them in the JSON on stdout)")
+    return lines
+
+
+def read_headers(paths: Sequence[Path]) -> tuple[dict[Path, Header], list[Problem]]:
+    """The headers of all files that have one, and a problem for each that has not."""
+    headers: dict[Path, Header] = {}
+    problems = []
+    # More threads than cores: headers on a network disk are mostly waiting.
+    results = in_threads(_header_or_problem, paths, per_core=4)
+    for path, result in zip(paths, results, strict=True):
+        if isinstance(result, Header):
+            headers[path] = result
+        else:
+            problems.append(result)
+    return headers, problems
+
+
+def _header_or_problem(path: Path) -> Header | Problem:
+    try:
+        return read_header(path)
+    except DataError as error:
+        return Problem("unreadable recordings", str(error))
