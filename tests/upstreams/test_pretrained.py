@@ -1,0 +1,114 @@
+"""Reading a model folder's description, as a program and as a function; no weights are loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestra.upstreams.pretrained import read_pretrained
+from orchestra.wire.errors import NotFoundError, UsageError
+
+CONFIG = {
+    "model_type": "wavlm",
+    "num_hidden_layers": 12,
+    "hidden_size": 768,
+    "feat_extract_norm": "group",
+    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+}
+
+
+def model_folder(folder: Path, preprocessor: dict[str, Any] | None = None, **config: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
+    (folder / "model.safetensors").write_bytes(b"")
+    if preprocessor is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return folder
+
+
+def test_shape_of_a_base_model(tmp_path: Path) -> None:
+    model = read_pretrained(str(model_folder(tmp_path)))
+    assert (model.layers, model.dim, model.stride, model.min_samples) == (13, 768, 320, 400)
+
+
+@pytest.mark.parametrize(
+    ("preprocessor", "norm", "expected"),
+    [
+        ({"do_normalize": False}, "layer", False),
+        ({"do_normalize": True}, "group", True),
+        ({}, "group", True),
+        (None, "layer", True),
+        (None, "group", False),
+    ],
+)
+def test_whether_waveforms_are_normalised(
+    tmp_path: Path, preprocessor: dict[str, Any] | None, norm: str, expected: bool
+) -> None:
+    folder = model_folder(tmp_path, preprocessor, feat_extract_norm=norm)
+    assert read_pretrained(str(folder)).normalize is expected
+
+
+def test_folders_that_hold_no_usable_model(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no folder"):
+        read_pretrained(str(tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match=r"has no config\.json"):
+        read_pretrained(str(tmp_path))
+    folder = model_folder(tmp_path / "a", model_type="bert")
+    with pytest.raises(UsageError, match=r"type 'bert'.*wav2vec2, hubert, wavlm"):
+        read_pretrained(str(folder))
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UsageError, match=r"cannot read .*config\.json"):
+        read_pretrained(str(folder))
+    folder = model_folder(tmp_path / "b", {"sampling_rate": 8000})
+    with pytest.raises(UsageError, match="8000 Hz"):
+        read_pretrained(str(folder))
+
+
+def test_pickled_weights_alone_are_refused(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UsageError, match=r"no model\.safetensors.*pickled weights are never"):
+        read_pretrained(str(folder))
+
+
+@pytest.mark.parametrize("name", ["not a model!", "a/b/c"])
+def test_a_name_that_is_no_hub_id(name: str) -> None:
+    with pytest.raises(NotFoundError, match="neither a folder nor a hub id"):
+        read_pretrained(name)
+
+
+def describe(source: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "orchestra.upstreams.describe", str(source)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_describe_prints_json(tmp_path: Path) -> None:
+    answer = describe(model_folder(tmp_path, {"do_normalize": False}))
+    assert json.loads(answer.stdout) == {
+        "source": str(tmp_path),
+        "model_type": "wavlm",
+        "layers": 13,
+        "dim": 768,
+        "stride": 320,
+        "min_samples": 400,
+        "normalize": False,
+    }
+    assert answer.returncode == 0
+
+
+def test_describe_ends_with_one_sentence_and_the_errors_code(tmp_path: Path) -> None:
+    answer = describe(tmp_path)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.count("\n") == 1
+    assert "config.json" in answer.stderr
+
+
+def test_describing_imports_no_torch() -> None:
+    program = "import sys, orchestra.upstreams.describe; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
