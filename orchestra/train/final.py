@@ -94,13 +94,15 @@ def _evaluate(
     if not session.ranks.is_first:
         return True
     (scratch / "predictions.jsonl").rename(target.predictions)
-    folder = str(subject.folder)
+    run = session.job.run.path
+    inside = subject.folder.is_relative_to(run)
+    path = str(subject.folder.relative_to(run) if inside else subject.folder)
     write_json(
         target.metrics,
         {
             "version": VERSION,
             "split": split_name,
-            "checkpoint": {"step": subject.step, "path": folder, "sha256": subject.sha256},
+            "checkpoint": {"step": subject.step, "path": path, "sha256": subject.sha256},
             "metrics": evaluated.metrics,
             "utterances": len(split.utterances),
             "audio_s": split.audio_s,
@@ -109,7 +111,7 @@ def _evaluate(
         },
     )
     values = {"number": target.number, "split": split_name, "metrics": evaluated.metrics}
-    values |= {"checkpoint": folder, "checkpoint_step": subject.step}
+    values |= {"checkpoint": path, "checkpoint_step": subject.step}
     session.recorder.write("evaluation", step, values)
     return True
 

@@ -63,7 +63,7 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The optimizer's state as `<parameter name>/<key>` tensors; all torch state is tensors here."""
+    """The optimizer's state as `<parameter name>/<key>` tensors: it holds nothing else."""
     state: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():

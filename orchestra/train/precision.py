@@ -12,7 +12,7 @@ from orchestra.config.schema import TrainConfig
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """The context of forward passes: bfloat16 where it is safe, or nothing. Weights stay float32."""
+    """The context of forward passes: bfloat16 where that is safe; weights stay float32."""
     if config.precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

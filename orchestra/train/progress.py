@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,9 +22,11 @@ class Progress:
 
     step: int = 0
     """Optimizer steps taken (skipped ones count)."""
-    position: Position = Position()
+    position: Position = field(default_factory=Position)
     validated_step: int = 0
     """The last step whose validation ended; a stop may come in between."""
+    score: float | None = None
+    """Of that validation; None if it is not finite."""
     best_scores: list[float] = field(default_factory=list)
     """Best validation scores so far, best first, at most checkpoint.keep_best."""
     skipped: int = 0
@@ -31,7 +34,11 @@ class Progress:
     skipped_in_a_row: int = 0
 
     def admit(self, score: float, direction: Direction, keep_best: int) -> bool:
-        """Note a validation score; whether it is among the best, so that it is worth a save."""
+        """Note the score of this step; whether it is among the best, so that it is worth a save."""
+        self.validated_step = self.step
+        self.score = score if math.isfinite(score) else None
+        if self.score is None:
+            return False
         place = sum(not better(score, old, direction) for old in self.best_scores)
         if place >= keep_best:
             return False

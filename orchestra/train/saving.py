@@ -33,8 +33,8 @@ class Saver:
         self._recorder = recorder
         checkpoint.sweep(root)
 
-    def save(self, step: int, contents: Contents, score: float | None, *, must: bool) -> None:
-        """Commit a checkpoint, then delete superfluous ones.
+    def save(self, step: int, contents: Contents, score: float | None, *, must: bool) -> bool:
+        """Commit a checkpoint, then delete superfluous ones; False if the disk is full.
 
         Args:
             must: nothing comes after it; a full disk is then an error.
@@ -49,12 +49,13 @@ class Saver:
                 raise
             text = f"no checkpoint at step {step}, the disk is full ({error.strerror}); training on"
             self._recorder.notice(step, text)
-            return
+            return False
         folder = checkpoint.step_folder(self._root, step)
         values = {"path": f"{self._root.name}/{folder.name}", "score": score}
         self._recorder.write("checkpoint", step, {**values, "metric": self._goal.metric})
         for old in superfluous(kept(self._root), self._config, self._goal.direction):
             checkpoint.delete(checkpoint.step_folder(self._root, old))
+        return True
 
 
 def kept(root: Path) -> list[Kept]:

@@ -10,7 +10,7 @@ from orchestra.config.schema import ScheduleConfig
 def factor(config: ScheduleConfig, step: int, max_steps: int) -> float:
     """What the base learning rate is multiplied by in step `step` (the first is 0).
 
-    Warm-up rises linearly, its first step at 1/warmup_steps, and reaches 1 at step warmup_steps - 1.
+    Warm-up rises linearly from 1/warmup_steps and reaches 1 at step warmup_steps - 1.
     Linear and cosine then fall from 1 to `final_ratio`, which the last step (max_steps - 1) uses.
     """
     if step < config.warmup_steps:

@@ -7,6 +7,7 @@ micro-batches: uneven batches are exact.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -54,7 +55,10 @@ def wrap(model: SpeechModel, ranks: Ranks) -> nn.Module:
     """The model as it is called in training."""
     if ranks.world_size == 1:
         return model
-    return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+    with warnings.catch_warnings():
+        # torch 2.13 wants another name for it, which 2.10 does not know.
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 class Stepper:

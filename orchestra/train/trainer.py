@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -201,36 +200,30 @@ class Trainer:
             for old in self._session.scratch("").glob("validation-*"):
                 if old != scratch:
                     shutil.rmtree(old)
-        progress.validated_step = progress.step
         values = {"split": self._valid.name, **evaluated.metrics}
         self._session.recorder.write("validation", progress.step, values)
         self._clock.validations.add(time.monotonic() - started)
-        self._save_if_best(evaluated.metrics)
+        score = evaluated.metrics[self._goal.metric]
+        if progress.admit(score, self._goal.direction, self._config.checkpoint.keep_best):
+            self._save(must=False)
         return True
 
-    def _save_if_best(self, metrics: dict[str, float]) -> None:
-        score = metrics[self._goal.metric]
-        if math.isfinite(score) and self._progress.admit(
-            score, self._goal.direction, self._config.checkpoint.keep_best
-        ):
-            self._save(must=False, score=score)
-
-    def _save(self, *, must: bool, score: float | None = None) -> None:
-        """Save once per step; every rank takes part, rank 0 writes."""
+    def _save(self, *, must: bool) -> None:
+        """Every rank takes part, rank 0 writes, once per step."""
         progress = self._progress
-        if self._saved_step == progress.step:
-            return
         started = time.monotonic()
         self._beat(Phase.CHECKPOINT)
         self._ranks.copy_from_first(list(self._model.saved_buffers()))
-        if self._saver is not None:
-            contents = Contents(
-                self._model.saved_state(),
-                optimizer_tensors(self._optimizer, self._model),
-                to_document(progress, self._data.fingerprint),
-            )
-            self._saver.save(progress.step, contents, score, must=must)
-        self._saved_step = progress.step
+        if self._saver is None or self._saved_step == progress.step:
+            return
+        contents = Contents(
+            self._model.saved_state(),
+            optimizer_tensors(self._optimizer, self._model),
+            to_document(progress, self._data.fingerprint),
+        )
+        score = progress.score if progress.validated_step == progress.step else None
+        if self._saver.save(progress.step, contents, score, must=must):
+            self._saved_step = progress.step
         self._clock.saves.add(time.monotonic() - started)
 
     def _record_start(self) -> None:

@@ -21,7 +21,7 @@ class Config(TaskConfig):
     """Size of every other split; odd, so that no number of ranks divides it."""
     shortest_s: PositiveFloat = 0.3
     longest_s: PositiveFloat = 1.2
-    noise: NonNegativeFloat = 1.0
+    noise: NonNegativeFloat = 0.2
     """Standard deviation of the noise, relative to the tone's amplitude."""
     hidden: PositiveInt = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

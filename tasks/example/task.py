@@ -24,7 +24,7 @@ BURST = 0.25  # share of the utterance in which the tone sounds
 
 
 class Head(nn.Module):
-    """Two layers on the mean of the valid frames."""
+    """Two layers, with the maximum over the valid frames in between."""
 
     def __init__(self, dim: int, hidden: int, classes: int, dropout: float) -> None:
         super().__init__()
@@ -34,10 +34,11 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Logits (batch, classes) from features (batch, frames, dim) and lengths in frames."""
-        hidden = self.dropout(torch.relu(self.frame(features)))
+        hidden = torch.relu(self.frame(features))
         valid = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
-        pooled = (hidden * valid[:, :, None]).sum(1) / lengths[:, None]
-        logits: Tensor = self.utterance(pooled)
+        # No frame is below zero after the relu, so that padding is never the maximum.
+        pooled = hidden.masked_fill(~valid[:, :, None], 0.0).amax(1)
+        logits: Tensor = self.utterance(self.dropout(pooled))
         return logits
 
 
