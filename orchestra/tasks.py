@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import PydanticUserError
 
 from orchestra.config.schema import DataConfig, TaskConfig
+from orchestra.wire.builtin import builtin_folder as builtin_folder
 from orchestra.wire.errors import NotFoundError, UsageError
 from orchestra.wire.manifest import Utterance, read_manifest
 
@@ -162,13 +163,6 @@ class TaskInfo:
         if not (isinstance(cls, type) and issubclass(cls, Task)):
             raise UsageError(f"{self.folder / 'task.py'}: no class Task(orchestra.tasks.Task)")
         return cls
-
-
-def builtin_folder() -> Path:
-    """Where the built-in `tasks/` and `presets/` lie: inside the wheel, or beside a checkout."""
-    package = Path(__file__).parent
-    shipped = package / "_builtin"
-    return shipped if shipped.is_dir() else package.parent
 
 
 def discover(workspace: Path) -> dict[str, TaskInfo]:

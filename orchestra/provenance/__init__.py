@@ -1,1 +1,1 @@
-"""TODO"""
+"""Which code, packages and machine a run used: recorded, kept alive in git, laid out to run."""

@@ -68,7 +68,7 @@ def _run_folders(runs: RunsFolder, notes: list[str]) -> Iterator[tuple[RunFolder
     found = []
     for entry in runs.path.iterdir():
         run = RunFolder(entry)
-        if not run.identity.is_file():
+        if entry.name.startswith(".") or not run.identity.is_file():
             continue
         try:
             identity = read_json(run.identity)
