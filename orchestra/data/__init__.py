@@ -1,1 +1,1 @@
-"""TODO"""
+"""Recordings, manifests and batches. Training plane: knows no terminal, database or git."""

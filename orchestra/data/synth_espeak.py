@@ -7,6 +7,7 @@ The library has one global state per process: what it says depends a little on w
 from __future__ import annotations
 
 import ctypes
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,27 +66,25 @@ def locate_espeak() -> EspeakFiles:
 
 
 class Espeak:
-    """The library, loaded and initialised. One per process."""
+    """The library, loaded and initialised. One per process, for the life of the process."""
 
-    def __init__(self, files: EspeakFiles, link: Path) -> None:
-        """Load the library; `link` is a short path to be made a symbolic link to the voice data.
-
-        eSpeak copies the data path into a buffer of about 160 bytes and drops a longer one
-        silently, which a virtual environment deep in a home folder easily has.
+    def __init__(self, files: EspeakFiles) -> None:
+        """Load the library.
 
         Raises:
-            OrchestraError: the library doesn't load or finds no voices.
+            OrchestraError: it doesn't load or finds no voices.
         """
-        link.symlink_to(files.data, target_is_directory=True)
         try:
             self._library = ctypes.CDLL(str(files.library))
         except OSError as error:
             raise OrchestraError(f"cannot load eSpeak NG: {error}") from error
         self._pieces: list[bytes] = []
         self._callback = _Callback(self._collect)
-        self.rate = int(
-            self._library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, bytes(link), _DONT_EXIT)
-        )
+        # eSpeak copies the path into a buffer of 160 bytes and silently drops a longer one, which
+        # a virtual environment deep in a home folder has; a descriptor's path is always short.
+        self._data_fd = os.open(files.data, os.O_RDONLY | os.O_DIRECTORY)
+        data = f"/proc/self/fd/{self._data_fd}".encode()
+        self.rate = int(self._library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, data, _DONT_EXIT))
         """Samples per second of what `say` returns."""
         if self.rate <= 0:
             raise OrchestraError(f"eSpeak NG found no voice data in {files.data}")

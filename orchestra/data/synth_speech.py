@@ -130,7 +130,7 @@ def write_chapter(root: Path, chapter: Chapter, espeak: EspeakFiles) -> None:
     final = root / chapter.folder
     partial = root / f"{PARTIAL_PREFIX}{chapter.prefix}"
     partial.mkdir()
-    engine = Espeak(espeak, partial / "espeak-ng-data")
+    engine = Espeak(espeak)
     lines = []
     for position in range(chapter.amount.utterances):
         utterance = plan_utterance(chapter, position)
@@ -138,7 +138,6 @@ def write_chapter(root: Path, chapter: Chapter, espeak: EspeakFiles) -> None:
         (partial / f"{name}.flac").write_bytes(encode_flac(_render(engine, utterance)))
         lines.append(f"{name} {utterance.transcript}\n")
     (partial / f"{chapter.prefix}.trans.txt").write_text("".join(lines), encoding="utf-8")
-    (partial / "espeak-ng-data").unlink()
     if final.exists():
         shutil.rmtree(final)
     final.parent.mkdir(parents=True, exist_ok=True)
