@@ -175,7 +175,7 @@ class _Composer:
     def _validated(self, merged: Merged) -> RunConfig:
         """The typed config, or ConfigErrors with all problems so far and those found here."""
         self._check_task(merged)
-        document = Schema(self._model, merged.document).with_default_kinds()
+        document = Schema(self._model, merged.document).completed()
         schema = Schema(self._model, document)
         document, wrong = interpolate(
             document, schema.defaults(), merged.place, complete=self._complete

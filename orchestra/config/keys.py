@@ -75,21 +75,29 @@ class Schema:
             corrected = (*table, near[0], *path[len(table) + 1 :])
             best = corrected if self.exists(corrected) else corrected[: len(table) + 1]
             return f"did you mean {dotted(best)}?"
-        everywhere = list(self._all())
-        same = [key for key in everywhere if key.rsplit(".", 1)[-1] == str(path[-1])]
-        near = same or get_close_matches(dotted(path), everywhere, n=1, cutoff=0.75)
+        elsewhere = {str(key[-1]): key for key in self._all()}
+        near = get_close_matches(str(path[-1]), elsewhere, n=1, cutoff=0.8)
         if near:
-            return f"did you mean {near[0]}?"
-        where = f"{dotted(table)} has" if table else "there are"
-        return f"{where} {', '.join(siblings)}" if siblings else f"{dotted(table)} is not a table"
+            return f"did you mean {dotted(elsewhere[near[0]])}?"
+        if not siblings:
+            return f"{dotted(table)} is not a table"
+        value = self._value(table)
+        kind = value.get("kind") if isinstance(value, dict) else None
+        of_kind = f" of kind {kind!r}" if kind else ""
+        where = f"{dotted(table)}{of_kind} has" if table else "there are"
+        return f"{where} {', '.join(siblings)}"
 
     def defaults(self) -> dict[str, Any]:
         """The values, as JSON has them, of the keys that the document leaves to the model."""
         return _defaults([self._model], self._document)
 
-    def with_default_kinds(self) -> dict[str, Any]:
-        """The document, where a table without `kind` has that of the key's default."""
-        return _with_kinds(self._model, self._document)
+    def completed(self) -> dict[str, Any]:
+        """The document with what goes without saying.
+
+        A table without `kind` has that of the key's default. A required table is there, if empty:
+        then it is its required keys that are missing.
+        """
+        return _completed(self._model, self._document)
 
     def _find(self, path: KeyPath) -> _Schema | None:
         found: _Schema = (self._model, "")
@@ -115,10 +123,10 @@ class Schema:
             end -= 1
         return path[:end], str(path[end])
 
-    def _all(self, path: KeyPath = ()) -> Iterator[str]:
+    def _all(self, path: KeyPath = ()) -> Iterator[KeyPath]:
         for name in self.children(path):
             here = (*path, name)
-            yield dotted(here)
+            yield here
             if self.is_table(here):
                 yield from self._all(here)
 
@@ -207,15 +215,16 @@ def _defaults(models: list[type[BaseModel]], document: dict[str, Any]) -> dict[s
     return found
 
 
-def _with_kinds(model: type[BaseModel], document: dict[str, Any]) -> dict[str, Any]:
+def _completed(model: type[BaseModel], document: dict[str, Any]) -> dict[str, Any]:
     done = dict(document)
     for name, field in model.model_fields.items():
-        given = document.get(name)
+        missing_table = field.is_required() and len(_models(field.annotation)) == 1
+        given = document.get(name, {} if missing_table else None)
         if not isinstance(given, dict):
             continue
         default = getattr(field.default, "kind", None)
         if "kind" not in given and default is not None:
             given = {"kind": default, **given}
         chosen = _chosen(field.annotation, given)
-        done[name] = _with_kinds(chosen[0], given) if len(chosen) == 1 else given
+        done[name] = _completed(chosen[0], given) if len(chosen) == 1 else given
     return done

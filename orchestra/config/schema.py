@@ -165,7 +165,7 @@ class RunConfig(Table):
     seed: NonNegativeInt
     task: SerializeAsAny[TaskConfig]
     upstream: UpstreamConfig
-    data: DataConfig
+    data: DataConfig = DataConfig()
     batch: BatchConfig
     optim: OptimConfig
     schedule: ScheduleConfig = ScheduleConfig()
