@@ -78,6 +78,7 @@ class Espeak:
             self._library = ctypes.CDLL(str(files.library))
         except OSError as error:
             raise OrchestraError(f"cannot load eSpeak NG: {error}") from error
+        self._files = files
         self._pieces: list[bytes] = []
         self._callback = _Callback(self._collect)
         # eSpeak copies the path into a buffer of 160 bytes and silently drops a longer one, which
@@ -96,7 +97,10 @@ class Espeak:
         Raises:
             OrchestraError: there is no such voice, or the library refuses the text.
         """
-        if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
+        variant = voice.name.partition("+")[2]
+        # eSpeak itself falls back to the plain voice, and two speakers would be one.
+        missing = not (self._files.data / "voices" / "!v" / variant).exists()
+        if missing or self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
             raise OrchestraError(f"eSpeak NG has no voice {voice.name!r}")
         self._library.espeak_SetParameter(_RATE, voice.words_per_minute, 0)
         self._library.espeak_SetParameter(_PITCH, voice.pitch, 0)
