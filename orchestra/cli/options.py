@@ -1,0 +1,75 @@
+"""Options that several verbs share, and what the launch options mean as config values."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestra.wire.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestra.config.compose import Flag
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Id, name, their beginning, or @last.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Upstream = Annotated[
+    str | None,
+    typer.Option(metavar="U", help="Known name (`orchestra upstreams`), hub id or folder."),
+]
+Presets = Annotated[
+    list[str] | None,
+    typer.Option("--preset", "-p", metavar="P", help="Name or file; repeatable, the last wins."),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="K=V", help="One config value; V is TOML. Repeatable."),
+]
+Gpus = Annotated[int | None, typer.Option(min=1, metavar="N", help="Any N free GPUs.")]
+GpuIds = Annotated[str | None, typer.Option(metavar="ID,ID", help="These GPUs, by index or UUID.")]
+Cpu = Annotated[bool, typer.Option("--cpu", help="No GPU.")]
+Nproc = Annotated[int | None, typer.Option(min=1, metavar="N", help="Ranks on the CPU.")]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the id and don't wait.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id alone.")]
+
+
+def launch_flags(
+    *, gpus: int | None, gpu_ids: str | None, cpu: bool, nproc: int | None
+) -> tuple[Flag, ...]:
+    """The `launch` table as the flags say it (UsageError where they contradict each other)."""
+    from orchestra.config.compose import Flag
+
+    ids = [word.strip() for word in gpu_ids.split(",") if word.strip()] if gpu_ids else []
+    if gpu_ids is not None and not ids:
+        raise UsageError("--gpu-ids names no GPU: give indices or UUIDs, such as --gpu-ids 0,1")
+    if cpu and (gpus or ids):
+        raise UsageError("--cpu contradicts --gpus and --gpu-ids")
+    if nproc and (gpus or ids):
+        raise UsageError("--nproc counts ranks on the CPU; on GPUs there is one rank per GPU")
+    if gpus and ids and gpus != len(ids):
+        raise UsageError(f"--gpus {gpus} contradicts --gpu-ids, which names {len(ids)}")
+    flags: list[Flag] = []
+    if cpu:
+        flags.append(Flag("launch.device", "cpu", "--cpu"))
+    if gpus or ids:
+        flag = "--gpu-ids" if ids else "--gpus"
+        flags.append(Flag("launch.device", "gpu", flag))
+        flags.append(Flag("launch.gpu_ids", ids, flag))
+        flags.append(Flag("launch.nproc", len(ids) or gpus, flag))
+    if nproc:
+        flags.append(Flag("launch.nproc", nproc, "--nproc"))
+    return tuple(flags)
+
+
+def cpu_command(arguments: Sequence[str]) -> str:
+    """The same command line without GPUs, to be shown to the user."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word in ("--gpus", "--gpu-ids"):
+            next(words, None)
+        elif not word.startswith(("--gpus=", "--gpu-ids=")) and word != "--cpu":
+            kept.append(word)
+    return shlex.join(["orchestra", *kept, "--cpu"])

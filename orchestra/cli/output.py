@@ -1,0 +1,139 @@
+"""What people and scripts read: tables, JSON, numbers with units. Data on stdout, talk on stderr.
+
+Everything that came from outside (names, branches, exception texts, log lines) is made harmless
+before it reaches a terminal: a control character is printed as its escape.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+# C0 and C1 controls (line breaks and tabs too), DEL, and the marks that turn text around.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2, "bold": 1}
+STATE_COLOURS = {
+    "completed": "green",
+    "running": "cyan",
+    "failed": "red",
+    "restarting": "yellow",
+    "stopping": "yellow",
+    "queued": "dim",
+    "stopped": "dim",
+}
+
+
+def clean(text: str) -> str:
+    """`text` on one line without anything a terminal would obey."""
+    return _UNSAFE.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def clean_lines(text: str) -> str:
+    """`clean` of each line; line breaks and tabs stay."""
+    return "\n".join(clean(line.replace("\t", "    ")) for line in text.split("\n"))
+
+
+def emit(text: str = "") -> None:
+    """One line of data on stdout."""
+    print(text)
+
+
+def emit_json(value: Any) -> None:
+    """One JSON document on stdout; never coloured. NaN and infinities become null."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=True))
+
+
+def say(text: str) -> None:
+    """A sentence for people, on stderr."""
+    print(clean_lines(text), file=sys.stderr, flush=True)
+
+
+def is_terminal(stream: IO[str]) -> bool:
+    """Whether a person looks at `stream` right now."""
+    return stream.isatty()
+
+
+def can_ask() -> bool:
+    """Whether a question may be put: both ends are a terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def paint(text: str, colour: str | None, stream: IO[str] | None = None) -> str:
+    """`text` in `colour` where the stream is a terminal that wants colour."""
+    stream = stream or sys.stdout
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    return text if plain or colour is None else f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def table(rows: Sequence[Mapping[str, str]], right: Sequence[str] = ()) -> None:
+    """Aligned columns without box art on stdout; the keys of the first row are the header."""
+    if not rows:
+        return
+    columns = list(rows[0])
+    cells = [{column: clean(row[column]) for column in columns} for row in rows]
+    width = {column: max(len(column), *(len(row[column]) for row in cells)) for column in columns}
+    last = columns[-1]
+
+    def line(row: Mapping[str, str]) -> str:
+        padded = []
+        for column in columns:
+            text = row[column]
+            if column in right:
+                padded.append(text.rjust(width[column]))
+            else:
+                padded.append(text if column == last else text.ljust(width[column]))
+        return "  ".join(padded).rstrip()
+
+    emit(paint(line({column: column.upper() for column in columns}), "bold"))
+    for row in cells:
+        text = line(row)
+        state = row.get("state")
+        if state in STATE_COLOURS:
+            text = text.replace(state, paint(state, STATE_COLOURS[state]), 1)
+        emit(text)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with so many significant digits, or a dash."""
+    return "-" if value is None else f"{value:.{digits}g}"
+
+
+def duration(seconds: float | None) -> str:
+    """`2h05m`, `3m20s`, `12s` or a dash."""
+    if seconds is None or seconds != seconds or seconds == float("inf"):
+        return "-"
+    whole = int(seconds)
+    if whole >= 86400:
+        return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+    if whole >= 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def ago(then_s: float | None) -> str:
+    """How long ago a Unix time was."""
+    return "-" if then_s is None else f"{duration(max(0.0, time.time() - then_s))} ago"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), -float("inf"))):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""One module per verb: options, one service call, output."""

@@ -1,0 +1,53 @@
+"""orchestra eval"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from orchestra.cli import options
+from orchestra.cli.context import workspace_of
+
+
+def evaluate(
+    context: typer.Context,
+    run: options.Run,
+    split: Annotated[str, typer.Option(metavar="S", help="A split that has a manifest.")],
+    checkpoint: Annotated[
+        str, typer.Option(metavar="best|last|STEP|PATH", help="Which checkpoint.")
+    ] = "best",
+    set_: options.Sets = None,
+    cpu: options.Cpu = False,
+    nproc: options.Nproc = None,
+    detach: options.Detach = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Evaluate a checkpoint of a run on a split; the result is recorded with the run.
+
+    \b
+    Examples:
+      orchestra eval @last --split test-clean
+      orchestra eval h7k2 --split test-other --checkpoint 20000 --cpu --nproc 4
+      orchestra eval h7k2 --split test-clean --set data.manifests=/corpora/mine/manifests
+
+    Same config and same code as the run. The result does not depend on the number of ranks.
+    """
+    from orchestra.cli.launch import launch
+    from orchestra.registry.store import open_registry
+    from orchestra.schedule.evaluate import submit_evaluation
+
+    workspace = workspace_of(context)
+    with open_registry(workspace.runs) as registry:
+        run_id = registry.resolve(run)
+    key = submit_evaluation(
+        workspace,
+        run_id,
+        split=split,
+        checkpoint=checkpoint,
+        flags=options.launch_flags(gpus=None, gpu_ids=None, cpu=cpu, nproc=nproc),
+        sets=tuple(set_ or ()),
+        cpu_command=options.cpu_command(sys.argv[1:]),
+    )
+    launch(workspace, key, detach=detach, quiet=quiet)

@@ -1,0 +1,108 @@
+"""orchestra show"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import typer
+
+from orchestra.cli import options
+from orchestra.cli.context import workspace_of
+from orchestra.cli.output import ago, clean, duration, emit, emit_json, number, table
+from orchestra.cli.result import bold, metrics_table
+
+
+def show(context: typer.Context, run: options.Run, json: options.Json = False) -> None:
+    """Show one run: state and why, progress, attempts, checkpoints, scores, commit, folders.
+
+    \b
+    Examples:
+      orchestra show @last
+      orchestra show asr-wavlm-h7k2 --json | jq .evaluations
+    """
+    from orchestra.registry.store import open_registry
+    from orchestra.schedule.describe import describe
+
+    workspace = workspace_of(context)
+    with open_registry(workspace.runs) as registry:
+        document = describe(workspace, registry, registry.resolve(run))
+    if json:
+        emit_json(document)
+    else:
+        _page(document)
+
+
+def _page(run: dict[str, Any]) -> None:
+    emit(f"{bold(clean(run['name']))}  {run['id']}  {_state(run)}")
+    _facts(run)
+    _section("Attempts", [_attempt(item) for item in run["attempts"]], right=("steps",))
+    _section(
+        "Checkpoints",
+        [
+            {"step": str(item["step"]), "score": number(item["score"]), "path": item["path"]}
+            for item in run["checkpoints"]
+        ],
+        right=("step", "score"),
+    )
+    if run["evaluations"]:
+        emit()
+        emit(bold("Evaluations"))
+        metrics_table(run["evaluations"])
+    if run["command"]:
+        emit()
+        emit(bold("The same by plain torchrun"))
+        emit(clean(shlex.join(run["command"])))
+
+
+def _state(run: dict[str, Any]) -> str:
+    text = run["state"]
+    for more in (run["where"], run["reason"]):
+        if more:
+            text += f": {more}"
+    return clean(text)
+
+
+def _facts(run: dict[str, Any]) -> None:
+    progress, git = run["progress"], run["git"]
+    dirty = ", with uncommitted changes" if git["dirty"] else ""
+    commit = f"{git['commit'][:12]} on {git['branch'] or 'no branch'}{dirty}"
+    facts = {
+        "task": f"{run['task']} on {run['upstream']}",
+        "created": ago(run["created_at"]),
+        "progress": f"step {progress['step']} of {progress['max_steps'] or '?'}, "
+        f"loss {number(progress['loss'])}, ETA {duration(progress['eta_s'])}",
+        "score": f"{run['metric'] or 'score'} {number(run['score'])}, "
+        f"best {number(run['best_score'])}",
+        "supervisor": f"pid {run['supervisor']['pid']} on {run['supervisor']['host']}"
+        if run["supervisor"]["pid"]
+        else "-",
+        "code": commit if git["commit"] else "not in a git repository",
+        "tree": git["tree"] or "-",
+        "config": f"sha256 {run['config_sha256']}",
+        "folder": run["folders"]["run"],
+    }
+    for name, value in facts.items():
+        emit(f"  {name:<11} {clean(value)}")
+
+
+def _section(title: str, rows: list[dict[str, str]], right: tuple[str, ...]) -> None:
+    if rows:
+        emit()
+        emit(bold(title))
+        table(rows, right=right)
+
+
+def _attempt(item: dict[str, Any]) -> dict[str, str]:
+    took = None
+    if item["started_at"] is not None and item["ended_at"] is not None:
+        took = item["ended_at"] - item["started_at"]
+    ranks = ", ".join(str(rank["pid"]) for rank in item["ranks"])
+    return {
+        "attempt": str(item["number"]),
+        "state": item["state"],
+        "steps": f"{item['first_step']}-{item['last_step']}",
+        "took": duration(took),
+        "rank pids": ranks or "-",
+        "reason": item["reason"],
+    }

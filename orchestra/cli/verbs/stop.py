@@ -1,0 +1,38 @@
+"""orchestra stop"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestra.cli import options
+from orchestra.cli.context import workspace_of
+from orchestra.cli.output import emit, say
+
+
+def stop(
+    context: typer.Context,
+    run: options.Run,
+    now: Annotated[bool, typer.Option("--now", help="Kill it: no last checkpoint.")] = False,
+) -> None:
+    """Stop a run: it saves a checkpoint and ends, or is killed after launch.grace_s seconds.
+
+    \b
+    Examples:
+      orchestra stop @last
+      orchestra stop h7k2 --now
+
+    If the run itself has ended, its evaluations that still go on are stopped.
+    """
+    from orchestra.registry.store import open_registry
+    from orchestra.schedule.stop import stop_run
+    from orchestra.schedule.watch import wait_for
+
+    workspace = workspace_of(context)
+    with open_registry(workspace.runs) as registry:
+        run_id = registry.resolve(run)
+    for key in stop_run(workspace, run_id, now=now):
+        say(f"stopping {key}" + (" now" if now else ": it saves and ends"))
+        view = wait_for(workspace, key, None)
+        emit(f"{key} {view.state.value}" + (f": {view.reason}" if view.reason else ""))

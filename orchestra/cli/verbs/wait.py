@@ -1,0 +1,54 @@
+"""orchestra wait"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from orchestra.cli import options
+from orchestra.cli.context import workspace_of
+from orchestra.cli.output import emit, say
+from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.states import RunState
+
+
+def wait(
+    context: typer.Context,
+    run: options.Run,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Exit 5 after so long.")
+    ] = None,
+) -> None:
+    """Wait until a run and its evaluations have ended; print the run's state.
+
+    \b
+    Examples:
+      orchestra wait @last && echo "it has a number"
+      orchestra wait h7k2 --timeout 3600
+
+    Exits with 0 if all are completed, with 1 if one failed or was stopped. A run whose
+    supervisor died on this machine is given a new one.
+    """
+    from orchestra.registry.rows import JobKey
+    from orchestra.registry.store import open_registry
+    from orchestra.schedule.watch import unfinished_evaluations, wait_for
+
+    workspace = workspace_of(context)
+    with open_registry(workspace.runs) as registry:
+        run_id = registry.resolve(run)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    # Asked for first: an evaluation that ends while the run is waited for counts too.
+    evaluations = unfinished_evaluations(workspace, run_id)
+    completed = True
+    for key in (JobKey(run_id), *evaluations):
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        view = wait_for(workspace, key, left)
+        completed &= view.state == RunState.COMPLETED
+        if view.reason:
+            say(f"{key}: {view.state.value}: {view.reason}")
+        if key.evaluation is None:
+            emit(view.state.value)
+    if not completed:
+        raise typer.Exit(ExitCode.FAILED)

@@ -1,0 +1,73 @@
+"""Which checkpoint folders a run has, by name. Whether one is good is verified by the ranks."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestra.registry.store import Registry
+from orchestra.wire.errors import NotFoundError, OrchestraError
+from orchestra.wire.folders import RunFolder
+
+_STEP = re.compile(r"step-(\d{8,})")
+
+
+def steps(run: RunFolder) -> dict[int, Path]:
+    """Committed checkpoints, by step."""
+    if not run.checkpoints.is_dir():
+        return {}
+    found = {
+        int(match[1]): path
+        for path in run.checkpoints.iterdir()
+        if (match := _STEP.fullmatch(path.name))
+    }
+    return dict(sorted(found.items()))
+
+
+def find(run: RunFolder, registry: Registry, wanted: str) -> Path:
+    """The checkpoint called `best`, `last`, by its step or by its path.
+
+    Raises:
+        NotFoundError: there is none; the message names those that exist.
+    """
+    there = steps(run)
+    if wanted == "last" and there:
+        return there[max(there)]
+    if wanted == "best" and there:
+        return there[_best(run, registry, there)]
+    if wanted.isdecimal() and int(wanted) in there:
+        return there[int(wanted)]
+    if "/" in wanted and Path(wanted).is_dir():
+        return Path(wanted).absolute()
+    some = ", ".join(str(step) for step in there) or "none yet"
+    raise NotFoundError(f"run {run.id} has no checkpoint {wanted!r}; steps with one: {some}")
+
+
+def set_aside_newer(run: RunFolder, registry: Registry, step: int) -> list[int]:
+    """Move checkpoints after `step` to checkpoints/.superseded/, so that `step` is the newest.
+
+    Returns their steps. Kept, not deleted: the user may have chosen wrongly.
+    """
+    newer = [(number, path) for number, path in steps(run).items() if number > step]
+    if not newer:
+        return []
+    aside = run.checkpoints / ".superseded" / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    try:
+        aside.mkdir(parents=True, exist_ok=True)
+        for number, path in newer:
+            path.rename(aside / path.name)
+            registry.drop_checkpoint(run.id, number)
+    except OSError as error:
+        raise OrchestraError(f"cannot move checkpoints to {aside}: {error.strerror}") from error
+    return [number for number, _ in newer]
+
+
+def _best(run: RunFolder, registry: Registry, there: Mapping[int, Path]) -> int:
+    """The step whose score the run's row calls the best."""
+    best = registry.get_run(run.id).best_score
+    for row in registry.checkpoints(run.id):
+        if best is not None and row.score == best and row.step in there:
+            return row.step
+    raise NotFoundError(f"run {run.id} has no scored checkpoint yet; name a step or `last`")

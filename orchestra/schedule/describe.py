@@ -1,0 +1,129 @@
+"""Everything about one run as one JSON document: `orchestra show --json`, relied on by scripts.
+
+Reads the registry, the run folder and heartbeat pages; no side effects. Keys are only ever added.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
+from orchestra.registry.store import Registry
+from orchestra.schedule.listing import list_row
+from orchestra.schedule.watch import supervisor_of
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.files import read_json
+from orchestra.wire.folders import RunFolder
+from orchestra.wire.heartbeat import pages_folder, read_beats
+from orchestra.wire.identity import start_ticks
+from orchestra.wire.job import Attempt
+from orchestra.wire.states import LIVE, AttemptState
+from orchestra.workspace import Workspace
+
+
+def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str, Any]:
+    """The whole document (NotFoundError)."""
+    row = registry.get_run(run_id)
+    run = workspace.runs.run(run_id)
+    key = JobKey(run_id)
+    attempts = registry.attempts(key)
+    provenance = _read(run.provenance)
+    supervisor = supervisor_of(workspace, key)
+    return {
+        **list_row(row),
+        "progress": {
+            "step": row.step,
+            "max_steps": row.max_steps,
+            "loss": row.loss,
+            "audio_s_per_s": row.audio_s_per_s,
+            "eta_s": row.eta_s,
+        },
+        "supervisor": {
+            "pid": supervisor.pid if supervisor else None,
+            "alive": supervisor.is_alive() if supervisor and supervisor.is_here() else None,
+            "host": supervisor.host if supervisor else None,
+        },
+        "where": _where(row, workspace, key),
+        "attempts": [_attempt(attempt) for attempt in attempts],
+        "checkpoints": [
+            {"step": item.step, "path": str(run.path / item.path), "score": item.score}
+            for item in registry.checkpoints(run_id)
+        ],
+        "evaluations": [_evaluation(run, item) for item in registry.evaluations(run_id)],
+        "git": {
+            "commit": row.git_commit,
+            "branch": row.git_branch,
+            "dirty": row.git_dirty,
+            "tree": row.git_tree,
+        },
+        "config_sha256": row.config_sha256,
+        "command": list(attempts[-1].command) if attempts else None,
+        "argv": _read(run.identity).get("argv"),
+        "folders": {
+            "run": str(run.path),
+            "code": str(workspace.runs.snapshot(provenance["code"])) if provenance else None,
+            "checkpoints": str(run.checkpoints),
+            "logs": str(run.job.attempt(attempts[-1].number).logs) if attempts else None,
+            "tensorboard": str(run.job.attempt(attempts[-1].number).tensorboard)
+            if attempts
+            else None,
+        },
+    }
+
+
+def _where(row: RunRow, workspace: Workspace, key: JobKey) -> str:
+    """One word or two on a live run's health, for people; empty if there is nothing to say."""
+    supervisor = supervisor_of(workspace, key)
+    if row.state not in LIVE or supervisor is None:
+        return ""
+    if not supervisor.is_here():
+        return f"lives on host {supervisor.host}"
+    return "" if supervisor.is_alive() else "its supervisor died: `orchestra wait` revives it"
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "state": attempt.state.value,
+        "reason": attempt.reason,
+        "world_size": attempt.world_size,
+        "devices": list(attempt.devices),
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
+        "first_step": attempt.first_step,
+        "last_step": attempt.last_step,
+        "ranks": _ranks(attempt),
+    }
+
+
+def _ranks(attempt: Attempt) -> list[dict[str, int]]:
+    """The ranks of a running attempt that are alive; of an ended one those on record."""
+    if attempt.state != AttemptState.RUNNING:
+        return [{"rank": rank, "pid": pid} for rank, pid in enumerate(attempt.ranks)]
+    return [
+        {"rank": beat.rank, "pid": beat.pid}
+        for beat in read_beats(pages_folder(attempt.tag))
+        if start_ticks(beat.pid) == beat.start_ticks
+    ]
+
+
+def _evaluation(run: RunFolder, row: EvaluationRow) -> dict[str, Any]:
+    return {
+        "number": row.number,
+        "state": row.state.value,
+        "reason": row.reason,
+        "split": row.split,
+        "checkpoint": row.checkpoint,
+        "checkpoint_step": row.checkpoint_step,
+        "metrics": row.metrics,
+        "predictions": str(run.evaluation(row.number).predictions),
+    }
+
+
+def _read(path: Any) -> dict[str, Any]:
+    """A document of the run folder, or nothing where the folder is damaged."""
+    try:
+        document: dict[str, Any] = read_json(path)
+    except (FileNotFoundError, OrchestraError):
+        return {}
+    return document

@@ -1,0 +1,90 @@
+"""A new evaluation of a run: one checkpoint on one split, with a supervisor of its own."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from orchestra.config.compose import Composed, Flag, override
+from orchestra.registry.rows import JobKey
+from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.checkpoints import find, steps
+from orchestra.schedule.preflight import preflight
+from orchestra.schedule.staging import building
+from orchestra.supervise.launch import code_folder
+from orchestra.wire.errors import NotFoundError, OrchestraError
+from orchestra.wire.files import write_atomic, write_json
+from orchestra.wire.folders import EvaluationFolder, RunFolder
+from orchestra.wire.job import EvaluationSpec, JobState
+from orchestra.wire.states import RunState
+from orchestra.workspace import Workspace
+
+
+def submit_evaluation(
+    workspace: Workspace,
+    run_id: str,
+    *,
+    split: str,
+    checkpoint: str,
+    flags: tuple[Flag, ...] = (),
+    sets: tuple[str, ...] = (),
+    cpu_command: str,
+) -> JobKey:
+    """Queue it; the config is the run's, with `flags` and `sets` applied.
+
+    Raises:
+        NotFoundError: no such checkpoint, or no manifest of that split.
+        ConfigErrors, ConflictError: as `orchestra run`.
+    """
+    run = workspace.runs.run(run_id)
+    with open_registry(workspace.runs) as registry, building(workspace.runs):
+        registry.get_run(run_id)
+        _require_checkpoint(run, registry, checkpoint)
+        code = code_folder(workspace.runs, run.job)
+        composed = override(run.job.config, code, sets, flags=flags, workspace=workspace.root)
+        preflight(composed.config, workspace.runs, cpu_command=cpu_command, splits=(split,))
+        folder = _new_folder(run)
+        key = JobKey(run_id, folder.number)
+        try:
+            _write(folder, composed, EvaluationSpec(split, _absolute(checkpoint), time.time()))
+            registry.create_evaluation(run_id, folder.number, split, checkpoint)
+        except BaseException:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            raise
+    return key
+
+
+def _require_checkpoint(run: RunFolder, registry: Registry, checkpoint: str) -> None:
+    if checkpoint in ("best", "last"):
+        if not steps(run):
+            raise NotFoundError(f"run {run.id} has no checkpoint yet")
+    else:
+        find(run, registry, checkpoint)
+
+
+def _absolute(checkpoint: str) -> str:
+    return str(Path(checkpoint).absolute()) if "/" in checkpoint else checkpoint
+
+
+def _new_folder(run: RunFolder) -> EvaluationFolder:
+    """The next free number; mkdir decides between two who want it."""
+    number = max((folder.number for folder in run.all_evaluations()), default=0)
+    while True:
+        number += 1
+        folder = run.evaluation(number)
+        try:
+            folder.path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise OrchestraError(f"cannot make {folder.path}: {error.strerror}") from error
+        return folder
+
+
+def _write(folder: EvaluationFolder, composed: Composed, spec: EvaluationSpec) -> None:
+    """All files of the evaluation; state.json, by which it is a job, comes last."""
+    write_atomic(folder.job.config, composed.toml)
+    write_json(folder.job.origins, composed.origins)
+    spec.write(folder)
+    JobState(RunState.QUEUED, "", attempt=0, updated_at=spec.created_at).write(folder.job)

@@ -1,0 +1,160 @@
+"""What is looked at before anything is written: data, disk, upstream, GPUs. Changes nothing.
+
+All findings are told at once, each with its remedy.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from orchestra.config.schema import DataConfig, HuggingFaceConfig, RunConfig
+from orchestra.gpu.leases import Holder, Leases
+from orchestra.gpu.pool import visible, wanted
+from orchestra.gpu.probe import Probe, probe
+from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError, UsageError
+from orchestra.wire.folders import RunsFolder
+from orchestra.wire.manifest import read_summary
+
+#: Less free space than this on the runs' disk and a run is not started.
+LEAST_FREE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was looked at and is in order."""
+
+    what: str
+    detail: str
+
+
+class PreflightError(UsageError):
+    """Why the run can't start; one line per reason."""
+
+
+def preflight(
+    config: RunConfig,
+    runs: RunsFolder,
+    *,
+    cpu_command: str,
+    splits: tuple[str, ...] | None = None,
+) -> list[Finding]:
+    """Look at everything the job needs.
+
+    `cpu_command`: the same command without GPUs; `splits`: all that training needs, if None.
+
+    Raises:
+        PreflightError: something is missing.
+        ConflictError: nothing is missing but GPUs.
+    """
+    found: list[Finding] = []
+    missing: list[str] = []
+    for item in chain(_data(config.data, splits), _upstream(config), _disk(runs)):
+        if isinstance(item, Finding):
+            found.append(item)
+        else:
+            missing.append(item)
+    conflict = None
+    if config.launch.device == "gpu":
+        reading = probe()
+        try:
+            found.append(_gpus(config, reading, Leases().holders(), cpu_command))
+        except OrchestraError as error:
+            conflict = error
+    if missing:
+        lines = [*missing, str(conflict)] if conflict else missing
+        raise PreflightError("\n".join(lines))
+    if conflict:
+        raise conflict
+    return found
+
+
+def _data(data: DataConfig, splits: tuple[str, ...] | None) -> Iterator[Finding | str]:
+    """The manifests of the splits, with counts."""
+    if data.manifests is None:  # the task makes its own data; one that doesn't will say so
+        if data.prepare is not None:
+            remedy = prepare_command(data.prepare, data.root, Path("DIR"))
+            yield f"data.manifests is not set: prepare them with `{remedy}`"
+        return
+    for split in dict.fromkeys(splits or (data.train, data.valid, *data.test)):
+        try:
+            summary = read_summary(data.manifests, split)
+        except NotFoundError as error:
+            remedy = prepare_command(data.prepare, data.root, data.manifests)
+            yield f"{error}. Prepare it with `{remedy}`"
+            if data.root is not None and not data.root.is_dir():
+                yield f"the corpus folder {data.root} (data.root) does not exist"
+            return
+        yield Finding(
+            f"split {split}",
+            f"{summary.count} utterances, {summary.seconds / 3600:.2f} h, "
+            f"longest {summary.longest_s:.1f} s",
+        )
+
+
+def prepare_command(command: str | None, root: Path | None, manifests: Path) -> str:
+    """The exact command: `{root}` and `{manifests}` in a preset's are filled in."""
+    if command is None:
+        command = "orchestra data prepare CORPUS --root {root} --out {manifests}"
+    return command.replace("{root}", str(root or "DIR")).replace("{manifests}", str(manifests))
+
+
+def _upstream(config: RunConfig) -> Iterator[Finding | str]:
+    """A local upstream is there; a hub id is loaded by the ranks."""
+    upstream = config.upstream
+    if not isinstance(upstream, HuggingFaceConfig):
+        yield Finding("upstream", upstream.name)
+        return
+    folder = Path(upstream.source)
+    if not folder.is_absolute():
+        yield Finding("upstream", f"{upstream.name} = {upstream.source} from the Hugging Face hub")
+    elif (folder / "config.json").is_file():
+        yield Finding("upstream", f"{upstream.name} = {folder}")
+    else:
+        yield f"upstream {upstream.name!r}: {folder} has no config.json (save_pretrained makes one)"
+
+
+def _disk(runs: RunsFolder) -> Iterator[Finding | str]:
+    """Room for checkpoints, in the folder (or its nearest ancestor) the run will be in."""
+    folder = runs.path
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTES:
+        yield (
+            f"only {free / 2**20:.0f} MiB are free on the disk of {runs.path}: make room "
+            "(`orchestra gc`, `orchestra rm RUN`) or choose another with --runs-dir"
+        )
+    elif not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        yield f"{folder} can't be written to: choose another folder with --runs-dir"
+    else:
+        yield Finding("disk", f"{free / 2**30:.1f} GiB free at {runs.path}")
+
+
+def _gpus(
+    config: RunConfig, reading: Probe, holders: dict[str, Holder], cpu_command: str
+) -> Finding:
+    """Enough GPUs exist. That they are busy is no error: the run waits for them."""
+    count = config.launch.nproc
+    pool = visible(reading.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if config.launch.gpu_ids:
+        pool = wanted(pool, config.launch.gpu_ids)
+    if len(pool) >= count:
+        return Finding("GPUs", f"{count} of {len(pool)}")
+    has = f"{len(pool)} usable" if pool else "no usable GPU"
+    why = f" ({reading.error})" if reading.error else ""
+    if len(pool) < len(reading.devices):
+        why = f" ({len(reading.devices)} exist; CUDA_VISIBLE_DEVICES hides the others)"
+    held = "".join(
+        f"; GPU {device.index} is {holders[device.uuid]}"
+        for device in reading.devices
+        if device.uuid in holders
+    )
+    raise ConflictError(
+        f"{count} GPU{'s' if count > 1 else ''} asked for, this machine has {has}{why}{held}. "
+        f"On the CPU: `{cpu_command}`"
+    )

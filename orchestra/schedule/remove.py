@@ -1,0 +1,113 @@
+"""Deleting runs, and what no run needs any more."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.provenance.client import drop_refs, list_refs
+from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.staging import PREFIX, make_runs_folder, nobody_builds
+from orchestra.schedule.watch import unfinished_evaluations
+from orchestra.supervise.lock import FileLock
+from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError
+from orchestra.wire.files import read_json
+from orchestra.wire.folders import RunsFolder
+from orchestra.wire.states import LIVE
+from orchestra.workspace import Workspace
+
+_TRASH = ".trash-"
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What `collect` removed."""
+
+    folders: tuple[Path, ...]
+    refs: tuple[str, ...]
+    """Run ids whose git references went."""
+
+
+def remove_run(workspace: Workspace, run_id: str) -> None:
+    """Delete the run: folder, registry row, git references.
+
+    Raises:
+        ConflictError: it, or an evaluation of it, is at work.
+    """
+    run = workspace.runs.run(run_id)
+    with open_registry(workspace.runs) as registry:
+        row = registry.get_run(run_id)
+        if row.state in LIVE or unfinished_evaluations(workspace, run_id):
+            raise ConflictError(f"run {run_id} is at work: `orchestra stop {run_id}` first")
+        if run.path.is_dir():
+            lock = FileLock.try_acquire(run.job.lock)
+            if lock is None:
+                raise ConflictError(f"run {run_id} is just starting or ending; try again")
+            with lock:
+                # Renamed first: whatever happens now, no half of a run keeps its id.
+                trash = run.path.with_name(f"{_TRASH}{run_id}")
+                _rename(run.path, trash)
+                registry.delete_run(run_id)
+            _delete(trash)
+        else:
+            registry.delete_run(run_id)
+    drop_refs(workspace.root, run_id)
+
+
+def collect(workspace: Workspace) -> Garbage:
+    """Remove code snapshots and git references that no run needs, and what crashes left behind.
+
+    Waits for commands that are just making a run.
+    """
+    make_runs_folder(workspace.runs)
+    with open_registry(workspace.runs) as registry, nobody_builds(workspace.runs):
+        folders = [*_leftovers(workspace.runs), *_unused_snapshots(workspace.runs, registry)]
+        for folder in folders:
+            _delete(folder)
+        orphaned = [run for run in list_refs(workspace.root) if not _known(registry, run)]
+        for run_id in orphaned:
+            drop_refs(workspace.root, run_id)
+    return Garbage(tuple(folders), tuple(orphaned))
+
+
+def _leftovers(runs: RunsFolder) -> list[Path]:
+    return sorted(path for path in runs.path.iterdir() if path.name.startswith((PREFIX, _TRASH)))
+
+
+def _unused_snapshots(runs: RunsFolder, registry: Registry) -> list[Path]:
+    """Laid-out code that no run folder names. A run whose provenance can't be read stops it all."""
+    used = set()
+    for row in registry.list_runs():
+        try:
+            used.add(read_json(runs.run(row.id).provenance)["code"])
+        except FileNotFoundError:  # its folder was removed by hand
+            continue
+    snapshots = runs.snapshot("x").parent
+    if not snapshots.is_dir():
+        return []
+    return sorted(path for path in snapshots.iterdir() if path.name not in used)
+
+
+def _known(registry: Registry, run_id: str) -> bool:
+    try:
+        registry.get_run(run_id)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _rename(path: Path, to: Path) -> None:
+    try:
+        path.rename(to)
+    except OSError as error:
+        raise OrchestraError(f"cannot remove {path}: {error.strerror}") from error
+
+
+def _delete(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise OrchestraError(
+            f"cannot remove {folder}: {error.strerror}; `orchestra gc` tries again"
+        ) from error

@@ -1,0 +1,130 @@
+"""Continuing a run that has ended, from its newest checkpoint or an older one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from orchestra.config.compose import Composed, override
+from orchestra.registry.rows import JobKey, RunRow
+from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.checkpoints import find, set_aside_newer, steps
+from orchestra.schedule.preflight import preflight
+from orchestra.schedule.staging import building
+from orchestra.schedule.watch import supervisor_of
+from orchestra.supervise.launch import code_folder
+from orchestra.supervise.lock import FileLock
+from orchestra.wire.errors import ConflictError
+from orchestra.wire.files import write_atomic, write_json
+from orchestra.wire.folders import RunFolder
+from orchestra.wire.job import JobState
+from orchestra.wire.states import ENDED, LIVE, RunState
+from orchestra.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What was done. `notes` are sentences to say aloud."""
+
+    key: JobKey
+    notes: tuple[str, ...]
+
+
+def resume(
+    workspace: Workspace,
+    run_id: str,
+    *,
+    start_from: str | None,
+    sets: tuple[str, ...],
+    cpu_command: str,
+) -> Resumed:
+    """Queue the run again. A live run whose supervisor died only needs `dispatch`.
+
+    `start_from`: a step, "best", "last", or None for the newest good checkpoint.
+
+    Raises:
+        ConflictError: it is at work, queued, on another machine, or completed with nothing to do.
+        NotFoundError: no such checkpoint.
+        ConfigErrors: `sets` don't fit.
+    """
+    with open_registry(workspace.runs) as registry, building(workspace.runs):
+        row = registry.get_run(run_id)
+        run = workspace.runs.run(run_id)
+        if row.state in LIVE and _orphaned(workspace, run_id):
+            _refuse_changes(start_from, sets, run_id)
+            return Resumed(JobKey(run_id), ("its supervisor had died; it gets a new one",))
+        _require_ended(row, changed=bool(sets or start_from))
+        lock = FileLock.try_acquire(run.job.lock)
+        if lock is None:
+            raise ConflictError(f"run {run_id} is just ending; try again in a moment")
+        with lock:
+            composed = override(
+                run.job.config,
+                code_folder(workspace.runs, run.job),
+                sets,
+                workspace=workspace.root,
+            )
+            preflight(composed.config, workspace.runs, cpu_command=cpu_command)
+            notes = _rewind(run, registry, start_from)
+            notes += _change_config(run, registry, composed)
+            _queue(run, registry, row)
+    return Resumed(JobKey(run_id), tuple(notes))
+
+
+def _orphaned(workspace: Workspace, run_id: str) -> bool:
+    supervisor = supervisor_of(workspace, JobKey(run_id))
+    return supervisor is not None and supervisor.is_here() and not supervisor.is_alive()
+
+
+def _refuse_changes(start_from: str | None, sets: tuple[str, ...], run_id: str) -> None:
+    if start_from or sets:
+        raise ConflictError(
+            f"run {run_id} is not stopped: `orchestra stop {run_id}` first, then change it"
+        )
+
+
+def _require_ended(row: RunRow, *, changed: bool) -> None:
+    if row.state in LIVE:
+        raise ConflictError(f"run {row.id} is {row.state.value} on host {row.host}")
+    if row.state == RunState.COMPLETED and not changed:
+        raise ConflictError(
+            f"run {row.id} is completed; to train on: "
+            f"`orchestra resume {row.id} --set train.max_steps=N`"
+        )
+
+
+def _rewind(run: RunFolder, registry: Registry, start_from: str | None) -> list[str]:
+    """Make the wanted checkpoint the newest."""
+    if start_from in (None, "last"):
+        newest = max(steps(run), default=0)
+        return [f"continues from step {newest}" if newest else "starts at step 0: no checkpoint"]
+    assert start_from is not None
+    step = int(find(run, registry, start_from).name.removeprefix("step-"))
+    aside = set_aside_newer(run, registry, step)
+    kept = f"; checkpoints {', '.join(map(str, aside))} moved aside" if aside else ""
+    registry.add_event(run.id, "resume", f"from step {step}{kept}")
+    return [f"continues from step {step}{kept}"]
+
+
+def _change_config(run: RunFolder, registry: Registry, composed: Composed) -> list[str]:
+    """Freeze the changed config; the old one stays beside it."""
+    if not composed.changed:
+        return []
+    number = 1 + len(list(run.path.glob("config.[0-9]*.toml")))
+    write_atomic(run.path / f"config.{number}.toml", run.job.config.read_bytes())
+    write_json(run.job.origins, composed.origins)
+    write_atomic(run.job.config, composed.toml)
+    text = f"config changed: {', '.join(composed.changed)}"
+    registry.add_event(run.id, "config", text)
+    return [text]
+
+
+def _queue(run: RunFolder, registry: Registry, row: RunRow) -> None:
+    """Ended -> queued, in the folder and in the registry; an old stop flag goes."""
+    run.job.stop.unlink(missing_ok=True)
+    attempt = JobState.read(run.job).attempt
+    JobState(RunState.QUEUED, "", attempt, time.time()).write(run.job)
+    if row.state != RunState.QUEUED and not registry.transition(
+        JobKey(run.id), ENDED, RunState.QUEUED, reason=""
+    ):
+        raise ConflictError(f"run {run.id} was changed by another command; look at it again")

@@ -1,0 +1,184 @@
+"""From a request to a queued run and, if devices are free, to its supervisor.
+
+Nothing is left behind if this fails or is interrupted before the registry row exists.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from orchestra import __version__
+from orchestra.config.compose import Composed, Request, compose
+from orchestra.provenance.client import Pending, Snapshot, start_snapshot
+from orchestra.provenance.environment import capture
+from orchestra.registry.rows import JobKey, NewRun
+from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.dispatch import dispatch
+from orchestra.schedule.names import check_name, default_name
+from orchestra.schedule.preflight import Finding, preflight
+from orchestra.schedule.staging import Stage, building, make_runs_folder, new_stage
+from orchestra.wire.files import write_atomic, write_json
+from orchestra.wire.folders import RunFolder
+from orchestra.wire.job import JobState
+from orchestra.wire.states import RunState
+from orchestra.workspace import Workspace
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a request means: the composed config and what the pre-flight found."""
+
+    composed: Composed
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A run that has its row. `notes` are sentences to say aloud."""
+
+    run_id: str
+    name: str
+    folder: RunFolder
+    notes: tuple[str, ...]
+
+    @property
+    def key(self) -> JobKey:
+        return JobKey(self.run_id)
+
+
+def plan(workspace: Workspace, request: Request, *, cpu_command: str) -> Plan:
+    """Compose and look, without writing anything (ConfigErrors, PreflightError, ConflictError)."""
+    composed = compose(request)
+    found = preflight(composed.config, workspace.runs, cpu_command=cpu_command)
+    return Plan(composed, tuple(found))
+
+
+def submit(
+    workspace: Workspace,
+    request: Request,
+    *,
+    name: str | None,
+    argv: Sequence[str],
+    cpu_command: str,
+) -> Submitted:
+    """Queue a run; `start` then looks for its devices.
+
+    Raises:
+        OrchestraError: as `plan`; and a name that is taken (ConflictError), a tree that git can't
+            snapshot (UsageError), a folder that can't be written.
+    """
+    if name is not None:
+        check_name(name)
+    make_runs_folder(workspace.runs)
+    # Opened first: a registry rebuilt from run folders must not see this one half made.
+    with open_registry(workspace.runs) as registry, building(workspace.runs):
+        stage = new_stage(workspace.runs)
+        pending: Pending | None = None
+        try:
+            # git works while the config is composed and the data looked at.
+            pending = start_snapshot(
+                workspace.root, workspace.runs.path, stage.run_id, stage.folder.patch
+            )
+            made = plan(workspace, request, cpu_command=cpu_command)
+            environment = capture()
+            snapshot = pending.result()
+            row = _row(stage.run_id, name, made.composed, snapshot)
+            _write(stage.folder, row, made.composed, snapshot, environment, argv)
+            folder = stage.publish()
+            registry.create_run(row)
+        except BaseException:
+            with _uninterrupted():
+                _undo(stage, pending, registry)
+            raise
+    notes = (*registry.notes, *made.composed.notes, *snapshot.warnings)
+    return Submitted(row.id, row.name, folder, notes)
+
+
+def start(workspace: Workspace) -> list[JobKey]:
+    """Give queued jobs their supervisors; the jobs that got one."""
+    return dispatch(workspace)
+
+
+def _row(run_id: str, name: str | None, composed: Composed, snapshot: Snapshot) -> NewRun:
+    config = composed.config
+    return NewRun(
+        id=run_id,
+        name=name or default_name(config.task.kind, config.upstream.name, run_id),
+        task=config.task.kind,
+        upstream=config.upstream.name,
+        created_at=time.time(),
+        max_steps=config.train.max_steps,
+        config_sha256=composed.sha256,
+        metric=config.checkpoint.metric,
+        git_commit=snapshot.commit,
+        git_branch=snapshot.branch,
+        git_dirty=snapshot.dirty,
+        git_tree=snapshot.tree,
+    )
+
+
+def _write(
+    folder: RunFolder,
+    row: NewRun,
+    composed: Composed,
+    snapshot: Snapshot,
+    environment: dict[str, object],
+    argv: Sequence[str],
+) -> None:
+    """All files of the new run; run.json, by which a folder is known as a run, comes last."""
+    write_atomic(folder.job.config, composed.toml)
+    write_json(folder.job.origins, composed.origins)
+    write_json(folder.provenance, {**snapshot.to_json(), "environment": environment})
+    JobState(RunState.QUEUED, "", attempt=0, updated_at=row.created_at).write(folder.job)
+    write_json(
+        folder.identity,
+        {
+            "version": VERSION,
+            "orchestra": __version__,
+            "id": row.id,
+            "name": row.name,
+            "task": row.task,
+            "upstream": row.upstream,
+            "created_at": row.created_at,
+            "config_sha256": composed.sha256,
+            "argv": list(argv),
+        },
+    )
+
+
+def _undo(stage: Stage, pending: Pending | None, registry: Registry) -> None:
+    """Leave nothing: no process, no git reference, no folder.
+
+    The interrupt may have come just after the row was written: then the run exists and stays.
+    """
+    if _exists(registry, stage.run_id):
+        return
+    if pending is not None:
+        pending.cancel()
+    stage.discard()
+
+
+def _exists(registry: Registry, run_id: str) -> bool:
+    from orchestra.wire.errors import NotFoundError
+
+    try:
+        registry.get_run(run_id)
+    except NotFoundError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C does not spoil the tidying up after the first."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

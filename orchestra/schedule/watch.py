@@ -1,0 +1,126 @@
+"""Looking at a job until it has ended. Whoever watches also revives jobs that lost their
+supervisor and starts jobs whose devices have become free."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
+from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.dispatch import dispatch
+from orchestra.supervise.jobs import job_of
+from orchestra.wire.errors import NotFoundError, WaitTimeoutError
+from orchestra.wire.identity import ProcessIdentity
+from orchestra.wire.job import JobState
+from orchestra.wire.states import ENDED, LIVE, RunState
+from orchestra.workspace import Workspace
+
+_POLL_S = 0.1
+_REVIVE_EVERY_S = 1.0
+_START_EVERY_S = 5.0
+#: An ended job's supervisor frees its devices and goes within a moment.
+_GOODBYE_S = 10.0
+
+
+@dataclass(frozen=True)
+class View:
+    """A job at one moment. `evaluation` is None for the run itself."""
+
+    key: JobKey
+    run: RunRow
+    evaluation: EvaluationRow | None
+
+    @property
+    def state(self) -> RunState:
+        return self.run.state if self.evaluation is None else self.evaluation.state
+
+    @property
+    def reason(self) -> str:
+        return self.run.reason if self.evaluation is None else self.evaluation.reason
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+
+def look(registry: Registry, key: JobKey) -> View:
+    """The job now (NotFoundError)."""
+    run = registry.get_run(key.run_id)
+    if key.evaluation is None:
+        return View(key, run, None)
+    for row in registry.evaluations(key.run_id):
+        if row.number == key.evaluation:
+            return View(key, run, row)
+    raise NotFoundError(f"run {key.run_id} has no evaluation {key.evaluation}")
+
+
+def watch(workspace: Workspace, key: JobKey, *, poll_s: float = _POLL_S) -> Iterator[View]:
+    """The job again and again; the last view is of its end, when its supervisor has gone too."""
+    next_start = time.monotonic() + _START_EVERY_S
+    next_revival = time.monotonic()
+    with open_registry(workspace.runs) as registry:
+        while True:
+            view = look(registry, key)
+            if view.ended:
+                break
+            yield view
+            now = time.monotonic()
+            if view.state == RunState.QUEUED and now >= next_start:
+                dispatch(workspace)
+                next_start = now + _START_EVERY_S
+            elif view.state in LIVE and now >= next_revival:
+                if _abandoned(workspace, key):
+                    dispatch(workspace)
+                next_revival = now + _REVIVE_EVERY_S
+            time.sleep(poll_s)
+        _wait_for_goodbye(workspace, key)
+        yield look(registry, key)
+
+
+def wait_for(workspace: Workspace, key: JobKey, timeout_s: float | None) -> View:
+    """The job's end.
+
+    Raises:
+        WaitTimeoutError: it has not ended after `timeout_s`.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    for view in watch(workspace, key):
+        if view.ended:
+            return view
+        if deadline is not None and time.monotonic() >= deadline:
+            break
+    raise WaitTimeoutError(f"{key} is still {view.state.value} after {timeout_s:g} s")
+
+
+def unfinished_evaluations(workspace: Workspace, run_id: str) -> list[JobKey]:
+    """Evaluations of the run that are queued or at work."""
+    with open_registry(workspace.runs) as registry:
+        return [
+            JobKey(run_id, row.number)
+            for row in registry.evaluations(run_id)
+            if row.state not in ENDED
+        ]
+
+
+def supervisor_of(workspace: Workspace, key: JobKey) -> ProcessIdentity | None:
+    """Who owns the job according to its folder."""
+    try:
+        return JobState.read(job_of(workspace.runs, key)).supervisor
+    except FileNotFoundError:
+        return None
+
+
+def _abandoned(workspace: Workspace, key: JobKey) -> bool:
+    supervisor = supervisor_of(workspace, key)
+    return supervisor is not None and supervisor.is_here() and not supervisor.is_alive()
+
+
+def _wait_for_goodbye(workspace: Workspace, key: JobKey) -> None:
+    """Until nobody holds the job's lock, bounded: a supervisor that hangs is not our trouble."""
+    from orchestra.supervise.lock import FileLock
+
+    lock = FileLock.acquire(job_of(workspace.runs, key).lock, _GOODBYE_S)
+    if lock is not None:
+        lock.close()
