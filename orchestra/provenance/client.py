@@ -89,12 +89,6 @@ def drop_refs(workspace: Path, *run_ids: str) -> None:
         _finish(_start(workspace, ["--drop", *run_ids]))
 
 
-def list_refs(workspace: Path) -> list[str]:
-    """The runs for which git keeps something (UsageError)."""
-    runs: list[str] = _finish(_start(workspace, ["--list"]))["runs"]
-    return runs
-
-
 def _start(workspace: Path, arguments: Sequence[str | Path]) -> subprocess.Popen[bytes]:
     program = [sys.executable, "-m", "orchestra.provenance.snapshot"]
     return subprocess.Popen(

@@ -2,7 +2,6 @@
 
     python -m orchestra.provenance.snapshot --workspace W --runs R --run ID [--patch FILE]
     python -m orchestra.provenance.snapshot --workspace W --drop ID [ID ...]
-    python -m orchestra.provenance.snapshot --workspace W --list
 
 A process of its own (see client.py): it loads GitPython, and works while the CLI goes on.
 Writes git objects and refs/orchestra/<run>/, the code folder, the patch; nothing else.
@@ -53,16 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run")
     parser.add_argument("--patch", type=Path)
     parser.add_argument("--drop", nargs="+", default=[])
-    parser.add_argument("--list", action="store_true")
     options = parser.parse_args(arguments)
     workspace = options.workspace.resolve()
     try:
         if options.drop:
             answer = _drop(workspace, options.drop)
-        elif options.list:
-            answer = _list(workspace)
         elif options.runs is None or options.run is None:
-            parser.error("--runs and --run are needed (or --drop, --list)")
+            parser.error("--runs and --run are needed (or --drop)")
         else:
             answer = take(Order(workspace, RunsFolder(options.runs), options.run, options.patch))
     except OrchestraError as error:
@@ -183,20 +179,6 @@ def _drop(workspace: Path, run_ids: list[str]) -> dict[str, Any]:
         forget_foreign_repository()
         drop(Repository(workspace), run_ids)
     return {"dropped": run_ids}
-
-
-def _list(workspace: Path) -> dict[str, Any]:
-    from orchestra.provenance.repository import (
-        Repository,
-        forget_foreign_repository,
-        is_in_repository,
-    )
-    from orchestra.provenance.worktree import kept
-
-    if not is_in_repository(workspace):
-        return {"runs": []}
-    forget_foreign_repository()
-    return {"runs": kept(Repository(workspace))}
 
 
 def _end(number: int, frame: FrameType | None) -> None:

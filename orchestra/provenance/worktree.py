@@ -129,12 +129,6 @@ def drop(repository: Repository, run_ids: Sequence[str]) -> None:
     repository.run("update-ref", "--stdin", stdin=lines.encode())
 
 
-def kept(repository: Repository) -> list[str]:
-    """The runs whose code git keeps."""
-    names = repository.text("for-each-ref", "--format=%(refname)", _ref("*", "tree"))
-    return [name.split("/")[2] for name in names.splitlines()]
-
-
 _REMEDY = "add them to .gitignore, move them out of the workspace, or commit them"
 
 

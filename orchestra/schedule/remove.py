@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestra.provenance.client import drop_refs, list_refs
+from orchestra.provenance.client import drop_refs
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.staging import PREFIX, make_runs_folder, nobody_builds
 from orchestra.schedule.watch import unfinished_evaluations
@@ -56,23 +56,31 @@ def remove_run(workspace: Workspace, run_id: str) -> None:
 
 
 def collect(workspace: Workspace) -> Garbage:
-    """Remove code snapshots and git references that no run needs, and what crashes left behind.
+    """Remove code snapshots that no run needs, and what killed commands left half made or half
+    deleted, with its git references.
 
-    Waits for commands that are just making a run.
+    Waits for commands that are just making a run. Other references are left alone: they may be
+    of another workspace in the same repository.
     """
     make_runs_folder(workspace.runs)
     with open_registry(workspace.runs) as registry, nobody_builds(workspace.runs):
-        folders = [*_leftovers(workspace.runs), *_unused_snapshots(workspace.runs, registry)]
+        leftovers = _leftovers(workspace.runs)
+        folders = [*leftovers.values(), *_unused_snapshots(workspace.runs, registry)]
+        dead = tuple(run_id for run_id in leftovers if not _known(registry, run_id))
         for folder in folders:
             _delete(folder)
-        orphaned = [run for run in list_refs(workspace.root) if not _known(registry, run)]
-        for run_id in orphaned:
-            drop_refs(workspace.root, run_id)
-    return Garbage(tuple(folders), tuple(orphaned))
+        drop_refs(workspace.root, *dead)
+    return Garbage(tuple(folders), dead)
 
 
-def _leftovers(runs: RunsFolder) -> list[Path]:
-    return sorted(path for path in runs.path.iterdir() if path.name.startswith((PREFIX, _TRASH)))
+def _leftovers(runs: RunsFolder) -> dict[str, Path]:
+    """Folders of killed commands, by run id."""
+    return {
+        path.name.removeprefix(prefix): path
+        for path in sorted(runs.path.iterdir())
+        for prefix in (PREFIX, _TRASH)
+        if path.name.startswith(prefix)
+    }
 
 
 def _unused_snapshots(runs: RunsFolder, registry: Registry) -> list[Path]:
