@@ -81,25 +81,13 @@ def v1(database: Database) -> None:
         )"""
     )
     database.execute("CREATE INDEX evaluations_by_state ON evaluations (state)")
-    # evaluation 0: the attempt of the run itself
+    # evaluation 0: the attempt of the run itself; document: its attempt.json
     database.execute(
         """CREATE TABLE attempts (
             run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
             evaluation INTEGER NOT NULL,
             number INTEGER NOT NULL,
-            tag TEXT NOT NULL,
-            world_size INTEGER NOT NULL,
-            devices TEXT NOT NULL,
-            started_at REAL NOT NULL,
-            state TEXT NOT NULL,
-            reason TEXT NOT NULL,
-            ended_at REAL,
-            agent TEXT,
-            first_step INTEGER NOT NULL,
-            last_step INTEGER NOT NULL,
-            failures_before INTEGER NOT NULL,
-            ranks TEXT NOT NULL,
-            command TEXT NOT NULL,
+            document TEXT NOT NULL,
             PRIMARY KEY (run_id, evaluation, number)
         )"""
     )

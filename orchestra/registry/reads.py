@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 
 from orchestra.registry.database import Database
 from orchestra.registry.rows import (
-    ATTEMPT_COLUMNS,
     EVALUATION_COLUMNS,
     RUN_COLUMNS,
     CheckpointRow,
@@ -14,7 +14,6 @@ from orchestra.registry.rows import (
     EventRow,
     JobKey,
     RunRow,
-    attempt_row,
     evaluation_row,
     run_row,
 )
@@ -67,13 +66,9 @@ class Reads:
 
     def attempts(self, key: JobKey) -> list[Attempt]:
         """The launches of a run or an evaluation, oldest first."""
-        sql = (
-            f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts "
-            "WHERE run_id = ? AND evaluation = ? ORDER BY number"
-        )
-        return [
-            attempt_row(row) for row in self._database.read(sql, (key.run_id, key.evaluation or 0))
-        ]
+        sql = "SELECT document FROM attempts WHERE run_id = ? AND evaluation = ? ORDER BY number"
+        rows = self._database.read(sql, (key.run_id, key.evaluation or 0))
+        return [Attempt.from_json(json.loads(document)) for (document,) in rows]
 
     def checkpoints(self, run_id: str) -> list[CheckpointRow]:
         """The checkpoints that exist, by step."""

@@ -11,8 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from orchestra.wire.identity import ProcessIdentity
-from orchestra.wire.job import Attempt
-from orchestra.wire.states import AttemptState, RunState
+from orchestra.wire.states import RunState
 
 
 @dataclass(frozen=True)
@@ -152,30 +151,6 @@ def evaluation_row(values: tuple[Any, ...]) -> EvaluationRow:
     row["state"] = RunState(row["state"])
     row["metrics"] = json.loads(row["metrics"])
     return EvaluationRow(**row)
-
-
-ATTEMPT_COLUMNS = tuple(field.name for field in fields(Attempt))
-
-
-def attempt_values(attempt: Attempt) -> dict[str, Any]:
-    """Columns of the attempts table, keys as in ATTEMPT_COLUMNS."""
-    values: dict[str, Any] = {name: getattr(attempt, name) for name in ATTEMPT_COLUMNS}
-    values["devices"] = json.dumps(attempt.devices)
-    values["ranks"] = json.dumps(attempt.ranks)
-    values["command"] = json.dumps(attempt.command)
-    values["agent"] = json.dumps(attempt.agent.to_json()) if attempt.agent else None
-    return values
-
-
-def attempt_row(values: tuple[Any, ...]) -> Attempt:
-    """From a row of ATTEMPT_COLUMNS."""
-    row = dict(zip(ATTEMPT_COLUMNS, values, strict=True))
-    row["state"] = AttemptState(row["state"])
-    row["devices"] = tuple(json.loads(row["devices"]))
-    row["ranks"] = tuple(json.loads(row["ranks"]))
-    row["command"] = tuple(json.loads(row["command"]))
-    row["agent"] = ProcessIdentity.from_json(json.loads(row["agent"])) if row["agent"] else None
-    return Attempt(**row)
 
 
 def supervisor_values(supervisor: ProcessIdentity) -> Mapping[str, Any]:

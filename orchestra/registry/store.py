@@ -17,7 +17,7 @@ from typing import Any
 from orchestra.registry.database import Database, user_version
 from orchestra.registry.location import registry_location
 from orchestra.registry.reads import Reads, missing_run
-from orchestra.registry.rows import JobKey, NewRun, attempt_values, supervisor_values
+from orchestra.registry.rows import JobKey, NewRun, supervisor_values
 from orchestra.wire.errors import ConflictError, NotFoundError, UsageError
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.identity import ProcessIdentity
@@ -295,7 +295,12 @@ class Registry(Reads):
 
 
 def _put_attempt(connection: sqlite3.Connection, key: JobKey, attempt: Attempt) -> None:
-    values = {"run_id": key.run_id, "evaluation": key.evaluation or 0, **attempt_values(attempt)}
+    values = {
+        "run_id": key.run_id,
+        "evaluation": key.evaluation or 0,
+        "number": attempt.number,
+        "document": json.dumps(attempt.to_json()),
+    }
     _insert(connection, "attempts", values, replace=True)
 
 

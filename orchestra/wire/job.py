@@ -73,18 +73,16 @@ class Attempt:
     ranks: tuple[int, ...] = ()  # pid of each rank, once all have beaten
     command: tuple[str, ...] = field(default=())  # the equivalent plain torchrun command
 
-    def write(self, folder: AttemptFolder) -> None:
-        """Replace the attempt's document."""
-        document = asdict(self)
-        document["agent"] = self.agent.to_json() if self.agent else None
-        write_json(folder.attempt, {"version": VERSION, **document})
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        agent = self.agent.to_json() if self.agent else None
+        return {"version": VERSION, **asdict(self), "agent": agent}
 
     @classmethod
-    def read(cls, folder: AttemptFolder) -> Attempt:
-        """The attempt's document (FileNotFoundError, OrchestraError as `read_json`)."""
-        document = read_json(folder.attempt)
-        document.pop("version")
-        agent = document.pop("agent")
+    def from_json(cls, value: dict[str, Any]) -> Attempt:
+        """The inverse of `to_json`; keys that older versions did not write have defaults."""
+        document = {key: item for key, item in value.items() if key != "version"}
+        agent = document["agent"]
         return cls(
             **{
                 **document,
@@ -95,6 +93,15 @@ class Attempt:
                 "agent": ProcessIdentity.from_json(agent) if agent else None,
             }
         )
+
+    def write(self, folder: AttemptFolder) -> None:
+        """Replace the attempt's document."""
+        write_json(folder.attempt, self.to_json())
+
+    @classmethod
+    def read(cls, folder: AttemptFolder) -> Attempt:
+        """The attempt's document (FileNotFoundError, OrchestraError as `read_json`)."""
+        return cls.from_json(read_json(folder.attempt))
 
 
 @dataclass(frozen=True)
