@@ -46,7 +46,8 @@ def explain(composed: Composed, key: str) -> Explanation:
         raise UsageError(f"no key {key!r}: {schema.nearest(path)}")
     settings = [setting for setting in composed.history if _within(setting.key, key)]
     default = _at(Schema(model, _kinds(document)).defaults(), path)
-    if default is not None and not isinstance(default, dict):
+    told = any(setting.origin == "default" for setting in settings)  # by a frozen config
+    if default is not None and not isinstance(default, dict) and not told:
         settings.insert(0, Setting(key, default, "default"))
     return Explanation(
         key=key,

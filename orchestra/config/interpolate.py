@@ -73,7 +73,8 @@ class _Resolver:
     def value(self, value: Any, hops: tuple[KeyPath, ...]) -> Any:
         """`value`, which stands at the last of `hops`, without references."""
         if isinstance(value, dict):
-            return {key: self.value(item, self._hop(hops, key)) for key, item in value.items()}
+            table = hops[-1]
+            return {key: self.value(item, (*hops, (*table, key))) for key, item in value.items()}
         if isinstance(value, list):
             return [self.value(item, hops) for item in value]
         if not isinstance(value, str) or "${" not in value:
@@ -82,13 +83,6 @@ class _Resolver:
         if whole and whole[1] is not None:
             return self._reference(whole, hops)
         return _TOKEN.sub(lambda token: self._as_text(token, hops), value)
-
-    def _hop(self, hops: tuple[KeyPath, ...], key: str) -> tuple[KeyPath, ...]:
-        """Enter a table's key; a reference to a table that holds the reference is a cycle."""
-        inner = (*hops[-1], key)
-        if inner in hops:
-            raise _Unresolved(f"the references go round in a circle: {_chain(hops, inner)}")
-        return (*hops, inner)
 
     def _as_text(self, token: re.Match[str], hops: tuple[KeyPath, ...]) -> str:
         if token[0] == "$${":

@@ -82,7 +82,7 @@ def test_mistakes_in_files(workspace: Path, write: Write, text: str) -> None:
 SET_MISTAKES = {
     "optim.lrr=1": "--set: optim.lrr: no such key; did you mean optim.lr?",
     "optm.lr=1": "--set: optm.lr: no such key; did you mean optim.lr?",
-    "upstream.normalize=true": "--set: upstream.normalize: no such key; upstream of kind 'fbank' has",
+    "upstream.normalize=true": "--set: upstream.normalize: no such key; upstream of kind 'fbank'",
     "optim.lr=fast": "--set: optim.lr: 'fast' is not a TOML value, and only a key for text takes",
     "train.deterministic=True": "takes bare text; TOML writes true",
     "data.test=dev": "a list is written --set 'data.test=[\"dev\"]'",

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.config.compose import Request, compose
+from orchestra.config.compose import Request, compose, override
 from orchestra.config.explain import explain, json_schema
 from orchestra.config.layers import Setting
 from orchestra.tasks import find_task
 from orchestra.wire.errors import UsageError
+from orchestra.wire.files import write_json
 
 from .conftest import Write
 
@@ -26,6 +27,20 @@ def test_every_layer_of_a_key(workspace: Path, write: Write) -> None:
     )
     assert (found.value, found.origin) == (1, "--set")
     assert found.description.startswith("Intra-op threads")
+
+
+def test_a_frozen_config_explains_itself(workspace: Path) -> None:
+    composed = compose(Request(workspace, "toy"))
+    path = workspace / "config.toml"
+    path.write_bytes(composed.toml)
+    write_json(workspace / "origins.json", composed.origins)
+    found = explain(override(path, workspace, ("optim.lr=2.0",)), "optim.lr")
+    assert found.settings == (
+        Setting("optim.lr", 1e-3, "presets/toy.toml:10"),
+        Setting("optim.lr", 2.0, "--set"),
+    )
+    defaults = explain(override(path, workspace, ()), "optim.eps").settings
+    assert defaults == (Setting("optim.eps", 1e-8, "default"),)
 
 
 def test_tables_and_task_keys(workspace: Path) -> None:
