@@ -9,7 +9,9 @@ import pytest
 
 from orchestra.config.compose import Composed, ConfigErrors, Flag, Request, compose, override
 from orchestra.config.frozen import dump, read_frozen, sha256_of
+from orchestra.config.presets import list_presets
 from orchestra.config.schema import HuggingFaceConfig
+from orchestra.tasks import discover
 
 from .conftest import Write
 
@@ -227,3 +229,12 @@ def test_the_example_runs_without_any_flag(workspace: Path) -> None:
     config = compose(Request(workspace, "example")).config
     assert config.upstream.kind == "fbank"
     assert config.data.manifests is None, "random data needs no corpus"
+
+
+def test_every_built_in_task_composes_with_debug(workspace: Path) -> None:
+    tasks = {name for name, task in discover(workspace).items() if task.builtin}
+    ready = sorted(tasks & {preset.name for preset in list_presets(workspace)})
+    assert "example" in ready
+    for name in ready:
+        config = compose(Request(workspace, name, ("debug",))).config
+        assert (config.task.kind, config.train.max_steps) == (name, 10)
