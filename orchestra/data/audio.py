@@ -41,18 +41,24 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Length, rate and channels of a file, without decoding it.
+    """Length, rate and channels of a file; of its samples only the last one is decoded.
 
     Raises:
-        DataError: there is no such file, it can't be read, it is no audio, or it is empty.
+        DataError: there is no such file, it can't be read, it is no audio, it is empty, or it
+            ends before its header says so.
     """
     try:
-        info = soundfile.info(str(path))
+        with soundfile.SoundFile(str(path)) as file:
+            header = Header(frames=file.frames, rate=file.samplerate, channels=file.channels)
+            if header.frames <= 0:
+                raise DataError(f"{path}: no samples in it")
+            file.seek(header.frames - 1)
+            last = file.read(1, dtype="float32")
     except soundfile.LibsndfileError as error:
         raise DataError(_why(path, error)) from None
-    if info.frames <= 0:
-        raise DataError(f"{path}: no samples in it")
-    return Header(frames=info.frames, rate=info.samplerate, channels=info.channels)
+    if len(last) == 0:
+        raise DataError(f"{path}: ends before the {header.duration_s:.2f} s of its header")
+    return header
 
 
 def read_audio(utterance: Utterance) -> Waveform:

@@ -33,6 +33,10 @@ class OwnedFolder:
         """Say that the content is (not) whole."""
         write_json(self.marker, {**self.identity, "complete": complete})
 
+    def is_complete(self) -> bool:
+        """True if the last `mark` said so."""
+        return self.marker.exists() and not is_unfinished(self.root, self.marker.name)
+
     def remove_partial(self) -> None:
         """Remove everything that was not finished."""
         for partial in self.root.glob(f"{PARTIAL_PREFIX}*"):

@@ -7,12 +7,13 @@ What was interrupted is continued: whole chapters are renamed into place, one pr
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -77,12 +78,12 @@ def synthesise(
         "made_by": "data synth librispeech",
         "version": VERSION,
         "seed": seed,
-        "amounts": {split: asdict(amount) for split, amount in amounts.items()},
+        "amounts": hashlib.sha256(repr(sorted(amounts.items())).encode()).hexdigest()[:12],
     }
     chapters = [c for split, amount in amounts.items() for c in chapters_of(seed, split, amount)]
     with own_folder(root, MARKER, identity) as folder:
         todo = [chapter for chapter in chapters if not _is_whole(root, chapter)]
-        if todo:
+        if todo or not folder.is_complete():
             folder.mark(complete=False)
             _speak_all(root, todo, espeak)
             _write_speakers(root, chapters)
@@ -106,8 +107,9 @@ def _speak_all(root: Path, chapters: Sequence[Chapter], espeak: EspeakFiles) -> 
         while running or waiting:
             while waiting and len(running) < workers:
                 chapter = waiting.pop()
-                process, connection = _start(root, chapter, espeak)
-                running[connection] = (process, chapter)
+                with _interrupts_held():
+                    process, connection = _start(root, chapter, espeak)
+                    running[connection] = (process, chapter)
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)
                 process, chapter = running.pop(ready)
@@ -119,6 +121,16 @@ def _speak_all(root: Path, chapters: Sequence[Chapter], espeak: EspeakFiles) -> 
         for process, _ in running.values():
             process.kill()
             process.join()
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until a new process is on the list; the process itself never sees it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(root: Path, chapter: Chapter, espeak: EspeakFiles) -> tuple[BaseProcess, Connection]:
@@ -134,7 +146,6 @@ def _start(root: Path, chapter: Chapter, espeak: EspeakFiles) -> tuple[BaseProce
 
 def _chapter_process(root: Path, chapter: Chapter, espeak: EspeakFiles, sender: Connection) -> None:
     lifeline.die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which kills
     try:
         write_chapter(root, chapter, espeak)
     except (OrchestraError, OSError) as error:

@@ -133,6 +133,6 @@ def test_times_rounded_by_other_tools_are_tolerated(tmp_path: Path) -> None:
 
 
 def test_headers_of_bad_files_are_data_errors(tmp_path: Path) -> None:
-    for how in ("missing", "empty", "no audio"):
+    for how in ("missing", "empty", "no audio", "truncated", "no samples"):
         with pytest.raises(DataError):
             read_header(damaged(tmp_path, how))

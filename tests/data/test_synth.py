@@ -4,6 +4,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,6 +63,7 @@ def start_whole_corpus(root: Path) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "orchestra.data.synth", "librispeech", "--root", str(root)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     wait_for(lambda: list(root.glob("train-clean-100/*/*")) or process.poll() is not None)
     return process
@@ -128,6 +130,19 @@ def test_a_complete_corpus_is_left_alone(small: Path, capfd: pytest.CaptureFixtu
     synthesise(small, 7, SMALL)
     assert {path: path.stat().st_mtime_ns for path in small.rglob("*")} == before
     assert "already complete" in capfd.readouterr().err
+
+
+@needs_espeak
+def test_an_end_between_the_last_chapter_and_the_marker_is_made_good(
+    small: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "corpus"
+    shutil.copytree(small, root)
+    (root / "SPEAKERS.TXT").unlink()
+    marker = json.loads((root / MARKER).read_bytes())
+    (root / MARKER).write_text(json.dumps({**marker, "complete": False}))
+    synthesise(root, 7, SMALL)
+    assert contents(root) == contents(small)
 
 
 @needs_espeak
@@ -208,7 +223,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_nobody_running(tmp_path: Path) -
     root = tmp_path / "corpus"
     process = start_whole_corpus(root)
     workers = children(process.pid)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the workers too
     out, err = process.communicate(timeout=20)
     assert process.returncode == ExitCode.INTERRUPTED
     assert not out
