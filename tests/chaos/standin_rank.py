@@ -1,0 +1,104 @@
+"""A rank without torch: it beats, writes records and checkpoints, obeys the stop flag, and fails
+on demand. Lies in a sandbox's code snapshot as orchestra/train/rank.py.
+
+The `task` table of the config says what it does:
+    steps, save_every
+    hold           it stays at this step while the file `hold` is in the job folder
+    armed          false: the negative control, a rank that outlives its parents
+    deaf           true: it does not obey the stop flag
+    faults         list of {attempt, rank, step, how}; attempt 0 means each
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+from orchestra.wire import lifeline
+from orchestra.wire.folders import Job
+
+arguments = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+job = Job(arguments["--kind"], Path(arguments["--job"]))
+task = tomllib.loads(job.config.read_text())["task"]
+if task.get("armed", True):
+    lifeline.die_with_parent()
+
+import signal
+import time
+
+from orchestra.wire.heartbeat import Heartbeat, Phase, pages_folder
+from orchestra.wire.job import TAG, Attempt, Result, StopFlag
+from orchestra.wire.records import Record, RecordWriter
+
+number = int(arguments["--attempt"])
+attempt = job.attempt(number)
+rank = int(os.environ["RANK"])
+log = os.open(attempt.rank_log(rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+os.dup2(log, 1)
+os.dup2(log, 2)
+pulse = Heartbeat(pages_folder(os.environ[TAG]), rank)
+records = RecordWriter(attempt.records) if rank == 0 else None
+
+
+def record(kind: str, at: int, /, **values: object) -> None:
+    if records is not None:
+        records.write(Record(kind, at, time.time(), values))
+
+
+def save(step: int) -> None:
+    if rank == 0:
+        temporary = job.run.checkpoints / f".new-{step}"
+        temporary.mkdir(parents=True, exist_ok=True)
+        temporary.rename(job.run.checkpoint(step))
+        record("checkpoint", step, path=f"checkpoints/step-{step:08d}", score=None, metric=None)
+
+
+def fail(how: str) -> None:
+    print(f"about to {how}", flush=True)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "raise":
+        raise RuntimeError("boom")
+    elif how == "escape":  # a grandchild with another session and another parent
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.execv("/bin/sleep", ["sleep", "600"])
+            os._exit(0)
+        os.wait()
+    elif how.startswith("exit"):
+        sys.exit(int(how.removeprefix("exit")))
+    elif how == "vanish":  # the whole rank ends well but leaves no result
+        pulse.beat(0, Phase.DONE)
+        sys.exit(0)
+
+
+def finish(outcome: str, step: int) -> None:
+    if rank == 0:
+        Result(outcome, step).write(attempt)
+    pulse.beat(step, Phase.DONE)
+    sys.exit(0)
+
+
+first = Attempt.read(attempt).first_step  # not the newest now: rank 0 may be ahead
+record("start", first, step=first, max_steps=task["steps"])
+for step in range(first + 1, task["steps"] + 1):
+    pulse.beat(step, Phase.FORWARD)
+    record("train", step, loss=1.0 / step)
+    if step % task["save_every"] == 0:
+        save(step)
+    for fault in task.get("faults", []):
+        if (fault["rank"], fault["step"]) == (rank, step) and fault["attempt"] in (0, number):
+            fail(fault["how"])
+    while True:
+        if not task.get("deaf") and StopFlag.read(job) is not None:
+            if rank == 0 and not job.run.checkpoint(step).is_dir():
+                save(step)
+            finish("stopped", step)
+        if step != task.get("hold") or not (job.folder / "hold").exists():
+            break
+        time.sleep(0.01)
+    time.sleep(0.005)
+finish("completed", task["steps"])

@@ -1,0 +1,220 @@
+"""How a job ends when it should not go on: crash loops, bad config, stop, rivals, neighbours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+
+import pytest
+
+from orchestra.registry.rows import JobKey
+from orchestra.schedule.dispatch import dispatch
+from orchestra.supervise.stop import stop_job
+from orchestra.wire.errors import ConflictError
+from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.identity import ProcessIdentity
+from orchestra.wire.job import TAG, JobState, StopFlag
+from orchestra.wire.states import AttemptState, RunState
+from tests.chaos.sandbox import Sandbox, wait_for
+
+
+def key(job: object) -> JobKey:
+    return JobKey(job.run.id)  # type: ignore[attr-defined]
+
+
+def test_crash_loop_ends_after_max_restarts(sandbox: Sandbox) -> None:
+    fault = {"attempt": 0, "rank": 1, "step": 3, "how": "raise"}
+    job = sandbox.start(sandbox.add_run(hold=True, save_every=100, faults=[fault], launch={"max_restarts": 1}))
+    state = sandbox.wait_end(job)
+    assert state.state == RunState.FAILED
+    assert "rank 1 failed at step" in state.reason
+    assert "RuntimeError: boom; gave up after 1 restart without a new checkpoint" in state.reason
+    assert [item.state for item in sandbox.attempts(job)] == [AttemptState.CRASHED] * 2
+    assert not sandbox.alive(job)
+
+
+def test_progress_refills_the_budget(sandbox: Sandbox) -> None:
+    """Two crashes with a checkpoint between them are not a crash loop."""
+    faults = [
+        {"attempt": 1, "rank": 1, "step": 3, "how": "kill"},
+        {"attempt": 2, "rank": 1, "step": 7, "how": "kill"},
+    ]
+    # Ranks don't wait for each other: without a hold rank 0 would save at any time.
+    job = sandbox.add_run(nproc=2, hold=True, faults=faults, launch={"max_restarts": 1})
+    sandbox.start(job)
+    wait_for("the second attempt", lambda: len(sandbox.attempts(job)) == 2)
+    sandbox.release(job)
+    assert sandbox.wait_end(job).state == RunState.COMPLETED
+
+
+def test_bad_config_is_not_retried(sandbox: Sandbox) -> None:
+    fault = {"attempt": 0, "rank": 0, "step": 2, "how": f"exit{ExitCode.BAD_CONFIG.value}"}
+    job = sandbox.start(sandbox.add_run(nproc=1, faults=[fault]))
+    state = sandbox.wait_end(job)
+    assert state.state == RunState.FAILED
+    assert "not retried: correct the config" in state.reason
+    assert len(sandbox.attempts(job)) == 1
+
+
+def test_exit_without_result_is_a_failure(sandbox: Sandbox) -> None:
+    fault = {"attempt": 0, "rank": 0, "step": 2, "how": "vanish"}
+    job = sandbox.start(sandbox.add_run(nproc=1, faults=[fault], launch={"max_restarts": 0}))
+    state = sandbox.wait_end(job)
+    assert state.state == RunState.FAILED
+    assert "rank 0 left no result" in state.reason
+
+
+def test_missing_snapshot_fails_the_run_with_a_sentence(sandbox: Sandbox) -> None:
+    job = sandbox.add_run()
+    sandbox.code.rename(sandbox.code.with_name("moved"))
+    state = sandbox.wait_end(sandbox.start(job))
+    assert state.state == RunState.FAILED
+    assert "the code snapshot" in state.reason
+
+
+def test_stop_lets_the_ranks_save(sandbox: Sandbox) -> None:
+    job = sandbox.start(sandbox.add_run(hold=True))
+    sandbox.held(job)
+    stop_job(sandbox.workspace, key(job))
+    state = sandbox.wait_end(job)
+    assert (state.state, state.reason) == (RunState.STOPPED, "stopped on request at step 6")
+    assert job.run.checkpoint(6).is_dir()
+    assert not sandbox.alive(job)
+    with pytest.raises(ConflictError, match="has ended already: it is stopped"):
+        stop_job(sandbox.workspace, key(job))
+
+
+def test_stop_kills_ranks_that_do_not_listen(sandbox: Sandbox) -> None:
+    job = sandbox.start(sandbox.add_run(hold=True, deaf=True))
+    sandbox.held(job)
+    stop_job(sandbox.workspace, key(job), grace_s=0.1)
+    state = sandbox.wait_end(job)
+    assert state.state == RunState.STOPPED
+    assert "without a new save; the newest checkpoint is step 5" in state.reason
+    assert not sandbox.alive(job)
+
+
+def test_stop_now_does_not_wait_for_a_save(sandbox: Sandbox) -> None:
+    job = sandbox.start(sandbox.add_run(hold=True, deaf=True))
+    sandbox.held(job)
+    stop_job(sandbox.workspace, key(job), now=True)
+    assert sandbox.wait_end(job).state == RunState.STOPPED
+    assert not sandbox.alive(job)
+
+
+def test_sigterm_to_the_supervisor_is_a_stop(sandbox: Sandbox) -> None:
+    job = sandbox.start(sandbox.add_run(hold=True))
+    sandbox.held(job)
+    os.kill(sandbox.supervisor(job).pid, signal.SIGTERM)
+    assert sandbox.wait_end(job).reason == "stopped on request at step 6"
+
+
+def test_stop_of_queued_and_orphaned_jobs(sandbox: Sandbox) -> None:
+    queued = sandbox.add_run()
+    stop_job(sandbox.workspace, key(queued))
+    assert sandbox.wait_end(queued).reason == "stopped before it started"
+    orphan = sandbox.start(sandbox.add_run(hold=True, armed=False))
+    sandbox.held(orphan)
+    sandbox.kill_supervisor(orphan)
+    stop_job(sandbox.workspace, key(orphan))
+    assert sandbox.wait_end(orphan).state == RunState.STOPPED
+    assert not sandbox.alive(orphan)
+
+
+def test_stop_during_back_off(sandbox: Sandbox) -> None:
+    fault = {"attempt": 0, "rank": 0, "step": 2, "how": "raise"}
+    job = sandbox.add_run(nproc=1, faults=[fault], launch={"backoff_s": 600.0})
+    sandbox.start(job)
+    sandbox.wait_state(job, {RunState.RESTARTING})
+    stop_job(sandbox.workspace, key(job))
+    assert sandbox.wait_end(job).state == RunState.STOPPED
+
+
+def test_flag_of_an_earlier_life_does_not_stop_a_resumed_run(sandbox: Sandbox) -> None:
+    job = sandbox.add_run()
+    StopFlag(time.time() - 60, 1.0).write(job)
+    assert sandbox.wait_end(sandbox.start(job)).state == RunState.COMPLETED
+
+
+def test_second_supervisor_ends_by_the_lock(sandbox: Sandbox) -> None:
+    job = sandbox.start(sandbox.add_run(hold=True))
+    sandbox.held(job)
+    rival = sandbox.supervise(job)
+    _, said = rival.communicate(timeout=20)
+    assert rival.returncode == ExitCode.CONFLICT
+    assert b"has a supervisor already" in said
+    sandbox.release(job)
+    assert sandbox.wait_end(job).state == RunState.COMPLETED
+    assert len(sandbox.attempts(job)) == 1
+
+
+def test_job_of_another_machine_is_never_touched(sandbox: Sandbox) -> None:
+    job = sandbox.start(sandbox.add_run(hold=True, armed=False))
+    attempt = sandbox.held(job)
+    sandbox.kill_supervisor(job)
+    state = JobState.read(job)
+    assert state.supervisor is not None
+    there = replace(state.supervisor, machine_id="another", host="other-host")
+    replace(state, supervisor=there).write(job)
+    assert dispatch(sandbox.workspace) == []
+    with pytest.raises(ConflictError, match="lives on host other-host"):
+        stop_job(sandbox.workspace, key(job))
+    alive = {process.pid for process in sandbox.alive(job)}
+    assert set(attempt.ranks) <= alive
+
+
+def test_job_of_an_earlier_boot_is_revived(sandbox: Sandbox) -> None:
+    job = sandbox.start(sandbox.add_run(hold=True))
+    sandbox.held(job)
+    sandbox.kill_supervisor(job)
+    state = JobState.read(job)
+    assert state.supervisor is not None
+    # After a reboot the pid may be anybody's, ours here.
+    earlier = replace(ProcessIdentity.of(os.getpid()), boot_id="earlier")  # type: ignore[type-var]
+    replace(state, supervisor=earlier).write(job)
+    sandbox.release(job)
+    assert dispatch(sandbox.workspace) == [key(job)]
+    assert sandbox.wait_end(job).state == RunState.COMPLETED
+
+
+def test_neighbour_with_a_similar_tag_survives(sandbox: Sandbox) -> None:
+    job = sandbox.start(sandbox.add_run(hold=True))
+    attempt = sandbox.held(job)
+    neighbours = [
+        subprocess.Popen(["/bin/sleep", "600"], env={TAG: tag})
+        for tag in (attempt.tag + "0", attempt.tag[:-1], attempt.tag.upper())
+    ]
+    try:
+        stop_job(sandbox.workspace, key(job), now=True)
+        sandbox.wait_end(job)
+        assert not sandbox.alive(job)
+        assert all(process.poll() is None for process in neighbours)
+    finally:
+        for process in neighbours:
+            process.kill()
+            process.wait()
+
+
+def test_two_runs_at_once_are_independent(sandbox: Sandbox) -> None:
+    first, second = sandbox.add_run(hold=True), sandbox.add_run(hold=True)
+    assert dispatch(sandbox.workspace) == [key(first), key(second)]
+    attempts = [sandbox.held(first), sandbox.held(second)]
+    os.kill(attempts[0].ranks[0], signal.SIGKILL)
+    wait_for("a restart", lambda: len(sandbox.attempts(first)) == 2)
+    for job in (first, second):
+        sandbox.release(job)
+        assert sandbox.wait_end(job).state == RunState.COMPLETED
+    assert len(sandbox.attempts(second)) == 1
+
+
+def test_registry_that_cannot_be_written_does_not_stop_a_run(sandbox: Sandbox) -> None:
+    job = sandbox.start(sandbox.add_run(hold=True))
+    sandbox.held(job)
+    with sandbox.registry() as registry:
+        registry.delete_run(job.run.id)
+    sandbox.release(job)
+    assert sandbox.wait_state(job, {RunState.COMPLETED})
+    wait_for("the supervisor's end", lambda: "not recorded" in sandbox.log(job))
