@@ -64,12 +64,16 @@ def launch_flags(
 
 
 def cpu_command(arguments: Sequence[str]) -> str:
-    """The same command line without GPUs, to be shown to the user."""
+    """The same command line with a rank on the CPU for each GPU, to be shown to the user."""
     kept: list[str] = []
     words = iter(arguments)
     for word in words:
-        if word in ("--gpus", "--gpu-ids"):
-            next(words, None)
-        elif not word.startswith(("--gpus=", "--gpu-ids=")) and word != "--cpu":
+        option, equals, value = word.partition("=")
+        if option not in ("--gpus", "--gpu-ids"):
             kept.append(word)
-    return shlex.join(["orchestra", *kept, "--cpu"])
+            continue
+        if not equals:
+            value = next(words, "")
+        count = len(value.split(",")) if option == "--gpu-ids" else value
+        kept += ["--cpu", "--nproc", str(count)]
+    return shlex.join(["orchestra", *kept, *([] if "--cpu" in kept else ["--cpu"])])

@@ -8,6 +8,7 @@ import time
 from typing import IO, TYPE_CHECKING
 
 from orchestra.cli.output import clean, duration, is_terminal, number
+from orchestra.wire.states import RunState
 
 if TYPE_CHECKING:
     from orchestra.schedule.watch import View
@@ -35,7 +36,7 @@ class Progress:
             self._told = told
             self._print(f"{view.state.value}{f': {view.reason}' if view.reason else ''}")
         line = describe(view)
-        if line == self._shown:
+        if line == self._shown or view.state not in (RunState.RUNNING, RunState.STOPPING):
             return
         if self._redraw:
             width = shutil.get_terminal_size().columns - 1

@@ -5,6 +5,10 @@ Reads the registry, the run folder and heartbeat pages; no side effects. Keys ar
 
 from __future__ import annotations
 
+import contextlib
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
@@ -17,6 +21,7 @@ from orchestra.wire.folders import RunFolder
 from orchestra.wire.heartbeat import pages_folder, read_beats
 from orchestra.wire.identity import start_ticks
 from orchestra.wire.job import Attempt
+from orchestra.wire.manifest import read_summary
 from orchestra.wire.states import LIVE, AttemptState
 from orchestra.workspace import Workspace
 
@@ -56,6 +61,7 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             "dirty": row.git_dirty,
             "tree": row.git_tree,
         },
+        "data": _data(run),
         "config_sha256": row.config_sha256,
         "command": list(attempts[-1].command) if attempts else None,
         "argv": _read(run.identity).get("argv"),
@@ -120,7 +126,22 @@ def _evaluation(run: RunFolder, row: EvaluationRow) -> dict[str, Any]:
     }
 
 
-def _read(path: Any) -> dict[str, Any]:
+def _data(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """What the splits hold, from their manifests' summaries; empty where there are none."""
+    try:
+        data = tomllib.loads(run.job.config.read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    if "manifests" not in data:
+        return {}
+    found = {}
+    for split in dict.fromkeys((data["train"], data["valid"], *data["test"])):
+        with contextlib.suppress(OrchestraError, TypeError):
+            found[split] = asdict(read_summary(Path(data["manifests"]), split))
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
     """A document of the run folder, or nothing where the folder is damaged."""
     try:
         document: dict[str, Any] = read_json(path)

@@ -84,10 +84,10 @@ def _data(data: DataConfig, splits: tuple[str, ...] | None) -> Iterator[Finding 
         try:
             summary = read_summary(data.manifests, split)
         except NotFoundError as error:
-            remedy = prepare_command(data.prepare, data.root, data.manifests)
-            yield f"{error}. Prepare it with `{remedy}`"
             if data.root is not None and not data.root.is_dir():
                 yield f"the corpus folder {data.root} (data.root) does not exist"
+            remedy = prepare_command(data.prepare, data.root, data.manifests)
+            yield f"{error}. Prepare it with `{remedy}`"
             return
         yield Finding(
             f"split {split}",

@@ -87,8 +87,7 @@ def _follow(
             for file in files:
                 if str(file.path) not in known:
                     known[str(file.path)] = file
-                    if number == 1 or tail:
-                        _skip([file], tail)
+                    _skip([file], tail)
             _print(list(known.values()), prefixed=rank is None, to_the_end=ended)
             if ended:
                 return
