@@ -26,17 +26,24 @@ _UNWRITABLE = {
 }
 
 
-class Database:
-    """An open file. If somebody moves it away, the next call opens the one now at its path."""
+REBUILT = "repeat the command; it is then rebuilt from the run folders"
 
-    def __init__(self, path: Path) -> None:
+
+class Database:
+    """An open file. If somebody moves it away, the next call opens the one now at its path.
+
+    `remedy` says what to do once a damaged file is moved away.
+    """
+
+    def __init__(self, path: Path, remedy: str = REBUILT) -> None:
         self.path = path
-        self._connection, self._inode = _connect(path)
+        self._remedy = remedy
+        self._connection, self._inode = self._connect()
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of one query."""
         connection = self._current()
-        with errors_as_sentences(self.path):
+        with errors_as_sentences(self.path, self._remedy):
             return connection.execute(sql, parameters).fetchall()
 
     @contextlib.contextmanager
@@ -49,7 +56,7 @@ class Database:
         if connection.in_transaction:
             yield connection
             return
-        with errors_as_sentences(self.path):
+        with errors_as_sentences(self.path, self._remedy):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -66,19 +73,30 @@ class Database:
     def _current(self) -> sqlite3.Connection:
         if not self._connection.in_transaction and _inode(self.path) != self._inode:
             self._connection.close()
-            self._connection, self._inode = _connect(self.path)
+            self._connection, self._inode = self._connect()
         return self._connection
 
+    def _connect(self) -> tuple[sqlite3.Connection, int]:
+        with errors_as_sentences(self.path, self._remedy):
+            connection = sqlite3.connect(
+                f"{self.path.as_uri()}?mode=rw",  # a missing file is never created by the way
+                uri=True,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+            )
+            connection.execute("PRAGMA foreign_keys = ON")
+            # In WAL mode the file stays whole at a power cut; only the newest rows may be
+            # missing, and the run folders have them.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            return connection, _inode(self.path)
 
-def user_version(path: Path) -> int:
-    """The schema version written in the file; 0 in one that never got a schema."""
-    connection, _ = _connect(path)
-    with contextlib.closing(connection), errors_as_sentences(path):
-        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    def version(self) -> int:
+        """The schema version written in the file; 0 in one that never got a schema."""
+        return int(self.read("PRAGMA user_version")[0][0])
 
 
 @contextlib.contextmanager
-def errors_as_sentences(path: Path) -> Iterator[None]:
+def errors_as_sentences(path: Path, remedy: str = REBUILT) -> Iterator[None]:
     """Turn what SQLite raises about the file at `path` into an OrchestraError."""
     try:
         yield
@@ -87,9 +105,7 @@ def errors_as_sentences(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", -1) & 0xFF
         if code in _DAMAGED:
             raise OrchestraError(
-                f"{path} is damaged ({error}): move it away "
-                f"(mv {path} {path}.damaged) and repeat the command; "
-                "it is then rebuilt from the run folders"
+                f"{path} is damaged ({error}): move it away (mv {path} {path}.damaged) and {remedy}"
             ) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise ConflictError(
@@ -105,19 +121,6 @@ def errors_as_sentences(path: Path) -> Iterator[None]:
                 f"cannot use {path} ({error}): check the permissions of it and its folder"
             ) from error
         raise
-
-
-def _connect(path: Path) -> tuple[sqlite3.Connection, int]:
-    with errors_as_sentences(path):
-        # mode=rw: a missing file is never created by the way.
-        connection = sqlite3.connect(
-            f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
-        )
-        connection.execute("PRAGMA foreign_keys = ON")
-        # In WAL mode the file stays whole at a power cut; only the newest rows may be missing,
-        # and the run folders have them.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return connection, _inode(path)
 
 
 def _inode(path: Path) -> int:

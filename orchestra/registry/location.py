@@ -35,6 +35,8 @@ NETWORK_TYPES: dict[int, str] = {
     0xBACBACBC: "a host share",
 }
 
+_LOCAL = Path(f"/var/tmp/orchestra-{os.getuid()}")  # survives a reboot, unlike /tmp
+
 
 @dataclass(frozen=True)
 class Location:
@@ -87,7 +89,7 @@ def _state_folders() -> list[Path]:
     """Candidates, best first; a home folder is often on the network too."""
     state = os.environ.get("XDG_STATE_HOME")
     base = Path(state) if state else Path.home() / ".local" / "state"
-    return [base / "orchestra", Path(f"/var/tmp/orchestra-{os.getuid()}")]
+    return [base / "orchestra", _LOCAL]
 
 
 def _make(folder: Path, mode: int) -> None:

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestra.registry.database import Database, errors_as_sentences, user_version
+from orchestra.registry.database import Database, errors_as_sentences
 from orchestra.registry.location import network_type
 from orchestra.wire.errors import OrchestraError, UsageError
 from orchestra.wire.records import Record
 
 VERSION = 1
+_REMEDY = "go on without it: its points are also in attempts/*/records.jsonl"
 
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
@@ -151,13 +152,15 @@ class MetricStore:
 
     def _open(self) -> Database | None:
         if self._database is None and self._path.is_file():
-            version = user_version(self._path)
+            database = Database(self._path, _REMEDY)
+            version = database.version()
             if version > VERSION:
+                database.close()
                 raise UsageError(
                     f"{self._path} was written by a newer orchestra (version {version}, this one "
                     f"knows {VERSION}): upgrade orchestra"
                 )
-            self._database = Database(self._path)
+            self._database = database
         return self._database
 
 

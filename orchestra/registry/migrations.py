@@ -16,6 +16,7 @@ from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
 from orchestra.registry.database import BUSY_TIMEOUT_S, errors_as_sentences
+from orchestra.wire.errors import UsageError
 
 _MIGRATIONS = Migrations("orchestra.registry")
 
@@ -133,11 +134,19 @@ def create(path: Path) -> None:
 
 
 def migrate(path: Path) -> None:
-    """Bring the file up to date in one transaction; two processes may try at once."""
+    """Bring the file up to date in one transaction; two processes may try at once.
+
+    Raises:
+        UsageError: it is a database of something else.
+        OrchestraError: it can't be written.
+    """
     with closing(_connect(path)) as connection, errors_as_sentences(path):
         # Taken before sqlite-utils looks: its own transactions are deferred.
         connection.execute("BEGIN IMMEDIATE")
-        _MIGRATIONS.apply(Database(connection))
+        database = Database(connection)
+        if database.table_names() and not _MIGRATIONS.applied(database):
+            raise UsageError(f"{path} is not a registry of orchestra: move it away")
+        _MIGRATIONS.apply(database)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
 

@@ -33,6 +33,7 @@ def rebuild(runs: RunsFolder, path: Path) -> tuple[str, ...]:
         OrchestraError: it can't be written.
     """
     try:
+        _hide_from_git(runs.path)
         with _alone(path):
             if path.is_file() and path.stat().st_size > 0:
                 return ()
@@ -176,6 +177,13 @@ def _records(job: Job) -> Iterator[Record]:
     for attempt in job.attempts():
         with suppress(FileNotFoundError), attempt.records.open("rb") as file:
             yield from read_records(file)
+
+
+def _hide_from_git(folder: Path) -> None:
+    """Checkpoints never become part of a commit or a snapshot, whatever the user ignores."""
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
 
 
 @contextmanager

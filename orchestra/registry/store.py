@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
-from orchestra.registry.database import Database, user_version
+from orchestra.registry.database import Database
 from orchestra.registry.location import registry_location
 from orchestra.registry.reads import Reads, missing_run
 from orchestra.registry.rows import JobKey, NewRun, supervisor_values
@@ -47,8 +47,10 @@ def open_registry(runs: RunsFolder) -> Registry:
         from orchestra.registry.rebuild import rebuild
 
         notes = (*((location.note,) if location.note else ()), *rebuild(runs, path))
-    version = user_version(path)
+    database = Database(path)
+    version = database.version()
     if version > SCHEMA_VERSION:
+        database.close()
         raise UsageError(
             f"{path} was written by a newer orchestra (schema {version}, this one knows "
             f"{SCHEMA_VERSION}): upgrade orchestra"
@@ -57,7 +59,7 @@ def open_registry(runs: RunsFolder) -> Registry:
         from orchestra.registry.migrations import migrate
 
         migrate(path)
-    return Registry(Database(path), notes)
+    return Registry(database, notes)
 
 
 class Registry(Reads):

@@ -1,0 +1,135 @@
+"""Files of every schema version open; `python -m tests.registry.test_migrations` makes this one's.
+
+A fixture is made once per version, when the version is new, and never changes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from orchestra.registry import migrations
+from orchestra.registry.rows import JobKey
+from orchestra.registry.store import SCHEMA_VERSION, open_registry
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.folders import RunsFolder
+from orchestra.wire.states import RunState
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def schema(path: Path) -> list[tuple[str, ...]]:
+    with sqlite3.connect(path) as connection:
+        return connection.execute(
+            "SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2"
+        ).fetchall()
+
+
+def test_every_version_has_its_fixture_and_number() -> None:
+    assert migrations.VERSION == SCHEMA_VERSION == len(migrations._MIGRATIONS._migrations)
+    names = sorted(path.name for path in FIXTURES.glob("registry-v*.db"))
+    assert names == [f"registry-v{number}.db" for number in range(1, SCHEMA_VERSION + 1)]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(FIXTURES.glob("registry-v*.db")), ids=lambda path: path.name
+)
+def test_an_old_file_opens_with_all_it_held(path: Path, runs: RunsFolder, tmp_path: Path) -> None:
+    runs.path.mkdir()
+    shutil.copy(path, runs.registry)
+    with open_registry(runs) as registry:
+        row = registry.get_run("abc123")
+        assert (row.name, row.state, row.step, row.score) == ("first", RunState.COMPLETED, 100, 7.5)
+        assert (row.git_dirty, row.devices) == (False, ("GPU-1",))
+        assert registry.attempts(JobKey("abc123"))[0].tag == "abc123.1.x"
+        assert [row.step for row in registry.checkpoints("abc123")] == [100]
+        assert registry.evaluations("abc123")[0].metrics == {"wer": 8.5}
+        assert registry.events("abc123")[0].text == "queued"
+        assert registry.transition(JobKey("abc123"), {RunState.COMPLETED}, RunState.QUEUED)
+    fresh = tmp_path / "fresh.db"
+    migrations.create(fresh)
+    assert schema(fresh) == schema(runs.registry)
+
+
+def test_a_file_left_between_schema_and_version_is_brought_up_to_date(runs: RunsFolder) -> None:
+    runs.path.mkdir()
+    shutil.copy(FIXTURES / "registry-v1.db", runs.registry)
+    with sqlite3.connect(runs.registry) as connection:
+        connection.execute("PRAGMA user_version = 0")
+    with open_registry(runs) as registry:
+        assert registry.latest_run_id() == "abc123"
+    with sqlite3.connect(runs.registry) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_a_migration_that_fails_changes_nothing(
+    runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.path.mkdir()
+    shutil.copy(FIXTURES / "registry-v1.db", runs.registry)
+    before = schema(runs.registry)
+
+    def broken(database: object) -> None:
+        database.execute("CREATE TABLE half (x)")  # type: ignore[attr-defined]
+        database.execute("CREATE TABLE runs (x)")  # type: ignore[attr-defined]
+
+    added = migrations.Migrations("orchestra.registry")
+    added._migrations = [*migrations._MIGRATIONS._migrations]
+    added(name="v2")(broken)
+    monkeypatch.setattr(migrations, "_MIGRATIONS", added)
+    with pytest.raises(sqlite3.OperationalError, match="already exists"):
+        migrations.migrate(runs.registry)
+    assert schema(runs.registry) == before
+
+
+def test_a_foreign_database_is_refused(runs: RunsFolder) -> None:
+    runs.path.mkdir()
+    with sqlite3.connect(runs.registry) as connection:
+        connection.execute("CREATE TABLE runs (x)")
+    with pytest.raises(OrchestraError, match="not a registry"):
+        open_registry(runs)
+
+
+def _make_fixture() -> None:
+    """What every reader of this version must find again."""
+    import tempfile
+
+    from orchestra.registry.rows import NewRun
+    from orchestra.wire.job import Attempt
+
+    with tempfile.TemporaryDirectory() as folder:
+        runs = RunsFolder(Path(folder))
+        with open_registry(runs) as registry:
+            registry.create_run(
+                NewRun(
+                    id="abc123",
+                    name="first",
+                    task="asr",
+                    upstream="fbank",
+                    created_at=1000.0,
+                    max_steps=100,
+                    config_sha256="c" * 64,
+                    metric="wer",
+                    git_commit="1" * 40,
+                    git_branch="main",
+                    git_dirty=False,
+                    git_tree="2" * 40,
+                )
+            )
+            key = JobKey("abc123")
+            registry.transition(key, {RunState.QUEUED}, RunState.RUNNING)
+            registry.start_attempt(key, Attempt(1, "abc123.1.x", 2, ("GPU-1",), 1001.0))
+            registry.add_checkpoint("abc123", 100, "checkpoints/step-00000100", 7.5, "wer")
+            registry.create_evaluation("abc123", 1, "test-clean", "best", state=RunState.RUNNING)
+            registry.finish_evaluation("abc123", 1, {"wer": 8.5}, 100)
+            registry.progress("abc123", 100, {"loss": 0.5, "score": 7.5})
+            registry.transition(key, {RunState.RUNNING}, RunState.COMPLETED)
+        FIXTURES.mkdir(exist_ok=True)
+        shutil.copy(runs.registry, FIXTURES / f"registry-v{SCHEMA_VERSION}.db")
+
+
+if __name__ == "__main__":
+    _make_fixture()

@@ -1,0 +1,176 @@
+"""The run folders are the truth: what the registry knew, a rebuild finds again."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from orchestra.registry.rows import JobKey
+from orchestra.registry.store import Registry, open_registry
+from orchestra.wire.files import write_json
+from orchestra.wire.folders import RunFolder, RunsFolder
+from orchestra.wire.identity import self_identity
+from orchestra.wire.job import Attempt, EvaluationSpec, JobState
+from orchestra.wire.records import Record, RecordWriter
+from orchestra.wire.states import AttemptState, RunState
+
+
+def make_run(
+    runs: RunsFolder, run_id: str, created_at: float, state: JobState, name: str | None = None
+) -> RunFolder:
+    run = runs.run(run_id)
+    run.path.mkdir(parents=True)
+    run.job.config.write_text("[train]\nmax_steps = 100\n[checkpoint]\nmetric = 'wer'\n")
+    write_json(run.provenance, {"commit": "1234", "branch": "main", "dirty": True, "tree": "5678"})
+    write_json(
+        run.identity,
+        {
+            "version": 1,
+            "id": run_id,
+            "name": name or f"name-{run_id}",
+            "task": "asr",
+            "upstream": "fbank",
+            "created_at": created_at,
+        },
+    )
+    state.write(run.job)
+    return run
+
+
+def add_attempt(run: RunFolder, number: int, records: list[Record], attempt: Attempt) -> None:
+    folder = run.job.attempt(number)
+    folder.path.mkdir(parents=True)
+    attempt.write(folder)
+    writer = RecordWriter(folder.records)
+    for record in records:
+        writer.write(record)
+    writer.close()
+
+
+def train(step: int, loss: float) -> Record:
+    return Record("train", step, 0.0, {"loss": loss, "eta_s": 9.0, "audio_s_per_s": 40.0})
+
+
+def checkpoint(step: int, score: float | None) -> Record:
+    path = f"checkpoints/step-{step:08d}"
+    return Record("checkpoint", step, 0.0, {"path": path, "score": score, "metric": "wer"})
+
+
+@pytest.fixture
+def full(runs: RunsFolder) -> RunFolder:
+    """A run with a crash, two checkpoints of which one was deleted, and an evaluation."""
+    run = make_run(runs, "r1", 10.0, JobState(RunState.COMPLETED, "", 2, 99.0))
+    crashed = Attempt(1, "r1.1.x", 2, (), 11.0, AttemptState.CRASHED, "rank 1 died", 20.0)
+    records = [train(10, 3.0), checkpoint(10, 50.0), train(20, 2.0), checkpoint(20, 40.0)]
+    add_attempt(run, 1, records, crashed)
+    done = Attempt(2, "r1.2.y", 2, ("GPU-1",), 21.0, AttemptState.COMPLETED, ended_at=99.0)
+    add_attempt(run, 2, [train(30, 1.0)], done)
+    run.checkpoint(20).mkdir(parents=True)
+    evaluation = run.evaluation(1)
+    evaluation.path.mkdir(parents=True)
+    EvaluationSpec("test-clean", "best", 90.0).write(evaluation)
+    write_json(evaluation.metrics, {"metrics": {"wer": 8.5}, "checkpoint_step": 20})
+    return run
+
+
+def test_a_missing_registry_is_rebuilt_from_the_run_folders(
+    runs: RunsFolder, full: RunFolder
+) -> None:
+    with open_registry(runs) as registry:
+        assert registry.notes == (f"rebuilt {runs.registry} from 1 run folder",)
+        row = registry.get_run("r1")
+        assert (row.name, row.state, row.step, row.max_steps) == (
+            "name-r1",
+            RunState.COMPLETED,
+            30,
+            100,
+        )
+        assert (row.loss, row.score, row.metric, row.eta_s) == (1.0, 40.0, "wer", None)
+        assert (row.git_commit, row.git_dirty, row.git_tree) == ("1234", True, "5678")
+        assert (row.attempt, row.devices) == (2, ("GPU-1",))
+        assert (row.started_at, row.ended_at) == (11.0, 99.0)
+        assert [step.step for step in registry.checkpoints("r1")] == [20]
+        attempts = registry.attempts(JobKey("r1"))
+        assert [attempt.state for attempt in attempts] == ["crashed", "completed"]
+        (evaluation,) = registry.evaluations("r1")
+        assert (evaluation.split, evaluation.metrics) == ("test-clean", {"wer": 8.5})
+        assert (evaluation.state, evaluation.checkpoint_step) == (RunState.COMPLETED, 20)
+        # Events carry the times at which things happened, not that of the rebuild.
+        assert max(event.time_s for event in registry.events("r1")[:5]) <= 99.0
+    with open_registry(runs) as registry:
+        assert registry.notes == ()
+
+
+def test_order_names_and_live_supervisors_survive(runs: RunsFolder) -> None:
+    me = self_identity()
+    make_run(runs, "zz", 1.0, JobState(RunState.RUNNING, "", 1, 5.0, me))
+    make_run(runs, "aa", 2.0, JobState(RunState.QUEUED, "", 0, 7.0))
+    make_run(runs, "mm", 3.0, JobState(RunState.QUEUED, "", 0, 6.0), name="name-aa")  # a copy
+    with open_registry(runs) as registry:
+        assert [row.id for row in registry.list_runs()] == ["mm", "aa", "zz"]
+        assert registry.get_run("zz").supervisor == me
+        assert registry.get_run("mm").name == "mm"
+        assert registry.jobs_in({RunState.QUEUED}) == [JobKey("mm"), JobKey("aa")]
+
+
+def test_broken_folders_are_named_and_left_out(runs: RunsFolder, full: RunFolder) -> None:
+    broken = make_run(runs, "r2", 11.0, JobState(RunState.FAILED, "", 1, 5.0))
+    broken.job.config.write_text("not toml")
+    torn = make_run(runs, "r3", 12.0, JobState(RunState.FAILED, "", 1, 5.0))
+    torn.identity.write_text("{")
+    (runs.path / ".new-r4").mkdir()
+    write_json(runs.path / ".new-r4" / "run.json", {"created_at": 1.0})
+    lost = make_run(runs, "r5", 13.0, JobState(RunState.RUNNING, "", 1, 5.0))
+    lost.job.state.unlink()
+    with open_registry(runs) as registry:
+        assert [row.id for row in registry.list_runs()] == ["r5", "r1"]
+        assert registry.get_run("r5").reason == "its state.json is missing"
+        assert "from 2 run folders" in registry.notes[0]
+        assert sum(str(broken.path) in note for note in registry.notes) == 1
+        assert sum(str(torn.path) in note for note in registry.notes) == 1
+    assert registry.notes == tuple(note for note in registry.notes if ".new-" not in note)
+
+
+def test_a_rebuild_equals_the_registry_it_replaces(runs: RunsFolder, full: RunFolder) -> None:
+    def everything(registry: Registry) -> list[object]:
+        return [
+            *(dataclasses.astuple(row) for row in registry.list_runs()),
+            *registry.attempts(JobKey("r1")),
+            *registry.events("r1"),
+        ]
+
+    with open_registry(runs) as registry:
+        before = everything(registry)
+    runs.registry.unlink()
+    with open_registry(runs) as registry:
+        assert everything(registry) == before
+
+
+def test_an_old_log_is_not_replayed_into_the_new_file(runs: RunsFolder, full: RunFolder) -> None:
+    """A crash leaves registry.db-wal; if only registry.db is moved away, it must not come back."""
+    with open_registry(runs) as registry:
+        registry.add_event("r1", "notice", "only in the log")
+        log = (runs.path / "registry.db-wal").read_bytes()
+    assert b"only in the log" in log
+    runs.registry.unlink()
+    (runs.path / "registry.db-wal").write_bytes(log)
+    with open_registry(runs) as registry:
+        assert "only in the log" not in [event.text for event in registry.events("r1")]
+
+
+def test_an_interrupted_rebuild_is_done_again(runs: RunsFolder, full: RunFolder) -> None:
+    (runs.path / ".registry.db.new").write_bytes(b"half")
+    runs.registry.touch()
+    with open_registry(runs) as registry:
+        assert registry.latest_run_id() == "r1"
+    assert not (runs.path / ".registry.db.new").exists()
+    with sqlite3.connect(runs.registry) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_git_never_sees_the_runs_folder(runs: RunsFolder) -> None:
+    with open_registry(runs):
+        assert Path(runs.path / ".gitignore").read_text() == "*\n"
