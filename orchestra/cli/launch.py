@@ -7,32 +7,30 @@ from typing import TYPE_CHECKING
 import typer
 
 from orchestra.cli.attach import Attached
-from orchestra.cli.interrupts import Interrupts
 from orchestra.cli.output import emit, say
 from orchestra.cli.result import print_result
 
 if TYPE_CHECKING:
+    from orchestra.cli.interrupts import Interrupts
     from orchestra.registry.rows import JobKey
     from orchestra.workspace import Workspace
 
 
-def launch(workspace: Workspace, key: JobKey, *, detach: bool, quiet: bool) -> None:
-    """Start `key` if its devices are free; detached, print the id; else follow it to its end.
-
-    From here on the job exists: an interrupt is a request to stop it, not an accident.
-    """
+def launch(
+    workspace: Workspace, key: JobKey, interrupts: Interrupts, *, detach: bool, quiet: bool
+) -> None:
+    """Start `key` if its devices are free; detached, print the id; else follow it to its end."""
     from orchestra.schedule.dispatch import dispatch
 
-    with Interrupts() as interrupts:
-        dispatch(workspace)
-        if detach or quiet:
-            emit(key.run_id)
-        if detach:
-            if not quiet:
-                say(f"detached; `orchestra wait {key.run_id}` waits for its end")
-            return
-        attached = Attached(workspace, key, quiet=quiet)
-        view = attached.follow(interrupts)
+    dispatch(workspace)
+    if detach or quiet:
+        emit(key.run_id)
+    if detach:
+        if not quiet:
+            say(f"detached; `orchestra wait {key.run_id}` waits for its end")
+        return
+    attached = Attached(workspace, key, quiet=quiet)
+    view = attached.follow(interrupts)
     if view is None:
         return
     if not quiet:

@@ -1,4 +1,4 @@
-"""From a request to a queued run and, if devices are free, to its supervisor.
+"""From a request to a queued run; `dispatch` then gives it a supervisor.
 
 Nothing is left behind if this fails or is interrupted before the registry row exists.
 """
@@ -17,10 +17,10 @@ from orchestra.provenance.client import Pending, Snapshot, start_snapshot
 from orchestra.provenance.environment import capture
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry, open_registry
-from orchestra.schedule.dispatch import dispatch
 from orchestra.schedule.names import check_name, default_name
 from orchestra.schedule.preflight import Finding, preflight
 from orchestra.schedule.staging import Stage, building, make_runs_folder, new_stage
+from orchestra.wire.errors import NotFoundError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.job import JobState
@@ -49,6 +49,7 @@ class Submitted:
 
     @property
     def key(self) -> JobKey:
+        """For `launch`, `watch` and so on."""
         return JobKey(self.run_id)
 
 
@@ -59,19 +60,36 @@ def plan(workspace: Workspace, request: Request, *, cpu_command: str) -> Plan:
     return Plan(composed, tuple(found))
 
 
-def submit(
+class Staged:
+    """A run that is whole on disk but not yet known to anybody."""
+
+    def __init__(self, stage: Stage, row: NewRun, registry: Registry, notes: Sequence[str]) -> None:
+        self._stage = stage
+        self._row = row
+        self._registry = registry
+        self._notes = tuple(notes)
+
+    def commit(self) -> Submitted:
+        """Make it a queued run (ConflictError if its name is taken)."""
+        folder = self._stage.publish()
+        self._registry.create_run(self._row)
+        return Submitted(self._row.id, self._row.name, folder, self._notes)
+
+
+@contextlib.contextmanager
+def staged(
     workspace: Workspace,
     request: Request,
     *,
     name: str | None,
     argv: Sequence[str],
     cpu_command: str,
-) -> Submitted:
-    """Queue a run; `start` then looks for its devices.
+) -> Iterator[Staged]:
+    """A run that is ready to `commit`; if the block ends without that, nothing is left of it.
 
     Raises:
-        OrchestraError: as `plan`; and a name that is taken (ConflictError), a tree that git can't
-            snapshot (UsageError), a folder that can't be written.
+        OrchestraError: as `plan`; and a tree that git can't snapshot (UsageError), a folder that
+            can't be written.
     """
     if name is not None:
         check_name(name)
@@ -90,19 +108,12 @@ def submit(
             snapshot = pending.result()
             row = _row(stage.run_id, name, made.composed, snapshot)
             _write(stage.folder, row, made.composed, snapshot, environment, argv)
-            folder = stage.publish()
-            registry.create_run(row)
-        except BaseException:
+            notes = (*registry.notes, *made.composed.notes, *snapshot.warnings)
+            yield Staged(stage, row, registry, notes)
+        finally:
             with _uninterrupted():
-                _undo(stage, pending, registry)
-            raise
-    notes = (*registry.notes, *made.composed.notes, *snapshot.warnings)
-    return Submitted(row.id, row.name, folder, notes)
-
-
-def start(workspace: Workspace) -> list[JobKey]:
-    """Give queued jobs their supervisors; the jobs that got one."""
-    return dispatch(workspace)
+                if not _is_known(registry, stage.run_id):
+                    _undo(stage, pending)
 
 
 def _row(run_id: str, name: str | None, composed: Composed, snapshot: Snapshot) -> NewRun:
@@ -152,21 +163,14 @@ def _write(
     )
 
 
-def _undo(stage: Stage, pending: Pending | None, registry: Registry) -> None:
-    """Leave nothing: no process, no git reference, no folder.
-
-    The interrupt may have come just after the row was written: then the run exists and stays.
-    """
-    if _exists(registry, stage.run_id):
-        return
+def _undo(stage: Stage, pending: Pending | None) -> None:
+    """Leave nothing: no process, no git reference, no folder."""
     if pending is not None:
         pending.cancel()
     stage.discard()
 
 
-def _exists(registry: Registry, run_id: str) -> bool:
-    from orchestra.wire.errors import NotFoundError
-
+def _is_known(registry: Registry, run_id: str) -> bool:
     try:
         registry.get_run(run_id)
     except NotFoundError:
@@ -176,7 +180,7 @@ def _exists(registry: Registry, run_id: str) -> bool:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C does not spoil the tidying up after the first."""
+    """A Ctrl-C does not spoil the tidying up after another."""
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

@@ -9,6 +9,8 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
+from orchestra.cli.interrupts import Interrupts
+from orchestra.cli.launch import launch
 
 
 def evaluate(
@@ -34,20 +36,21 @@ def evaluate(
 
     Same config and same code as the run. The result does not depend on the number of ranks.
     """
-    from orchestra.cli.launch import launch
     from orchestra.registry.store import open_registry
     from orchestra.schedule.evaluate import submit_evaluation
 
     workspace = workspace_of(context)
     with open_registry(workspace.runs) as registry:
         run_id = registry.resolve(run)
-    key = submit_evaluation(
-        workspace,
-        run_id,
-        split=split,
-        checkpoint=checkpoint,
-        flags=options.launch_flags(gpus=None, gpu_ids=None, cpu=cpu, nproc=nproc),
-        sets=tuple(set_ or ()),
-        cpu_command=options.cpu_command(sys.argv[1:]),
-    )
-    launch(workspace, key, detach=detach, quiet=quiet)
+    # A Ctrl-C on the way is a request to stop what has been queued by then.
+    with Interrupts() as interrupts:
+        key = submit_evaluation(
+            workspace,
+            run_id,
+            split=split,
+            checkpoint=checkpoint,
+            flags=options.launch_flags(gpus=None, gpu_ids=None, cpu=cpu, nproc=nproc),
+            sets=tuple(set_ or ()),
+            cpu_command=options.cpu_command(sys.argv[1:]),
+        )
+        launch(workspace, key, interrupts, detach=detach, quiet=quiet)

@@ -9,6 +9,8 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
+from orchestra.cli.interrupts import Interrupts
+from orchestra.cli.launch import launch
 from orchestra.cli.output import say
 
 
@@ -36,21 +38,22 @@ def resume(
     It runs the code of its snapshot, not what the workspace holds now. Checkpoints newer than
     --from are moved to checkpoints/.superseded/, not deleted.
     """
-    from orchestra.cli.launch import launch
     from orchestra.registry.store import open_registry
     from orchestra.schedule.resume import resume as service
 
     workspace = workspace_of(context)
     with open_registry(workspace.runs) as registry:
         run_id = registry.resolve(run)
-    resumed = service(
-        workspace,
-        run_id,
-        start_from=from_,
-        sets=tuple(set_ or ()),
-        cpu_command=options.cpu_command(sys.argv[1:]),
-    )
-    if not quiet:
-        for note in resumed.notes:
-            say(f"note: {note}")
-    launch(workspace, resumed.key, detach=detach, quiet=quiet)
+    # A Ctrl-C on the way is a request to stop what has been queued by then.
+    with Interrupts() as interrupts:
+        resumed = service(
+            workspace,
+            run_id,
+            start_from=from_,
+            sets=tuple(set_ or ()),
+            cpu_command=options.cpu_command(sys.argv[1:]),
+        )
+        if not quiet:
+            for note in resumed.notes:
+                say(f"note: {note}")
+        launch(workspace, resumed.key, interrupts, detach=detach, quiet=quiet)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
+from orchestra.cli.interrupts import Interrupts
+from orchestra.cli.launch import launch
 from orchestra.cli.output import emit, say, table
 
 if TYPE_CHECKING:
@@ -68,16 +71,17 @@ def run(
     if dry_run:
         _print_plan(submit.plan(workspace, request, cpu_command=on_cpu))
         return
-    submitted = submit.submit(
-        workspace, request, name=name, argv=["orchestra", *sys.argv[1:]], cpu_command=on_cpu
-    )
-    from orchestra.cli.launch import launch
-
-    if not quiet:
-        for note in submitted.notes:
-            say(f"note: {note}")
-        say(f"run {submitted.run_id} ({submitted.name}) in {submitted.folder.path}")
-    launch(workspace, submitted.key, detach=detach, quiet=quiet)
+    argv = ["orchestra", *sys.argv[1:]]
+    with ExitStack() as stack:
+        with submit.staged(workspace, request, name=name, argv=argv, cpu_command=on_cpu) as staged:
+            # From the commit on there is a run: Ctrl-C is then a question about it.
+            interrupts = stack.enter_context(Interrupts())
+            submitted = staged.commit()
+        if not quiet:
+            for note in submitted.notes:
+                say(f"note: {note}")
+            say(f"run {submitted.run_id} ({submitted.name}) in {submitted.folder.path}")
+        launch(workspace, submitted.key, interrupts, detach=detach, quiet=quiet)
 
 
 def _print_plan(plan: Plan) -> None:
