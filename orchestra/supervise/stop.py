@@ -33,6 +33,7 @@ def stop_job(
     job = job_of(workspace.runs, key)
     lock = FileLock.try_acquire(job.lock)
     if lock is None:
+        _refuse_if_ended(key, JobState.read(job))
         if grace_s is None:
             grace_s = read_settings(job.config).grace_s
         StopFlag(time.time(), 0.0 if now else grace_s).write(job)
@@ -43,8 +44,7 @@ def stop_job(
 
 def _stop_without_supervisor(workspace: Workspace, key: JobKey, job: Job) -> None:
     state = JobState.read(job)
-    if state.state in ENDED:
-        raise ConflictError(f"{key} has ended already: it is {state.state.value}")
+    _refuse_if_ended(key, state)
     if state.supervisor is not None and not state.supervisor.is_here():
         raise ConflictError(f"{key} lives on host {state.supervisor.host}: stop it there")
     with open_registry(workspace.runs) as registry:
@@ -55,3 +55,8 @@ def _stop_without_supervisor(workspace: Workspace, key: JobKey, job: Job) -> Non
             RunState.STOPPED,
             "stopped before it started" if queued else "stopped; its supervisor had died before",
         )
+
+
+def _refuse_if_ended(key: JobKey, state: JobState) -> None:
+    if state.state in ENDED:
+        raise ConflictError(f"{key} has ended already: it is {state.state.value}")

@@ -1,26 +1,24 @@
-"""An agent without torch: it starts, watches and stops ranks as torchrun does, in a new session each.
+"""An agent without torch: it starts, watches and stops ranks, each in a new session, as torchrun.
 
 Lies in a sandbox's code snapshot as orchestra/train/agent.py.
 """
 
 from __future__ import annotations
 
-import os
-
-from orchestra.wire import lifeline
-
-lifeline.die_with_parent()
-lifeline.announce(os.environ)
-
 import argparse
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from orchestra.wire import lifeline
 from orchestra.wire.failures import RankFailure, write_failures
 from orchestra.wire.folders import Job
+
+lifeline.die_with_parent()
+lifeline.announce(os.environ)
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--nproc", type=int)

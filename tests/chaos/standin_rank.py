@@ -12,25 +12,23 @@ The `task` table of the config says what it does:
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 import tomllib
 from pathlib import Path
 
 from orchestra.wire import lifeline
 from orchestra.wire.folders import Job
+from orchestra.wire.heartbeat import Heartbeat, Phase, pages_folder
+from orchestra.wire.job import TAG, Attempt, Result, StopFlag
+from orchestra.wire.records import Record, RecordWriter
 
 arguments = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
 job = Job(arguments["--kind"], Path(arguments["--job"]))
 task = tomllib.loads(job.config.read_text())["task"]
 if task.get("armed", True):
     lifeline.die_with_parent()
-
-import signal
-import time
-
-from orchestra.wire.heartbeat import Heartbeat, Phase, pages_folder
-from orchestra.wire.job import TAG, Attempt, Result, StopFlag
-from orchestra.wire.records import Record, RecordWriter
 
 number = int(arguments["--attempt"])
 attempt = job.attempt(number)

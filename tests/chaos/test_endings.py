@@ -27,7 +27,9 @@ def key(job: object) -> JobKey:
 
 def test_crash_loop_ends_after_max_restarts(sandbox: Sandbox) -> None:
     fault = {"attempt": 0, "rank": 1, "step": 3, "how": "raise"}
-    job = sandbox.start(sandbox.add_run(hold=True, save_every=100, faults=[fault], launch={"max_restarts": 1}))
+    job = sandbox.start(
+        sandbox.add_run(hold=True, save_every=100, faults=[fault], launch={"max_restarts": 1})
+    )
     state = sandbox.wait_end(job)
     assert state.state == RunState.FAILED
     assert "rank 1 failed at step" in state.reason

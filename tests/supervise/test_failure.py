@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from orchestra.supervise.failure import Evidence, classify, gather
+from orchestra.supervise.reaper import ExitStatus
+from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.failures import RankFailure, write_failures
+from orchestra.wire.folders import AttemptFolder
+
+AGENT_FAILED = ExitStatus(code=1, signal=0)
+
+
+def rank_failure(
+    rank: int, *, exit_code: int = 0, signal: int = 0, message: str = ""
+) -> RankFailure:
+    return RankFailure(rank, 100 + rank, exit_code, signal, 0.0, message)
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> AttemptFolder:
+    folder = AttemptFolder(tmp_path / "0001")
+    folder.logs.mkdir(parents=True)
+    return folder
+
+
+def test_signal_with_the_last_log_line() -> None:
+    cause = rank_failure(2, signal=signal.SIGSEGV)
+    failure = classify(Evidence(AGENT_FAILED, cause, "loss 1.5", step=7))
+    assert failure.sentence == "rank 2 was killed by SIGSEGV at step 7: loss 1.5"
+    assert failure.retry
+
+
+def test_exception_is_quoted_and_retried() -> None:
+    cause = rank_failure(0, exit_code=1, message="RuntimeError: boom")
+    failure = classify(Evidence(AGENT_FAILED, cause, "  File x", step=0))
+    assert failure.sentence == "rank 0 failed with exit code 1: RuntimeError: boom"
+    assert failure.retry
+
+
+@pytest.mark.parametrize("code", [ExitCode.BAD_CONFIG, ExitCode.BAD_DATA, ExitCode.DISK_FULL])
+def test_codes_that_no_restart_can_cure(code: ExitCode) -> None:
+    failure = classify(Evidence(AGENT_FAILED, rank_failure(0, exit_code=code), "why", step=0))
+    assert not failure.retry
+    assert failure.remedy
+
+
+@pytest.mark.parametrize("message", ["ModuleNotFoundError: No module named 'x'", "SyntaxError: y"])
+def test_broken_code_is_not_retried_wherever_it_fails(message: str) -> None:
+    in_rank = classify(Evidence(AGENT_FAILED, rank_failure(0, exit_code=1), message, step=0))
+    in_agent = classify(Evidence(AGENT_FAILED, None, message, step=0))
+    assert (in_rank.retry, in_agent.retry) == (False, False)
+
+
+def test_agent_killed() -> None:
+    failure = classify(Evidence(ExitStatus(0, signal.SIGKILL), None, "", step=9))
+    assert failure.sentence == "torchrun was killed by SIGKILL"
+
+
+def test_exit_zero_without_a_result() -> None:
+    failure = classify(Evidence(ExitStatus(0, 0), None, "", step=9))
+    assert failure.sentence == "all ranks ended, but rank 0 left no result"
+
+
+def test_the_rank_seen_dying_first_is_the_cause(attempt: AttemptFolder) -> None:
+    failures = [rank_failure(0, exit_code=1, message="peer gone"), rank_failure(1, signal=9)]
+    write_failures(attempt.failures, failures)
+    attempt.rank_log(1).write_text("step 3\n\n")
+    evidence = gather(attempt, AGENT_FAILED, first_dead=101, step=3)
+    assert evidence.cause == failures[1]
+    assert evidence.last_line == "step 3"
+    assert gather(attempt, AGENT_FAILED, first_dead=None, step=3).cause == failures[0]
+
+
+def test_missing_and_torn_files_are_no_obstacle(attempt: AttemptFolder) -> None:
+    attempt.failures.write_text('{"version": 1, "fail')
+    attempt.agent_log.write_bytes(b"x" * 10_000 + b"\n\xff last\n")
+    evidence = gather(attempt, AGENT_FAILED, first_dead=None, step=0)
+    assert evidence.cause is None
+    assert evidence.last_line == "\ufffd last"
+    attempt.agent_log.unlink()
+    assert gather(attempt, AGENT_FAILED, None, 0).last_line == ""

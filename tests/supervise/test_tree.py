@@ -1,0 +1,91 @@
+"""Real processes, found and killed by the value of their tag."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from orchestra.supervise import tree
+from orchestra.wire.identity import ProcessIdentity
+from orchestra.wire.job import TAG
+
+Start = Callable[..., subprocess.Popen[bytes]]
+FORKS_FOR_EVER = "import os, time\nwhile os.fork() == 0:\n time.sleep(0.03)\n"
+
+
+@pytest.fixture
+def tag() -> str:
+    return f"run.1.{os.urandom(8).hex()}"
+
+
+@pytest.fixture
+def start(tag: str) -> Iterator[Start]:
+    processes = []
+
+    def start(*command: str, tag: str = tag) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(command or ("/bin/sleep", "600"), env={TAG: tag})
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_sweep_kills_all_of_a_tag_and_nothing_else(start: Start, tag: str) -> None:
+    mine = [start(), start()]
+    others = [start(tag=tag + "x"), start(tag=tag[:-1]), start(tag="")]
+    assert {process.pid for process in tree.tagged(tag)} == {process.pid for process in mine}
+    assert tree.sweep(tag, deadline_s=5.0).killed == 2
+    assert [process.wait(5) for process in mine] == [-9, -9]
+    assert all(process.poll() is None for process in others)
+
+
+def test_spared_pids_live(start: Start, tag: str) -> None:
+    spared, other = start(), start()
+    tree.sweep(tag, deadline_s=5.0, spare=(spared.pid,))
+    assert other.wait(5) == -9
+    assert spared.poll() is None
+
+
+def test_sweep_catches_up_with_forks(start: Start, tag: str) -> None:
+    """Each process forks and ends: one scan alone would often miss the newest child."""
+    start(sys.executable, "-S", "-E", "-c", FORKS_FOR_EVER)
+    deadline = time.monotonic() + 5
+    while not tree.tagged(tag) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    result = tree.sweep(tag, deadline_s=5.0)
+    assert result.leftovers == ()
+    assert tree.tagged(tag) == []
+
+
+def test_reused_pid_is_not_killed(start: Start, tag: str) -> None:
+    """An identity whose start does not match names a process that is gone."""
+    process = start()
+    identity = ProcessIdentity.of(process.pid)
+    assert identity is not None
+    earlier = replace(identity, start_ticks=identity.start_ticks - 1)
+    assert not tree.kill(earlier, tag)
+    assert not tree.kill(identity, tag + "x")
+    assert process.poll() is None
+    assert tree.kill(identity, tag)
+    assert process.wait(5) == -9
+    assert not tree.kill(identity, tag)
+
+
+def test_what_survives_is_described(
+    start: Start, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start()
+    monkeypatch.setattr(tree, "kill", lambda process, tag: False)  # as if in state D
+    result = tree.sweep(tag, deadline_s=0.05)
+    assert result.killed == 0
+    (leftover,) = result.leftovers
+    assert leftover.startswith(f"sleep (pid {process.pid}, state S")
