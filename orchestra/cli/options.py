@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from orchestra.schedule.submission import Given
 from orchestra.wire.errors import UsageError
-
-if TYPE_CHECKING:
-    from orchestra.config.compose import Flag
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id, name, their beginning, or @last.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -35,12 +33,10 @@ Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the id and d
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id alone.")]
 
 
-def launch_flags(
+def launch_values(
     *, gpus: int | None, gpu_ids: str | None, cpu: bool, nproc: int | None
-) -> tuple[Flag, ...]:
+) -> tuple[Given, ...]:
     """The `launch` table as the flags say it (UsageError where they contradict each other)."""
-    from orchestra.config.compose import Flag
-
     ids = [word.strip() for word in gpu_ids.split(",") if word.strip()] if gpu_ids else []
     if gpu_ids is not None and not ids:
         raise UsageError("--gpu-ids names no GPU: give indices or UUIDs, such as --gpu-ids 0,1")
@@ -50,17 +46,17 @@ def launch_flags(
         raise UsageError("--nproc counts ranks on the CPU; on GPUs there is one rank per GPU")
     if gpus and ids and gpus != len(ids):
         raise UsageError(f"--gpus {gpus} contradicts --gpu-ids, which names {len(ids)}")
-    flags: list[Flag] = []
+    given: list[Given] = []
     if cpu:
-        flags.append(Flag("launch.device", "cpu", "--cpu"))
+        given.append(Given("launch.device", "cpu", "--cpu"))
     if gpus or ids:
         flag = "--gpu-ids" if ids else "--gpus"
-        flags.append(Flag("launch.device", "gpu", flag))
-        flags.append(Flag("launch.gpu_ids", ids, flag))
-        flags.append(Flag("launch.nproc", len(ids) or gpus, flag))
+        given.append(Given("launch.device", "gpu", flag))
+        given.append(Given("launch.gpu_ids", ids, flag))
+        given.append(Given("launch.nproc", len(ids) or gpus, flag))
     if nproc:
-        flags.append(Flag("launch.nproc", nproc, "--nproc"))
-    return tuple(flags)
+        given.append(Given("launch.nproc", nproc, "--nproc"))
+    return tuple(given)
 
 
 def cpu_command(arguments: Sequence[str]) -> str:

@@ -6,12 +6,13 @@ import shutil
 import time
 from pathlib import Path
 
-from orchestra.config.compose import Composed, Flag, override
+from orchestra.config.compose import Composed, override
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.checkpoints import find, steps
 from orchestra.schedule.preflight import preflight
 from orchestra.schedule.staging import building
+from orchestra.schedule.submission import Given, flags
 from orchestra.supervise.launch import code_folder
 from orchestra.wire.errors import NotFoundError, OrchestraError
 from orchestra.wire.files import write_atomic, write_json
@@ -27,11 +28,11 @@ def submit_evaluation(
     *,
     split: str,
     checkpoint: str,
-    flags: tuple[Flag, ...] = (),
+    given: tuple[Given, ...] = (),
     sets: tuple[str, ...] = (),
     cpu_command: str,
 ) -> JobKey:
-    """Queue it; the config is the run's, with `flags` and `sets` applied.
+    """Queue it; the config is the run's, with `given` and `sets` applied.
 
     Raises:
         NotFoundError: no such checkpoint, or no manifest of that split.
@@ -42,7 +43,9 @@ def submit_evaluation(
         registry.get_run(run_id)
         _require_checkpoint(run, registry, checkpoint)
         code = code_folder(workspace.runs, run.job)
-        composed = override(run.job.config, code, sets, flags=flags, workspace=workspace.root)
+        composed = override(
+            run.job.config, code, sets, flags=flags(given), workspace=workspace.root
+        )
         preflight(composed.config, workspace.runs, cpu_command=cpu_command, splits=(split,))
         folder = _new_folder(run)
         key = JobKey(run_id, folder.number)

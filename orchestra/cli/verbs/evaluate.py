@@ -49,7 +49,7 @@ def evaluate(
             run_id,
             split=split,
             checkpoint=checkpoint,
-            flags=options.launch_flags(gpus=None, gpu_ids=None, cpu=cpu, nproc=nproc),
+            given=options.launch_values(gpus=None, gpu_ids=None, cpu=cpu, nproc=nproc),
             sets=tuple(set_ or ()),
             cpu_command=options.cpu_command(sys.argv[1:]),
         )

@@ -52,28 +52,28 @@ def run(
     The run goes on if this terminal is closed. Ctrl-C asks: detach, or stop. Where there is no
     terminal, Ctrl-C stops the run (it saves first), and a second one kills it.
     """
-    from orchestra.config.compose import Flag, Request
     from orchestra.schedule import submit
+    from orchestra.schedule.submission import Given, Submission
 
     workspace = workspace_of(context)
-    flags = options.launch_flags(gpus=gpus, gpu_ids=gpu_ids, cpu=cpu, nproc=nproc)
+    given = options.launch_values(gpus=gpus, gpu_ids=gpu_ids, cpu=cpu, nproc=nproc)
     if seed is not None:
-        flags += (Flag("seed", seed, "--seed"),)
-    request = Request(
-        workspace=workspace.root,
+        given += (Given("seed", seed, "--seed"),)
+    submission = Submission(
         task=task,
         presets=tuple(preset or ()),
         upstream=upstream,
-        flags=flags,
+        given=given,
         sets=tuple(set_ or ()),
+        name=name,
+        argv=("orchestra", *sys.argv[1:]),
+        cpu_command=options.cpu_command(sys.argv[1:]),
     )
-    on_cpu = options.cpu_command(sys.argv[1:])
     if dry_run:
-        _print_plan(submit.plan(workspace, request, cpu_command=on_cpu))
+        _print_plan(submit.plan(workspace, submission))
         return
-    argv = ["orchestra", *sys.argv[1:]]
     with ExitStack() as stack:
-        with submit.staged(workspace, request, name=name, argv=argv, cpu_command=on_cpu) as staged:
+        with submit.staged(workspace, submission) as staged:
             # From the commit on there is a run: Ctrl-C is then a question about it.
             interrupts = stack.enter_context(Interrupts())
             submitted = staged.commit()
