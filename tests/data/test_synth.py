@@ -57,6 +57,13 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def start_whole_corpus(root: Path) -> subprocess.Popen[bytes]:
     """The program on its full amounts, as soon as its first chapter is there."""
     process = subprocess.Popen(
@@ -231,16 +238,31 @@ def test_ctrl_c_leaves_nothing_half_written_and_nobody_running(tmp_path: Path) -
     assert "Traceback" not in err.decode()
     assert not list(root.glob(f"{PARTIAL_PREFIX}*"))
     assert json.loads((root / MARKER).read_bytes())["complete"] is False
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    assert not any(is_alive(pid) for pid in workers)
     for chapter in root.glob("*/*/*"):
         assert len(list(chapter.glob("*.flac"))) == AMOUNTS[chapter.parts[-3]].utterances
 
 
 @needs_espeak
 def test_kill_9_takes_the_workers_along(tmp_path: Path) -> None:
-    process = start_whole_corpus(tmp_path / "corpus")
-    wait_for(lambda: children(process.pid))
-    workers = children(process.pid)
-    process.kill()
-    process.communicate(timeout=20)
-    wait_for(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()])
+    root = tmp_path / "corpus"
+    with start_whole_corpus(root) as process:
+        workers: list[int] = []
+
+        def held_at_work() -> bool:
+            process.send_signal(signal.SIGSTOP)
+            workers[:] = children(process.pid)
+            if workers and len(list(root.glob(f"{PARTIAL_PREFIX}*"))) == len(workers):
+                return True
+            process.send_signal(signal.SIGCONT)
+            return False
+
+        wait_for(held_at_work)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)  # so that none can end by itself
+        process.kill()
+        try:
+            wait_for(lambda: not any(is_alive(pid) for pid in workers))
+        finally:
+            for pid in filter(is_alive, workers):
+                os.kill(pid, signal.SIGKILL)
