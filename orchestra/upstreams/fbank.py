@@ -78,10 +78,9 @@ def log_mel(wavs: Tensor, window: Tensor, filters: Tensor) -> Tensor:
     """(batch, samples) in [-1, 1] -> (batch, frames, mels) natural log energies."""
     frames = wavs.unfold(1, WINDOW, SHIFT)
     frames = frames - frames.mean(dim=2, keepdim=True)
-    # Pre-emphasis and window in one pass: w[i] * (x[i] - 0.97 * x[i - 1]), x[-1] being x[0].
+    # Pre-emphasis and window in one pass: w[i] * (x[i] - 0.97 * x[i - 1]); w[0] is zero.
     shaped = frames * window
     shaped[..., 1:].addcmul_(frames[..., :-1], window[1:], value=-PREEMPHASIS)
-    shaped[..., 0].mul_(1 - PREEMPHASIS)
     spectrum = torch.fft.rfft(shaped, n=FFT_SIZE)[..., :-1]
     power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
     energies: Tensor = power @ filters

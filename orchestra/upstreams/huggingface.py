@@ -158,29 +158,40 @@ def _cut_above(model: Any, layer: int) -> None:
 
 
 def _load_model(pretrained: Pretrained) -> nn.Module:
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
+    source = pretrained.source
     module, name = _MODEL_CLASSES[pretrained.model_type]
     model_class = getattr(importlib.import_module(module), name)
-    model_config = model_class.config_class.from_dict(pretrained.config, **_OVERRIDES)
     # WavLM itself passes masks of two types; torch would say so in the log of every rank.
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask and attn_mask")
     try:
         with _quiet():
+            model_config = model_class.config_class.from_dict(pretrained.config, **_OVERRIDES)
             model, loading = _from_cache_or_hub(model_class, model_config, pretrained)
     except SafetensorError as error:
-        raise UsageError(f"the weights of {pretrained.source} are damaged: {error}") from error
-    except RuntimeError as error:
+        raise UsageError(f"the weights of {source} are damaged: {error}") from error
+    except (StrictDataclassError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"config.json of {source} can't be used: {reason}") from error
+    _check_loading(source, loading)
+    return model  # type: ignore[no-any-return]
+
+
+def _check_loading(source: str, loading: dict[str, Any]) -> None:
+    """transformers would draw at random what a file lacks."""
+    misfits = sorted(key for key, *_ in loading["mismatched_keys"])
+    if misfits:
         raise UsageError(
-            f"the weights of {pretrained.source} don't fit its config.json: {error}"
-        ) from error
+            f"the weights of {source} don't fit its config.json: {misfits[0]} has another shape"
+        )
     missing = sorted(loading["missing_keys"])
     if missing:
         raise UsageError(
-            f"the weights of {pretrained.source} lack {len(missing)} parameters of a "
-            f"{pretrained.model_type} model, {missing[0]} first"
+            f"the weights of {source} lack {len(missing)} parameters that its config.json "
+            f"promises, {missing[0]} first"
         )
-    return model  # type: ignore[no-any-return]
 
 
 def _from_cache_or_hub(model_class: Any, model_config: Any, pretrained: Pretrained) -> Any:
@@ -191,6 +202,7 @@ def _from_cache_or_hub(model_class: Any, model_config: Any, pretrained: Pretrain
         "dtype": torch.float32,
         "use_safetensors": True,
         "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # reported, then refused in one sentence
     }
     try:
         return model_class.from_pretrained(pretrained.source, local_files_only=True, **arguments)

@@ -10,7 +10,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from orchestra.wire.errors import NotFoundError, UsageError
 
@@ -96,10 +96,20 @@ def _check_config(source: str, config: dict[str, Any]) -> None:
         raise UsageError(
             f"{source} is a model of type {family!r}; an upstream is one of {', '.join(FAMILIES)}"
         )
-    needed = ("num_hidden_layers", "hidden_size", "conv_kernel", "conv_stride", "feat_extract_norm")
-    missing = [key for key in needed if key not in config]
-    if missing:
-        raise UsageError(f"config.json of {source} has no {missing[0]!r}")
+    for key in ("num_hidden_layers", "hidden_size"):
+        if not isinstance(config.get(key), int):
+            raise UsageError(f"config.json of {source}: {key!r} is not a number")
+    kernels, strides = config.get("conv_kernel"), config.get("conv_stride")
+    if not (_are_numbers(kernels) and _are_numbers(strides) and len(kernels) == len(strides)):
+        raise UsageError(
+            f"config.json of {source}: 'conv_kernel' and 'conv_stride' are not lists of one length"
+        )
+    if config.get("feat_extract_norm") not in ("group", "layer"):
+        raise UsageError(f"config.json of {source}: 'feat_extract_norm' is not 'group' or 'layer'")
+
+
+def _are_numbers(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(isinstance(number, int) for number in value)
 
 
 def _check_weights(folder: Path) -> None:

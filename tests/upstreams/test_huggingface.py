@@ -166,7 +166,8 @@ def test_a_frozen_model_never_leaves_eval_mode(save_model: SaveModel) -> None:
     upstream = load(save_model("hubert")).train()
     assert not any(module.training for module in upstream.modules())
     assert not any(parameter.requires_grad for parameter in upstream.parameters())
-    first, second = upstream(waveforms(), LENGTHS), upstream(waveforms(), LENGTHS)
+    wavs = waveforms().requires_grad_()
+    first, second = upstream(wavs, LENGTHS), upstream(wavs, LENGTHS)
     assert torch.equal(first.layers["hidden_states"][-1], second.layers["hidden_states"][-1])
     assert not first.layers["hidden_states"][-1].requires_grad
 
@@ -223,6 +224,8 @@ def test_half_precision_files_are_widened(save_model: SaveModel, tmp_path: Path)
     weights = load_file(folder / "model.safetensors")
     halves = {name: tensor.half() for name, tensor in weights.items()}
     save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}))
     assert {p.dtype for p in load(folder).parameters()} == {torch.float32}
 
 
@@ -247,7 +250,15 @@ def test_weights_of_another_shape_are_refused(save_model: SaveModel, tmp_path: P
     folder = copied(save_model("wav2vec2"), tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 64}))
-    with pytest.raises(UsageError, match=r"don't fit its config.json") as caught:
+    with pytest.raises(UsageError, match=r"intermediate_dense\.bias has another shape"):
+        load(folder)
+
+
+def test_a_config_transformers_refuses(save_model: SaveModel, tmp_path: Path) -> None:
+    folder = copied(save_model("wav2vec2"), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "conv_dim": [8]}))
+    with pytest.raises(UsageError, match=r"config\.json of .* can't be used") as caught:
         load(folder)
     assert "\n" not in str(caught.value)
 

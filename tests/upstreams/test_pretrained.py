@@ -70,6 +70,22 @@ def test_folders_that_hold_no_usable_model(tmp_path: Path) -> None:
         read_pretrained(str(folder))
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"hidden_size": "large"}, "hidden_size"),
+        ({"num_hidden_layers": None}, "num_hidden_layers"),
+        ({"conv_stride": [5, 2]}, "conv_stride"),
+        ({"feat_extract_norm": "batch"}, "feat_extract_norm"),
+    ],
+)
+def test_configs_that_make_no_model_name_the_key(
+    tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(UsageError, match=f"{named}' (is|are) not"):
+        read_pretrained(str(model_folder(tmp_path, **change)))
+
+
 def test_pickled_weights_alone_are_refused(tmp_path: Path) -> None:
     folder = model_folder(tmp_path)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
