@@ -79,7 +79,7 @@ def write_tree(repository: Repository, status: Status, scratch: Path) -> Tree | 
     if repository.prefix:
         _drop_conflicts(repository, environment)
     paths = b"".join(os.fsencode(path) + b"\0" for path in (*status.changed, *status.untracked))
-    update = ("update-index", "-z", "--add", "--remove", "--replace", "--stdin")
+    update = ("update-index", "-z", "--add", "--remove", "--stdin")
     repository.run(*update, stdin=paths, environment=environment)
     prefix = [f"--prefix={repository.prefix}/"] if repository.prefix else []
     tree = repository.run("write-tree", *prefix, environment=environment).decode().strip()

@@ -68,12 +68,21 @@ def make_lab(top: Path, prefix: str) -> Lab:
     return lab
 
 
-@pytest.fixture(params=["", "speech/lab"], ids=["at-top", "below-top"])
-def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
-    """A workspace with one commit."""
-    lab = make_lab(tmp_path / "repo", request.param)
+def committed_lab(top: Path, prefix: str) -> Lab:
+    lab = make_lab(top, prefix)
     lab.write("tasks/mine/config.py", "version = 1\n")
-    if request.param:
-        (lab.top / "elsewhere.txt").write_text("not code of this workspace\n")
+    (top / "elsewhere.txt").write_text("not code of a workspace below\n")
     lab.commit("first")
     return lab
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """A workspace with one commit, below its repository's top."""
+    return committed_lab(tmp_path / "repo", "speech/lab")
+
+
+@pytest.fixture(params=["", "speech/lab"], ids=["at-top", "below-top"])
+def any_lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
+    """A workspace with one commit, at its repository's top and below it."""
+    return committed_lab(tmp_path / "repo", request.param)
