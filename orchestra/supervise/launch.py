@@ -7,7 +7,6 @@ was validated when it was frozen, and the ranks validate it again.
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -74,7 +73,7 @@ def code_folder(runs: RunsFolder, job: Job) -> Path:
 def new_tag(job: Job, attempt: int) -> str:
     """A value that no other attempt ever has: the only key to kill by."""
     part = "" if job.kind == "train" else f".e{int(job.folder.name)}"
-    return f"{job.run.id}{part}.{attempt}.{secrets.token_hex(8)}"
+    return f"{job.run.id}{part}.{attempt}.{os.urandom(8).hex()}"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ if __name__ == "__main__":
     lifeline.announce(os.environ)
 
 import argparse
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.failures import RankFailure, write_failures
-from orchestra.wire.folders import AttemptFolder, Job
+from orchestra.wire.folders import Job
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -44,13 +45,16 @@ def main(argv: list[str]) -> int:
 
     run: Callable[[argparse.Namespace], None] = torchrun.run
     parse: Callable[[list[str]], argparse.Namespace] = torchrun.parse_args
+    error_files = attempt.logs / "torchelastic"
     try:
-        run(parse(_torchrun_arguments(arguments, attempt)))
+        run(parse(_torchrun_arguments(arguments, error_files)))
     except ChildFailedError as error:
         write_failures(attempt.failures, first_failure_first(error.failures))
         return ExitCode.FAILED
     except SignalException as error:
         return 128 + error.sigval
+    finally:
+        shutil.rmtree(error_files, ignore_errors=True)
     return ExitCode.OK
 
 
@@ -100,19 +104,19 @@ def _message(failure: ProcessFailure) -> str:
     return str(said["message"]) if isinstance(said, dict) else ""
 
 
-def _torchrun_arguments(arguments: argparse.Namespace, attempt: AttemptFolder) -> list[str]:
+def _torchrun_arguments(arguments: argparse.Namespace, error_files: Path) -> list[str]:
     return [
         "--standalone",
         "--max-restarts=0",
         f"--monitor-interval={_POLL_S}",
         f"--shutdown-timeout={_SHUTDOWN_S}",
         f"--nproc-per-node={arguments.nproc}",
-        f"--log-dir={attempt.logs / 'torchelastic'}",  # error files; else they stay in /tmp
+        f"--log-dir={error_files}",
         "-m",
         "orchestra.train.rank",
-        f"--job={arguments.job}",
-        f"--kind={arguments.kind}",
-        f"--attempt={arguments.attempt}",
+        *("--job", os.fspath(arguments.job)),
+        *("--kind", arguments.kind),
+        *("--attempt", str(arguments.attempt)),
     ]
 
 

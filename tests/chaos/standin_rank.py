@@ -11,6 +11,7 @@ The `task` table of the config says what it does:
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -66,6 +67,10 @@ def fail(how: str) -> None:
                 os.execv("/bin/sleep", ["sleep", "600"])
             os._exit(0)
         os.wait()
+    elif how == "record":  # as torch's @record does
+        said = {"message": "DataError: utterance u7 is broken", "extraInfo": {"timestamp": "0"}}
+        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps({"message": said}))
+        sys.exit(65)
     elif how.startswith("exit"):
         sys.exit(int(how.removeprefix("exit")))
     elif how == "vanish":  # the whole rank ends well but leaves no result
