@@ -1,4 +1,4 @@
-"""Making the registry again from the run folders, which are the truth.
+"""Making the registry again from the run folders, which are the truth; all of it, or what is new.
 
 Reads run.json, state.json, config.toml, provenance.json, attempts, records, checkpoints and
 evaluations; changes no run folder. What can't be read is named and left out.
@@ -9,16 +9,15 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from orchestra.registry.database import Database
-from orchestra.registry.migrations import create
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry
-from orchestra.wire.errors import ConflictError, OrchestraError
+from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError
 from orchestra.wire.files import read_json, sync_folder
 from orchestra.wire.folders import EvaluationFolder, Job, RunFolder, RunsFolder
 from orchestra.wire.job import Attempt, EvaluationSpec, JobState
@@ -42,7 +41,32 @@ def rebuild(runs: RunsFolder, path: Path) -> tuple[str, ...]:
         raise OrchestraError(f"cannot make {path}: {error.strerror}") from error
 
 
+def adopt(runs: RunsFolder, registry: Registry) -> tuple[str, ...]:
+    """Take over what other machines did; sentences about folders that can't be read.
+
+    On a network file system each machine has its own registry of the same run folders.
+    """
+    notes: list[str] = []
+    known = {row.id: row for row in registry.list_runs()}
+    with registry.bulk():
+        for run, identity in _run_folders(runs, notes, skip=known):
+            _try_to_add(registry, run, identity, notes)
+        for row in known.values():
+            run = runs.run(row.id)
+            if not run.identity.is_file():
+                registry.delete_run(row.id)
+            elif row.state not in ENDED and (state := _state_elsewhere(run.job)):
+                ended_at = state.updated_at if state.state in ENDED else None
+                started_at = row.started_at or state.updated_at
+                registry.restore(JobKey(row.id), state, started_at, ended_at)
+                _add_records(registry, run)
+    return tuple(notes)
+
+
 def _build(runs: RunsFolder, path: Path) -> tuple[str, ...]:
+    # Here, as `adopt` is on the way of `orchestra ls` and sqlite-utils is slow to load.
+    from orchestra.registry.migrations import create
+
     temporary = path.with_name(f".{path.name}.new")
     _remove(temporary)
     create(temporary)
@@ -50,11 +74,7 @@ def _build(runs: RunsFolder, path: Path) -> tuple[str, ...]:
     count = 0
     with Registry(Database(temporary)) as registry, registry.bulk():
         for run, identity in _run_folders(runs, notes):
-            try:
-                _add_run(registry, run, identity)
-                count += 1
-            except (OrchestraError, KeyError, TypeError, ValueError, OSError) as error:
-                notes.append(f"{run.path} is not in the registry: {error}")
+            count += _try_to_add(registry, run, identity, notes)
     # A log left by an earlier file of this name would be replayed into the new one.
     _remove(path)
     temporary.replace(path)
@@ -64,12 +84,14 @@ def _build(runs: RunsFolder, path: Path) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _run_folders(runs: RunsFolder, notes: list[str]) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
+def _run_folders(
+    runs: RunsFolder, notes: list[str], skip: Collection[str] = ()
+) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
     """Run folders and their run.json, oldest first."""
     found = []
     for entry in runs.path.iterdir():
         run = RunFolder(entry)
-        if entry.name.startswith(".") or not run.identity.is_file():
+        if entry.name.startswith(".") or run.id in skip or not run.identity.is_file():
             continue
         try:
             identity = read_json(run.identity)
@@ -78,6 +100,19 @@ def _run_folders(runs: RunsFolder, notes: list[str]) -> Iterator[tuple[RunFolder
             notes.append(f"{run.path} is not in the registry: {error}")
     for _, _, run, identity in sorted(found, key=lambda item: item[:2]):
         yield run, identity
+
+
+def _try_to_add(
+    registry: Registry, run: RunFolder, identity: dict[str, Any], notes: list[str]
+) -> bool:
+    try:
+        _add_run(registry, run, identity)
+    except (OrchestraError, KeyError, TypeError, ValueError, OSError) as error:
+        with suppress(NotFoundError):
+            registry.delete_run(run.id)  # what was taken over before it broke
+        notes.append(f"{run.path} is not in the registry: {error}")
+        return False
+    return True
 
 
 def _add_run(registry: Registry, run: RunFolder, identity: dict[str, Any]) -> None:
@@ -168,9 +203,18 @@ def _add_evaluation(registry: Registry, run_id: str, folder: EvaluationFolder) -
             run_id,
             folder.number,
             result["metrics"],
-            result.get("checkpoint_step"),
+            result["checkpoint"]["step"],
             ended_at=folder.metrics.stat().st_mtime,
         )
+
+
+def _state_elsewhere(job: Job) -> JobState | None:
+    """The job's state, if another machine's supervisor wrote it."""
+    with suppress(FileNotFoundError):
+        state = JobState.read(job)
+        if state.supervisor is not None and not state.supervisor.is_here():
+            return state
+    return None
 
 
 def _records(job: Job) -> Iterator[Record]:

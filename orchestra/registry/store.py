@@ -33,7 +33,8 @@ _NO_SUPERVISOR = {"supervisor_pid": None, "supervisor_start_ticks": None, "boot_
 def open_registry(runs: RunsFolder) -> Registry:
     """The registry of these runs, made or brought up to date if need be.
 
-    A missing file is rebuilt from the run folders. `notes` of the result are sentences to say
+    A missing file is rebuilt from the run folders; one that is not in runs/ takes over what other
+    machines did. `notes` of the result are sentences to say
     aloud: where the file lies if not in runs/, what was rebuilt.
 
     Raises:
@@ -59,7 +60,12 @@ def open_registry(runs: RunsFolder) -> Registry:
         from orchestra.registry.migrations import migrate
 
         migrate(path)
-    return Registry(database, notes)
+    registry = Registry(database, notes)
+    if location.note:
+        from orchestra.registry.rebuild import adopt
+
+        registry.notes += adopt(runs, registry)
+    return registry
 
 
 class Registry(Reads):

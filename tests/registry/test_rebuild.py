@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
+from orchestra.registry import location
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry, open_registry
 from orchestra.wire.files import write_json
 from orchestra.wire.folders import RunFolder, RunsFolder
-from orchestra.wire.identity import self_identity
+from orchestra.wire.identity import ProcessIdentity, self_identity
 from orchestra.wire.job import Attempt, EvaluationSpec, JobState
 from orchestra.wire.records import Record, RecordWriter
 from orchestra.wire.states import AttemptState, RunState
@@ -72,7 +74,7 @@ def full(runs: RunsFolder) -> RunFolder:
     evaluation = run.evaluation(1)
     evaluation.path.mkdir(parents=True)
     EvaluationSpec("test-clean", "best", 90.0).write(evaluation)
-    write_json(evaluation.metrics, {"metrics": {"wer": 8.5}, "checkpoint_step": 20})
+    write_json(evaluation.metrics, {"metrics": {"wer": 8.5}, "checkpoint": {"step": 20}})
     return run
 
 
@@ -121,6 +123,9 @@ def test_broken_folders_are_named_and_left_out(runs: RunsFolder, full: RunFolder
     broken.job.config.write_text("not toml")
     torn = make_run(runs, "r3", 12.0, JobState(RunState.FAILED, "", 1, 5.0))
     torn.identity.write_text("{")
+    late = make_run(runs, "r6", 14.0, JobState(RunState.FAILED, "", 1, 5.0))
+    add_attempt(late, 1, [], Attempt(1, "r6.1.x", 1, (), 4.0))
+    late.job.attempt(1).attempt.write_text("{")
     (runs.path / ".new-r4").mkdir()
     write_json(runs.path / ".new-r4" / "run.json", {"created_at": 1.0})
     lost = make_run(runs, "r5", 13.0, JobState(RunState.RUNNING, "", 1, 5.0))
@@ -129,9 +134,9 @@ def test_broken_folders_are_named_and_left_out(runs: RunsFolder, full: RunFolder
         assert [row.id for row in registry.list_runs()] == ["r5", "r1"]
         assert registry.get_run("r5").reason == "its state.json is missing"
         assert "from 2 run folders" in registry.notes[0]
-        assert sum(str(broken.path) in note for note in registry.notes) == 1
-        assert sum(str(torn.path) in note for note in registry.notes) == 1
-    assert registry.notes == tuple(note for note in registry.notes if ".new-" not in note)
+        for run in (broken, torn, late):
+            assert sum(str(run.path) in note for note in registry.notes) == 1
+        assert len(registry.notes) == 4
 
 
 def test_a_rebuild_equals_the_registry_it_replaces(runs: RunsFolder, full: RunFolder) -> None:
@@ -174,3 +179,32 @@ def test_an_interrupted_rebuild_is_done_again(runs: RunsFolder, full: RunFolder)
 def test_git_never_sees_the_runs_folder(runs: RunsFolder) -> None:
     with open_registry(runs):
         assert Path(runs.path / ".gitignore").read_text() == "*\n"
+
+
+def test_on_a_network_each_machine_sees_what_the_others_did(
+    runs: RunsFolder, full: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_nfs(folder: Path) -> str | None:
+        return "NFS" if folder.is_relative_to(runs.path) else None
+
+    monkeypatch.setattr(location, "network_type", on_nfs)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    elsewhere = ProcessIdentity("another machine", "boot", 1, 2, "box2")
+    with open_registry(runs) as registry:
+        assert [row.id for row in registry.list_runs()] == ["r1"]
+    run = make_run(runs, "r2", 11.0, JobState(RunState.RUNNING, "", 1, 5.0, elsewhere))
+    with open_registry(runs) as registry:
+        assert registry.get_run("r2").host == "box2"
+        events = registry.events("r2")
+    add_attempt(run, 1, [train(50, 0.5)], Attempt(1, "r2.1.x", 1, (), 4.0))
+    JobState(RunState.FAILED, "rank 0 died", 1, 6.0, elsewhere).write(run.job)
+    with open_registry(runs) as registry:
+        row = registry.get_run("r2")
+        assert (row.state, row.reason, row.step) == (RunState.FAILED, "rank 0 died", 50)
+        assert registry.events("r2") == events
+        # Its order, and a run of this machine, stay.
+        assert [row.id for row in registry.list_runs()] == ["r2", "r1"]
+    shutil.rmtree(run.path)
+    with open_registry(runs) as registry:
+        assert [row.id for row in registry.list_runs()] == ["r1"]
+        assert registry.notes == ()
