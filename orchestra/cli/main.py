@@ -112,9 +112,11 @@ def main() -> NoReturn:
     """Run the command line of this process; never returns."""
     arguments = hoist(sys.argv[1:])
     verb = verb_of(arguments)
-    app = build([verb] if verb in VERBS else list(VERBS))
     try:
+        app = build([verb] if verb in VERBS else list(VERBS))
         app(arguments, prog_name="orchestra")
+    except KeyboardInterrupt:  # the app turns its own into 130 as well
+        sys.exit(ExitCode.INTERRUPTED)
     except OrchestraError as error:
         say(f"error: {error}")
         code = error.exit_code

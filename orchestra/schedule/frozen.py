@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestra.config.compose import Composed, override
-from orchestra.registry.store import open_registry
+from orchestra.schedule.listing import find_run
 from orchestra.supervise.launch import code_folder
 from orchestra.workspace import Workspace
 
@@ -15,7 +15,6 @@ def frozen_config(workspace: Workspace, reference: str, sets: tuple[str, ...] = 
         NotFoundError: no such run.
         UsageError, OrchestraError: its folder is damaged.
     """
-    with open_registry(workspace.runs) as registry:
-        job = workspace.runs.run(registry.resolve(reference)).job
+    job = workspace.runs.run(find_run(workspace, reference)).job
     code = code_folder(workspace.runs, job)
     return override(job.config, code, sets, workspace=workspace.root)

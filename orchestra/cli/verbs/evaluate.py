@@ -36,12 +36,11 @@ def evaluate(
 
     Same config and same code as the run. The result does not depend on the number of ranks.
     """
-    from orchestra.registry.store import open_registry
     from orchestra.schedule.evaluate import submit_evaluation
+    from orchestra.schedule.listing import find_run
 
     workspace = workspace_of(context)
-    with open_registry(workspace.runs) as registry:
-        run_id = registry.resolve(run)
+    run_id = find_run(workspace, run)
     # A Ctrl-C on the way is a request to stop what has been queued by then.
     with Interrupts() as interrupts:
         key = submit_evaluation(

@@ -46,13 +46,12 @@ def logs(
       orchestra logs h7k2 --eval 2
     """
     from orchestra.registry.rows import JobKey
-    from orchestra.registry.store import open_registry
+    from orchestra.schedule.listing import find_run
     from orchestra.schedule.logs import log_files
     from orchestra.supervise.jobs import job_of
 
     workspace = workspace_of(context)
-    with open_registry(workspace.runs) as registry:
-        key = JobKey(registry.resolve(run), evaluation)
+    key = JobKey(find_run(workspace, run), evaluation)
     job = job_of(workspace.runs, key)
     if follow:
         _follow(workspace, key, rank=rank, attempt=attempt, tail=tail)

@@ -37,14 +37,11 @@ def ls(
       orchestra ls --state running --state queued
       orchestra ls --json | jq -r '.[] | select(.state == "failed") | .id'
     """
-    from orchestra.registry.store import open_registry
-    from orchestra.schedule.listing import list_row
+    from orchestra.schedule.listing import list_row, list_runs
 
     states = [_state(word) for word in state] if state else None
     most = limit if limit or json else _SCREENFUL
-    workspace = workspace_of(context)
-    with open_registry(workspace.runs) as registry:
-        rows = registry.list_runs(states=states, limit=most and most + 1)
+    rows = list_runs(workspace_of(context), states=states, limit=most and most + 1)
     more = most is not None and len(rows) > most
     rows = rows[:most]
     if json:

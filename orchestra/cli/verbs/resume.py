@@ -38,12 +38,11 @@ def resume(
     It runs the code of its snapshot, not what the workspace holds now. Checkpoints newer than
     --from are moved to checkpoints/.superseded/, not deleted.
     """
-    from orchestra.registry.store import open_registry
+    from orchestra.schedule.listing import find_run
     from orchestra.schedule.resume import resume as service
 
     workspace = workspace_of(context)
-    with open_registry(workspace.runs) as registry:
-        run_id = registry.resolve(run)
+    run_id = find_run(workspace, run)
     # A Ctrl-C on the way is a request to stop what has been queued by then.
     with Interrupts() as interrupts:
         resumed = service(

@@ -27,11 +27,13 @@ def rm(
       orchestra rm h7k2 --yes
     """
     from orchestra.registry.store import open_registry
+    from orchestra.schedule.listing import find_run
     from orchestra.schedule.remove import remove_run
 
     workspace = workspace_of(context)
+    run_id = find_run(workspace, run)
     with open_registry(workspace.runs) as registry:
-        row = registry.get_run(registry.resolve(run))
+        row = registry.get_run(run_id)
     if not yes:
         what = f"{row.id} ({row.name}), {row.state.value}, {workspace.runs.run(row.id).path}"
         if not can_ask():

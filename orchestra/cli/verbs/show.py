@@ -23,10 +23,12 @@ def show(context: typer.Context, run: options.Run, json: options.Json = False) -
     """
     from orchestra.registry.store import open_registry
     from orchestra.schedule.describe import describe
+    from orchestra.schedule.listing import find_run
 
     workspace = workspace_of(context)
+    run_id = find_run(workspace, run)
     with open_registry(workspace.runs) as registry:
-        document = describe(workspace, registry, registry.resolve(run))
+        document = describe(workspace, registry, run_id)
     if json:
         emit_json(document)
     else:

@@ -25,13 +25,12 @@ def stop(
 
     If the run itself has ended, its evaluations that still go on are stopped.
     """
-    from orchestra.registry.store import open_registry
+    from orchestra.schedule.listing import find_run
     from orchestra.schedule.stop import stop_run
     from orchestra.schedule.watch import wait_for
 
     workspace = workspace_of(context)
-    with open_registry(workspace.runs) as registry:
-        run_id = registry.resolve(run)
+    run_id = find_run(workspace, run)
     for key in stop_run(workspace, run_id, now=now):
         say(f"stopping {key}" + (" now" if now else ": it saves and ends"))
         view = wait_for(workspace, key, None)

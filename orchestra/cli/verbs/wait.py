@@ -32,12 +32,11 @@ def wait(
     supervisor died on this machine is given a new one.
     """
     from orchestra.registry.rows import JobKey
-    from orchestra.registry.store import open_registry
+    from orchestra.schedule.listing import find_run
     from orchestra.schedule.watch import unfinished_evaluations, wait_for
 
     workspace = workspace_of(context)
-    with open_registry(workspace.runs) as registry:
-        run_id = registry.resolve(run)
+    run_id = find_run(workspace, run)
     deadline = None if timeout is None else time.monotonic() + timeout
     # Asked for first: an evaluation that ends while the run is waited for counts too.
     evaluations = unfinished_evaluations(workspace, run_id)

@@ -1,0 +1,46 @@
+"""Help is the manual: each verb has examples before its options, and the exit codes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestra.cli.main import VERBS, build
+from tests.cli.conftest import Cli
+
+ISSUE_VERBS = (
+    "run resume eval ls show logs wait stop rm gc tasks upstreams presets config data doctor init"
+)
+
+
+def leaves() -> list[tuple[str, ...]]:
+    """Every command, `config show` among them."""
+    found: list[tuple[str, ...]] = []
+    for name, module in VERBS.items():
+        inner = getattr(import_module(f"orchestra.cli.verbs.{module}"), "VERBS", None)
+        found += [(name,)] if inner is None else [(name,), *((name, part) for part in inner)]
+    return found
+
+
+def test_all_verbs_are_there() -> None:
+    assert list(VERBS) == ISSUE_VERBS.split()
+    assert {("config", part) for part in ("show", "explain", "schema")} < set(leaves())
+    assert {("data", part) for part in ("synth", "prepare", "check")} < set(leaves())
+
+
+@pytest.mark.parametrize("words", [(), *leaves()], ids=" ".join)
+def test_examples_come_first_then_options_then_exit_codes(words: tuple[str, ...]) -> None:
+    text = CliRunner().invoke(build(list(VERBS)), [*words, "--help"], prog_name="orchestra").stdout
+    examples, options = text.index("Examples:"), text.index("Options:")
+    assert f"orchestra {' '.join(words)}".strip() in text[examples:options]
+    assert examples < options < text.index("Exit codes:")
+    assert "130  interrupted" in text
+
+
+def test_help_runs_as_a_process_outside_of_any_workspace(cli: Cli) -> None:
+    done = cli("--help", cwd=cli.root.parent)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: orchestra ")
+    assert cli("--version").stdout.startswith("orchestra 0.")

@@ -1,0 +1,249 @@
+"""One short real run, looked at, evaluated, resumed and removed by every verb; and its end by
+Ctrl-C. Real processes throughout."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import SHORT, Cli, git, make_cli, stop_all
+
+pytestmark = pytest.mark.slow
+#: Long enough to be caught at work; each step waits a little.
+LONG = (*SHORT, "--set", "train.max_steps=5000", "--set", "task.delay_s=0.05")
+SHOWN = {
+    "id", "name", "state", "reason", "task", "upstream", "progress", "supervisor", "attempts",
+    "checkpoints", "evaluations", "git",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """A workspace with one completed run, attached, named `first`."""
+    cli = make_cli(tmp_path_factory.mktemp("run") / "workspace")
+    done = cli("run", *SHORT, "--name", "first", "--seed", "5")
+    assert done.returncode == 0, done.stderr
+    (cli.root / "attached.txt").write_text(done.stdout)
+    (cli.root / "attached.err").write_text(done.stderr)
+    yield cli
+    stop_all(cli)
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 60.0) -> Any:
+    """The first true value of `condition`."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+    return value
+
+
+def at_work(cli: Cli, run: str = "@last") -> dict[str, Any] | None:
+    """The run's document once it has made a step."""
+    done = cli("show", run, "--json")
+    if done.returncode:
+        return None
+    document: dict[str, Any] = json.loads(done.stdout)
+    working = document["state"] == "running" and document["progress"]["step"] > 0
+    return document if working else None
+
+
+def no_process_of(run_id: str) -> bool:
+    """Nothing that carries the run's tag is alive."""
+    mark = f"ORCHESTRA_RUN={run_id}".encode()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in path.read_bytes().split(b"\0"):
+                return False
+        except OSError:
+            continue
+    return True
+
+
+def test_attached_run_prints_metrics_on_stdout_and_talk_on_stderr(finished: Cli) -> None:
+    out = (finished.root / "attached.txt").read_text()
+    err = (finished.root / "attached.err").read_text()
+    assert "ACCURACY" in out and "test" in out and "first" in out
+    assert "\x1b" not in out + err and "\r" not in err
+    assert "running" in err and "step 10/10" in err
+
+
+def test_show_json_has_what_scripts_rely_on(finished: Cli) -> None:
+    run = finished.json("show", "first")
+    assert set(run) >= SHOWN
+    assert (run["name"], run["state"], run["reason"]) == ("first", "completed", "")
+    assert run["progress"]["step"] == run["progress"]["max_steps"] == 10
+    assert run["supervisor"]["pid"] is None
+    (attempt,) = run["attempts"]
+    assert (attempt["number"], attempt["state"]) == (1, "completed")
+    assert [rank["rank"] for rank in attempt["ranks"]] == [0]
+    assert run["checkpoints"][-1]["step"] == 10
+    assert Path(run["checkpoints"][-1]["path"]).is_dir()
+    assert run["evaluations"][0]["split"] == "test"
+    assert run["evaluations"][0]["metrics"]["accuracy"] >= 0
+    assert run["git"]["commit"] == git(finished.root, "rev-parse", "HEAD").strip()
+    assert run["git"]["branch"] == "main"
+    assert no_process_of(run["id"])
+
+
+def test_ls_show_logs_config_for_people(finished: Cli) -> None:
+    run = finished.json("show", "first")
+    header, row = finished.ok("ls").splitlines()
+    assert header.split()[:3] == ["ID", "NAME", "STATE"]
+    assert row.split()[:3] == [run["id"], "first", "completed"]
+    page = finished.ok("show", run["id"][:5])
+    assert "torch.distributed.run" in page and run["config_sha256"] in page
+    assert "rank0" in finished.ok("logs", "first")
+    last = finished.ok("logs", "first", "--rank", "0", "--tail", "1")
+    assert len(last.splitlines()) == 1 and "rank0" not in last.split()[0]
+    assert finished("logs", "first", "--rank", "7").returncode == 3
+    assert finished.json("config", "explain", "seed")["origin"] == "--seed"
+
+
+def test_eval_of_the_same_checkpoint_gives_the_same_number(finished: Cli) -> None:
+    before = finished.json("show", "first")["evaluations"][0]["metrics"]
+    done = finished("eval", "first", "--split", "test", "--checkpoint", "last", "--cpu")
+    assert done.returncode == 0, done.stderr
+    assert "ACCURACY" in done.stdout
+    newest = finished.json("show", "first")["evaluations"][-1]
+    assert newest["number"] == 2 and newest["metrics"] == before
+
+
+def test_refusals_name_the_reason(finished: Cli) -> None:
+    for words, code, text in (
+        (("run", *SHORT, "--name", "first"), 4, "'first' is held by run"),
+        (("resume", "first"), 4, "train.max_steps=N"),
+        (("stop", "first"), 4, "ended already"),
+        (("rm", "first"), 2, "--yes"),
+        (("eval", "first", "--split", "test", "--checkpoint", "77"), 3, "steps with one: 10"),
+        (("resume", "first", "--from", "77"), 3, "steps with one: 10"),
+        (("logs", "first", "--attempt", "9"), 3, "attempts 1 to 1"),
+    ):
+        done = finished(*words)
+        assert done.returncode == code, (words, done.stderr)
+        assert text in done.stderr
+    assert len(finished.json("ls")) == 1
+
+
+def test_resume_trains_on_with_more_steps(finished: Cli) -> None:
+    done = finished("resume", "first", "--set", "train.max_steps=12")
+    assert done.returncode == 0, done.stderr
+    run = finished.json("show", "first")
+    assert (run["state"], run["progress"]["step"]) == ("completed", 12)
+    assert run["attempts"][-1]["first_step"] == 10
+    assert (Path(run["folders"]["run"]) / "config.1.toml").is_file()
+
+
+def test_ctrl_c_without_a_terminal_stops_the_run(cli: Cli) -> None:
+    attached = cli.start("run", *LONG, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run = until(lambda: at_work(cli))
+    attached.send_signal(signal.SIGINT)
+    _, err = attached.communicate(timeout=60)
+    assert attached.returncode == 130, err
+    stopped = cli.json("show", run["id"])
+    assert stopped["state"] == "stopped"
+    assert stopped["checkpoints"], "it saves before it ends"
+    assert no_process_of(run["id"])
+
+
+def test_detach_stop_resume_wait_rm(cli: Cli) -> None:
+    run_id = cli.ok("run", *LONG, "-q", "--detach").strip()
+    assert run_id == cli.json("ls")[0]["id"]
+    until(lambda: at_work(cli, run_id))
+    assert cli("wait", run_id, "--timeout", "0.1").returncode == 5
+    assert cli("rm", run_id, "--yes").returncode == 4
+    assert "stopped" in cli.ok("stop", run_id)
+    assert no_process_of(run_id)
+    step = cli.json("show", run_id)["checkpoints"][-1]["step"]
+    short = ("--set", f"train.max_steps={step + 2}", "--set", "task.delay_s=0.0")
+    assert cli.ok("resume", run_id, *short, "-q", "--detach").strip() == run_id
+    assert cli.ok("wait", run_id) == "completed\n"
+    assert cli.ok("rm", run_id, "--yes").strip() == run_id
+    assert cli.json("ls") == []
+    assert not (cli.root / "runs" / run_id).exists()
+    assert "refs/orchestra" not in git(cli.root, "for-each-ref")
+    assert ".snapshots" in cli.ok("gc")
+    assert list((cli.root / "runs" / ".snapshots").iterdir()) == []
+
+
+def test_wait_revives_a_run_whose_supervisor_was_killed(cli: Cli) -> None:
+    run_id = cli.ok("run", *LONG, "--set", "train.max_steps=40", "-q", "-d").strip()
+    before = until(lambda: at_work(cli, run_id))
+    os.kill(before["supervisor"]["pid"], signal.SIGKILL)
+    assert cli.ok("wait", run_id) == "completed\n"
+    after = cli.json("show", run_id)
+    assert [item["state"] for item in after["attempts"]] == ["lost", "completed"]
+    assert no_process_of(run_id)
+
+
+def test_ctrl_c_on_a_terminal_asks_and_detaches(cli: Cli) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(cli.root)
+        os.execve(cli.command()[0], cli.command("run", *LONG), cli.environment)
+    try:
+        run = until(lambda: at_work(cli))
+        os.write(terminal, b"\x03")
+        _read_until(terminal, b"[d]etach")
+        os.write(terminal, b"d\n")
+        seen = _read_until(terminal, b"detached")
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(terminal)
+    assert b"Traceback" not in seen
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert cli.json("show", run["id"])["state"] == "running"
+    assert cli("stop", run["id"], "--now").returncode == 0
+    assert no_process_of(run["id"])
+
+
+def _read_until(terminal: int, text: bytes, seconds: float = 30.0) -> bytes:
+    seen = b""
+    deadline = time.monotonic() + seconds
+    while text not in seen:
+        left = deadline - time.monotonic()
+        assert left > 0 and select.select([terminal], [], [], left)[0], seen
+        seen += os.read(terminal, 4096)
+    return seen
+
+
+def test_two_runs_at_the_same_instant_are_two_runs(cli: Cli) -> None:
+    both = [
+        cli.start("run", *SHORT, "-q", "-d", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    ids = {process.communicate(timeout=60)[0].strip() for process in both}
+    assert [process.returncode for process in both] == [0, 0]
+    assert {row["id"] for row in cli.json("ls")} == ids and len(ids) == 2
+    for run_id in ids:
+        assert cli.ok("wait", run_id) == "completed\n"
+
+
+@pytest.mark.parametrize("delay_s", [0.1, 0.25, 0.4, 0.6, 0.9])
+def test_an_early_ctrl_c_leaves_a_true_registry_and_no_process(cli: Cli, delay_s: float) -> None:
+    """Wherever it strikes: either there is a stopped run, or there is nothing."""
+    starting = cli.start("run", *LONG, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(delay_s)  # only chooses where it strikes; any place must be right
+    starting.send_signal(signal.SIGINT)
+    _, err = starting.communicate(timeout=90)
+    assert starting.returncode in (130, -signal.SIGINT), err
+    rows = cli.json("ls")
+    refs = git(cli.root, "for-each-ref", "refs/orchestra")
+    runs = cli.root / "runs"
+    folders = [path.name for path in runs.glob("[!.]*") if path.is_dir()]
+    assert folders == [row["id"] for row in rows]
+    assert not list(runs.glob(".new-*"))
+    assert bool(refs) == bool(rows)
+    for row in rows:
+        assert row["state"] == "stopped", err
+        assert no_process_of(row["id"])

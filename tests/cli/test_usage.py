@@ -1,0 +1,133 @@
+"""Wrong commands: one clear message, the documented exit code, no traceback, nothing left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli, git, make_cli
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """For commands that change nothing."""
+    return make_cli(tmp_path_factory.mktemp("usage") / "workspace")
+
+
+def nothing_left(cli: Cli) -> bool:
+    runs = cli.root / "runs"
+    folders = [path for path in runs.iterdir() if path.is_dir() and path.name != ".snapshots"]
+    return not folders and "refs/orchestra" not in git(cli.root, "for-each-ref")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("run", "exmple", "--cpu"), 3, "did you mean 'example'"),
+        (("rnu",), 2, "Did you mean"),
+        (("run",), 2, "Missing argument"),
+        (("run", "example", "--cpu", "--gpus", "1"), 2, "contradicts"),
+        (("run", "example", "--gpus", "0"), 2, "--gpus"),
+        (("run", "example", "--gpus", "1", "--nproc", "2"), 2, "one rank per GPU"),
+        (("run", "example", "--cpu", "--name", "a b"), 2, "--name"),
+        (("run", "example", "--cpu", "--preset", "debgu"), 2, "debug"),
+        (("show", "nope"), 3, "no run"),
+        (("show", "@last"), 3, "no runs yet"),
+        (("wait", "nope"), 3, "no run"),
+        (("ls", "--state", "sleeping"), 2, "queued"),
+        (("config", "explain", "optim.lrr", "example"), 2, "optim.lr"),
+    ],
+)
+def test_wrong_commands(shared: Cli, words: tuple[str, ...], code: int, text: str) -> None:
+    done = shared(*words)
+    assert done.returncode == code, done.stderr
+    assert text in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_all_config_errors_at_once_and_nothing_is_left(cli: Cli) -> None:
+    done = cli(
+        "run", "example", "--cpu", "--set", "optim.lrr=1", "--set", "train.max_steps=true",
+        "--set", "batch.secs=3",
+    )  # fmt: skip
+    assert done.returncode == 2
+    for key in ("optim.lrr", "batch.secs"):
+        assert key in done.stderr
+    assert nothing_left(cli)
+
+
+def test_a_missing_corpus_is_answered_with_its_command(cli: Cli) -> None:
+    done = cli("run", "asr", "--cpu", "--set", "data.root=corpora/L S")
+    assert done.returncode == 2
+    folder = cli.root / "corpora/L S"
+    assert f"the corpus folder {folder} (data.root) does not exist" in done.stderr
+    assert f"`orchestra data prepare librispeech --root {folder}`" in done.stderr
+    assert nothing_left(cli)
+
+
+def test_outside_of_a_workspace(cli: Cli, tmp_path: Path) -> None:
+    done = cli("ls", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "orchestra init DIR" in done.stderr
+
+
+def test_the_workspace_is_found_from_below_and_by_option(cli: Cli, tmp_path: Path) -> None:
+    below = cli.root / "tasks" / "deep"
+    below.mkdir()
+    for words, folder in (
+        (("presets", "--json"), below),
+        (("--workspace", str(cli.root), "presets", "--json"), tmp_path),
+        (("presets", "--json", f"--workspace={cli.root}"), tmp_path),
+    ):
+        done = cli(*words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert '"debug"' in done.stdout
+
+
+def test_an_unwritable_runs_folder_is_refused_up_front(cli: Cli) -> None:
+    done = cli("run", "example", "--cpu", "--runs-dir", "/proc/runs")
+    assert done.returncode == 1
+    assert "/proc/runs" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(cli: Cli) -> None:
+    text = cli.ok("run", "example", "--cpu", "--nproc", "2", "--dry-run", "--seed", "7")
+    assert "cpu, 2 ranks" in text
+    assert "sha256" in text
+    assert not (cli.root / "runs").exists()
+
+
+def test_read_commands_have_json(cli: Cli) -> None:
+    assert {row["name"] for row in cli.json("tasks")} >= {"asr", "example"}
+    assert {row["name"] for row in cli.json("presets")} >= {"asr", "debug"}
+    assert {row["name"] for row in cli.json("upstreams")} >= {"fbank", "wavlm"}
+    assert cli.json("ls") == []
+    assert not (cli.root / "runs").exists()
+    assert cli.json("config", "show", "example")["task"]["kind"] == "example"
+    assert cli.json("config", "explain", "optim.lr", "example")["value"] > 0
+    assert cli.ok("config", "schema", "example").startswith("{")
+    assert {row["name"] for row in cli.json("doctor")} >= {"python", "torch", "git", "registry"}
+
+
+def test_config_show_is_toml_that_run_would_freeze(cli: Cli) -> None:
+    import tomllib
+
+    shown = tomllib.loads(cli.ok("config", "show", "example", "--set", "optim.lr=0.5"))
+    assert shown["optim"]["lr"] == 0.5
+
+
+def test_init_makes_a_workspace_once_and_again(cli: Cli, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = cli("init", "fresh", cwd=tmp_path)
+        assert done.stdout.strip() == str(tmp_path / "fresh")
+    assert cli("ls", cwd=tmp_path / "fresh").returncode == 0
+
+
+def test_data_programs_pass_their_verdict_on(cli: Cli, tmp_path: Path) -> None:
+    done = cli("data", "prepare", "librispeech", "--root", str(tmp_path / "nowhere"))
+    assert done.returncode not in (0, 130)
+    assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
