@@ -1,0 +1,40 @@
+"""`python -m tests.benchmarks [NAME ...]`: measure, print one table; never a pass or a fail.
+
+Bars stand beside the numbers. Compare ratios within one run: the machine may be shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from tests.benchmarks import cli_start, evaluation_ranks, first_step, heartbeat
+from tests.benchmarks.table import Row, print_table
+
+BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
+    "heartbeat": heartbeat.measure,
+    "cli_start": cli_start.measure,
+    "first_step": first_step.measure,
+    "evaluation_ranks": evaluation_ranks.measure,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    names: list[str] = parser.parse_args().names or list(BENCHMARKS)
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        print(f"no benchmark {unknown[0]!r}: there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    rows: list[Row] = []
+    for name in names:
+        print(f"measuring {name} ...", file=sys.stderr)
+        rows += BENCHMARKS[name]()
+    print_table(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
