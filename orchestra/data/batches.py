@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count, pairwise
+from itertools import count
 
 from orchestra.wire.errors import DataError
 
@@ -169,24 +169,29 @@ def _jittered_order(
 def _group(
     packed: list[MicroBatch], virtual_ranks: int, draw: random.Random
 ) -> list[tuple[MicroBatch, ...]]:
-    """Consecutive micro-batches, V to a step; the incomplete step stands at a random place."""
+    """Consecutive micro-batches, V to a step.
+
+    What is left over stands at a random place, so that it is not always the longest utterances
+    that make a small step. It becomes a step of its own if every micro-batch can get an utterance,
+    else it joins the step before (or after, if it is the first).
+    """
     whole, left_over = divmod(len(packed), virtual_ranks)
-    if left_over == 0:
-        sizes = [virtual_ranks] * whole
-    else:
-        sizes = [virtual_ranks] * whole
-        sizes.insert(draw.randint(0, whole), left_over)
-    edges = [sum(sizes[:n]) for n in range(len(sizes) + 1)]
-    groups = [packed[start:end] for start, end in pairwise(edges)]
-    short = [n for n, group in enumerate(groups) if len(group) < virtual_ranks]
-    for n in short:
-        if sum(map(len, groups[n])) >= virtual_ranks:
-            groups[n] = _split(groups[n], virtual_ranks)
-        else:
-            neighbour = n - 1 if n > 0 else n + 1
-            groups[neighbour] = groups[neighbour] + groups[n]
-            del groups[n]
-    return [tuple(group) for group in groups]
+    place = draw.randint(0, whole) if left_over else whole
+    start = place * virtual_ranks
+    groups = _chunks(packed[:start], virtual_ranks)
+    after = _chunks(packed[start + left_over :], virtual_ranks)
+    rest = packed[start : start + left_over]
+    if sum(map(len, rest)) >= virtual_ranks:
+        groups.append(_split(rest, virtual_ranks))
+    elif groups:
+        groups[-1] = groups[-1] + rest
+    elif after:
+        after[0] = rest + after[0]
+    return [tuple(group) for group in groups + after]
+
+
+def _chunks(packed: list[MicroBatch], size: int) -> list[list[MicroBatch]]:
+    return [packed[start : start + size] for start in range(0, len(packed), size)]
 
 
 def _split(group: list[MicroBatch], count: int) -> list[MicroBatch]:

@@ -63,21 +63,11 @@ class Loader:
             generator=torch.Generator(),
         )
         for answer in loader:
-            if isinstance(answer, _Unusable):
-                raise DataError(answer.message)
-            yield answer
+            yield _usable(answer)
 
     def read(self, request: Request) -> Batch:
         """One batch, read in this process (DataError as `batches`)."""
-        return next(self.batches_here([request]))
-
-    def batches_here(self, requests: Iterable[Request]) -> Iterator[Batch]:
-        """As `batches`, without workers."""
-        for request in requests:
-            answer = self._reader[request]
-            if isinstance(answer, _Unusable):
-                raise DataError(answer.message)
-            yield answer
+        return _usable(self._reader[request])
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -97,6 +87,12 @@ class _Unusable:
     """A DataError on its way out of a worker, whose exceptions arrive as traceback texts."""
 
     message: str
+
+
+def _usable(answer: Batch | _Unusable) -> Batch:
+    if isinstance(answer, _Unusable):
+        raise DataError(answer.message)
+    return answer
 
 
 class _Reader(Dataset["Batch | _Unusable"]):

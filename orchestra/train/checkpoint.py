@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,9 +141,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise BadCheckpointError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
 
 
-def newest_good(root: Path, alarm: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that verifies; worse ones move to quarantine and `alarm` is told."""
-    for folder in committed(root):
+def first_good(folders: Iterable[Path], alarm: Callable[[str], None]) -> Path | None:
+    """The first that verifies; worse ones before it move to quarantine and `alarm` is told."""
+    for folder in folders:
         try:
             verify(folder)
         except BadCheckpointError as error:
@@ -152,6 +152,11 @@ def newest_good(root: Path, alarm: Callable[[str], None]) -> Path | None:
             continue
         return folder
     return None
+
+
+def newest_good(root: Path, alarm: Callable[[str], None]) -> Path | None:
+    """The newest committed checkpoint that verifies (see `first_good`)."""
+    return first_good(committed(root), alarm)
 
 
 def read(folder: Path) -> Contents:

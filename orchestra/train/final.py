@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestra.train import checkpoint
 from orchestra.train.evaluation import Evaluator, load_split
 from orchestra.train.model import SpeechModel, build_model
-from orchestra.train.saving import best_step
+from orchestra.train.saving import best_first
 from orchestra.train.session import Session
 from orchestra.train.training_data import goal_of
 from orchestra.wire.errors import NotFoundError
@@ -141,16 +141,14 @@ def _subject(session: Session, reference: str) -> Subject:
 
 
 def _ranked(session: Session, reference: str) -> int:
-    """Step of the best or the newest checkpoint; 0 (never saved) if there is none.
-
-    The newest stands in for the best in a run that was never validated.
-    """
+    """Rank 0: step of the best or the newest good checkpoint; 0 (never saved) if there is none."""
     root = session.job.run.checkpoints
-    best = best_step(root, goal_of(session).direction) if reference == "best" else None
-    if best is not None:
-        return best
-    newest = checkpoint.newest_good(root, lambda text: session.recorder.notice(0, text))
-    return checkpoint.read_manifest(newest).step if newest else 0
+    if reference == "best":
+        folders = best_first(root, goal_of(session).direction)
+    else:
+        folders = checkpoint.committed(root)
+    good = checkpoint.first_good(folders, lambda text: session.recorder.notice(0, text))
+    return checkpoint.read_manifest(good).step if good else 0
 
 
 def _own_number(session: Session, split: str, subject: Subject) -> int:

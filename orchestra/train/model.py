@@ -15,7 +15,7 @@ from orchestra.tasks import Batch, LossTerms, Prediction, Task
 from orchestra.train.seeds import reseed
 from orchestra.upstreams import build_upstream
 from orchestra.upstreams.featurizer import Featurizer
-from orchestra.wire.errors import UsageError
+from orchestra.wire.errors import DataError, UsageError
 
 
 class SpeechModel(nn.Module):
@@ -80,7 +80,11 @@ class SpeechModel(nn.Module):
 
     def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         with torch.set_grad_enabled(self.upstream.trainable and torch.is_grad_enabled()):
-            features = self.upstream(batch.wavs, batch.lengths)
+            try:
+                features = self.upstream(batch.wavs, batch.lengths)
+            except DataError as error:  # too short: the upstream knows rows, not ids
+                name = batch.ids[int(batch.lengths.argmin())]
+                raise DataError(f"utterance {name} can't be used: {error}") from error
         mixed: tuple[Tensor, Tensor] = self.featurizer(features)
         return mixed
 

@@ -70,7 +70,8 @@ def kept(root: Path) -> list[Kept]:
     return found
 
 
-def best_step(root: Path, direction: Direction) -> int | None:
-    """The step of the best checkpoint on disk; None if none was validated."""
-    ranked = by_score(kept(root), direction)
-    return ranked[0].step if ranked else None
+def best_first(root: Path, direction: Direction) -> list[Path]:
+    """The scored checkpoints, best first, then those without a score, newest first."""
+    found = kept(root)
+    unscored = sorted((k for k in found if k.score is None), key=lambda k: -k.step)
+    return [checkpoint.step_folder(root, k.step) for k in by_score(found, direction) + unscored]

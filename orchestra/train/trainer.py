@@ -23,7 +23,7 @@ from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.optim import build_optimizer, optimizer_tensors
 from orchestra.train.progress import Progress, to_document
 from orchestra.train.resume import restore
-from orchestra.train.saving import Saver
+from orchestra.train.saving import Goal, Saver
 from orchestra.train.session import Session
 from orchestra.train.statistics import Clock, Window
 from orchestra.train.step import Stepper, Taken, wrap
@@ -44,6 +44,7 @@ def train(session: Session) -> None:
         OrchestraError: the data, the task or the config can't be used, or the loss stays NaN.
         OSError: the run folder can't be written.
     """
+    goal = goal_of(session)
     data = load_training_data(session)
     valid = load_split(session.task, session.config.data.valid, session.config)
     model = build_model(session.config, session.task).to(session.ranks.device)
@@ -51,7 +52,7 @@ def train(session: Session) -> None:
     scalars = warm_up(session.config, wrapped, model, data.warm_up_batch(session.ranks.device))
     optimizer = build_optimizer(session.config, model)
     progress = restore(session, model, optimizer, data.fingerprint)
-    trainer = Trainer(session, data, valid, model, wrapped, optimizer, scalars, progress)
+    trainer = Trainer(session, goal, data, valid, model, wrapped, optimizer, scalars, progress)
     outcome = trainer.run()
     if outcome.outcome == "completed" and not evaluate_tests(session, model, progress.step):
         outcome = Result("stopped", progress.step)
@@ -67,6 +68,7 @@ class Trainer:
     def __init__(
         self,
         session: Session,
+        goal: Goal,
         data: TrainingData,
         valid: Split,
         model: SpeechModel,
@@ -83,7 +85,7 @@ class Trainer:
         self._model = model
         self._optimizer = optimizer
         self._progress = progress
-        self._goal = goal_of(session)
+        self._goal = goal
         self._saver: Saver | None = None
         if self._ranks.is_first:
             root = session.job.run.checkpoints

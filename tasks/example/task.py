@@ -64,7 +64,8 @@ class Task(tasks.Task):
         start_s = noise.uniform(0.0, 1.0 - BURST) * utterance.duration_s
         tone *= (seconds >= start_s) & (seconds < start_s + BURST * utterance.duration_s)
         wav = tone + self.config.noise * noise.standard_normal(seconds.size)
-        return (0.1 * wav).astype(np.float32)
+        quiet: npt.NDArray[np.float32] = (0.1 * wav).astype(np.float32)
+        return quiet
 
     def target(self, utterance: Utterance) -> int:
         return int(utterance.fields["label"])

@@ -1,0 +1,124 @@
+"""Loading: the same batches with and without workers; errors name the utterance."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from orchestra.config.schema import DataConfig, TaskConfig
+from orchestra.data.loader import Loader, Request
+from orchestra.tasks import Batch, Direction, LossTerms, Prediction, Task
+from orchestra.wire.errors import DataError
+from orchestra.wire.identity import start_ticks
+from orchestra.wire.manifest import Utterance
+
+UTTERANCES = [Utterance(f"u{n}", Path(f"/{n}.wav"), 0.0, 0.01 * (n + 1), {}) for n in range(6)]
+REQUESTS = [Request(0, (0, 1)), Request(0, (4,)), Request(1, (0, 1)), Request(1, (2, 3, 5))]
+
+
+class Ramps(Task):
+    """Reads ramps; u3 is broken in the way that `broken` says."""
+
+    metrics: Mapping[str, Direction] = {"none": "min"}
+    broken: str | None = None
+
+    def read(self, utterance: Utterance) -> Any:
+        wav = np.linspace(0, 1, round(16000 * utterance.duration_s), dtype=np.float32)
+        if utterance.id == "u3" and self.broken == "unreadable":
+            raise DataError("utterance u3: /3.wav is not audio")
+        if utterance.id == "u3" and self.broken == "nan":
+            wav[5] = np.nan
+        return wav
+
+    def target(self, utterance: Utterance) -> int:
+        return len(utterance.id)
+
+    def collate(self, targets: Any) -> dict[str, torch.Tensor]:
+        return {"sizes": torch.tensor(targets)}
+
+    def build_head(self, dim: int, stride: int) -> torch.nn.Module:
+        raise NotImplementedError
+
+    def loss(self, *arguments: Any) -> LossTerms:
+        raise NotImplementedError
+
+    def predict(self, *arguments: Any) -> list[Prediction]:
+        raise NotImplementedError
+
+    def score(self, predictions: Any) -> dict[str, float]:
+        raise NotImplementedError
+
+
+def batches(workers: int, broken: str | None = None) -> list[Batch]:
+    task = Ramps(TaskConfig(kind="ramps"), DataConfig())
+    task.broken = broken
+    return list(Loader(task, UTTERANCES, seed=5, workers=workers).batches(REQUESTS))
+
+
+def test_batches_are_padded_and_labelled() -> None:
+    first = batches(0)[0]
+    assert first.ids == ["u0", "u1"]
+    assert first.lengths.tolist() == [160, 320]
+    assert first.wavs.shape == (2, 320)
+    assert first.wavs[0, 160:].abs().sum() == 0
+    assert first.targets["sizes"].tolist() == [2, 2]
+    assert first.utterances == UTTERANCES[:2]
+
+
+def test_augmentation_seeds_are_keyed_by_epoch_and_id() -> None:
+    (a, b), _, (c, d), _ = (batch.seeds for batch in batches(0))
+    assert len({a, b, c, d}) == 4
+    assert batches(0)[0].seeds == [a, b]
+
+
+def test_workers_change_nothing_and_leave_global_randomness_alone() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    with_workers = batches(2)
+    assert torch.equal(torch.get_rng_state(), before)
+    for here, there in zip(batches(0), with_workers, strict=True):
+        assert here.ids == there.ids
+        assert here.seeds == there.seeds
+        assert torch.equal(here.wavs, there.wavs)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [("unreadable", r"^utterance u3: /3.wav is not audio$"), ("nan", "u3: NaN or infinite")],
+)
+def test_unusable_audio_names_the_utterance(workers: int, broken: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        batches(workers, broken)
+
+
+def test_workers_die_with_their_parent(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, time\n"
+        "from orchestra.wire.lifeline import announce\n"
+        "from tests.data.test_loader import *\n"
+        "announce(os.environ)\n"
+        "Ramps.read = lambda self, u: print(os.getpid(), flush=True) or time.sleep(60)\n"
+        "loader = Loader(Ramps(None, None), UTTERANCES, seed=1, workers=2)\n"
+        "next(loader.batches(REQUESTS))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    assert all(start_ticks(pid) for pid in workers)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while any(start_ticks(pid) for pid in workers):
+        assert time.monotonic() < deadline, "a loader worker outlives its parent"
+        time.sleep(0.01)

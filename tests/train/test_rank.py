@@ -1,0 +1,77 @@
+"""The rank as a process: exit codes, its log, the message for torchrun, its heart."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestra.wire import lifeline
+from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.folders import Job
+from orchestra.wire.heartbeat import Phase, pages_folder, read_beats
+from orchestra.wire.job import CODE, TAG, Result
+from tests.exactness.launching import REPOSITORY, WORKSPACE, log_of, write_job
+
+
+def rank(job: Job, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """One rank without torchrun."""
+    arguments = ["--job", str(job.folder), "--kind", "train", "--attempt", "1"]
+    return subprocess.run(
+        [sys.executable, "-m", "orchestra.train.rank", *arguments],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "OMP_NUM_THREADS": "1",
+            "TORCHELASTIC_ERROR_FILE": str(tmp_path / "error.json"),
+            CODE: str(WORKSPACE),
+            TAG: f"test.{tmp_path.name}.{os.getpid()}",
+            **environment,
+        },
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_rank_completes_and_its_heart_shows_it(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "run", train={"max_steps": 2})
+    done = rank(job, tmp_path)
+    assert done.returncode == 0, log_of(job)
+    assert done.stdout + done.stderr == b"", "everything belongs into the rank's log"
+    assert Result.read(job.attempt(1)) == Result("completed", 2)
+    folder = pages_folder(f"test.{tmp_path.name}.{os.getpid()}")
+    (beat,) = read_beats(folder)
+    assert (beat.rank, beat.step, beat.phase) == (0, 2, Phase.DONE)
+    (folder / "rank0").unlink()
+    folder.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("tables", "code", "sentence"),
+    [
+        ({"checkpoint": {"metric": "wer"}}, ExitCode.BAD_CONFIG, "checkpoint.metric = 'wer'"),
+        ({"task": {"train_utterances": 1}}, ExitCode.BAD_DATA, "has 1 utterances"),
+    ],
+)
+def test_user_errors_are_one_sentence_with_their_exit_code(
+    tmp_path: Path, tables: dict[str, dict[str, object]], code: ExitCode, sentence: str
+) -> None:
+    job = write_job(tmp_path / "run", **tables)
+    assert rank(job, tmp_path).returncode == code
+    last_line = log_of(job).splitlines()[-1]
+    assert sentence in last_line
+    assert "Traceback" not in log_of(job)
+    told = json.loads((tmp_path / "error.json").read_text())["message"]["message"]
+    assert last_line in told
+
+
+def test_a_rank_without_its_parent_ends_at_once(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "run")
+    done = rank(job, tmp_path, **{lifeline.PARENT_PID: "1"})
+    assert done.returncode == 1
+    assert not job.attempt(1).path.exists()

@@ -1,0 +1,241 @@
+"""What a run leaves: records, checkpoints, evaluations, results; stop flag, full disk, NaN."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orchestra.train import checkpoint, trainer
+from orchestra.wire.errors import DataError, NotFoundError, OrchestraError, UsageError
+from orchestra.wire.folders import Job
+from orchestra.wire.job import EvaluationSpec, Result, StopFlag
+from tests.exactness.launching import final_state, write_job
+from tests.train.running import open_here, records_of, run_here
+
+SMALL = {"batch": {"micro_batches": 3}}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A completed run."""
+    with pytest.MonkeyPatch.context() as patch:
+        from orchestra.wire.job import CODE
+        from tests.exactness.launching import WORKSPACE
+
+        patch.setenv(CODE, str(WORKSPACE))
+        job = write_job(tmp_path_factory.mktemp("finished") / "run", **SMALL)
+        run_here(job)
+    return job
+
+
+@pytest.fixture
+def copy(finished: Job, tmp_path: Path) -> Job:
+    """A copy of the completed run, to be tampered with."""
+    return Job("train", Path(shutil.copytree(finished.folder, tmp_path / "run")))
+
+
+def test_records_tell_the_run(finished: Job) -> None:
+    records = records_of(finished)
+    assert records[0].kind == "start"
+    assert records[0].values["max_steps"] == 12
+    assert [r.step for r in records if r.kind == "train"] == [1, 4, 8, 12]
+    assert [r.step for r in records if r.kind == "validation"] == [5, 10, 12]
+    losses = [r.values["loss"] for r in records if r.kind == "train"]
+    assert losses[-1] < losses[0]
+    assert [r.values["eta_s"] for r in records if r.kind == "train"][-1] == 0
+    evaluation = next(r for r in records if r.kind == "evaluation")
+    assert evaluation.values["number"] == 1
+    assert evaluation.values["split"] == "test"
+    assert Result.read(finished.attempt(1)) == Result("completed", 12)
+    assert list(finished.attempt(1).tensorboard.iterdir())
+
+
+def test_last_two_and_best_checkpoints_stay(finished: Job) -> None:
+    manifests = [checkpoint.verify(p) for p in checkpoint.committed(finished.run.checkpoints)]
+    scores = {r.step: r.values["loss"] for r in records_of(finished) if r.kind == "validation"}
+    best = min(scores, key=lambda step: scores[step])
+    assert {m.step for m in manifests} >= {12, best}
+    assert len(manifests) <= 3
+    assert {m.step: m.score for m in manifests if m.score} == {
+        m.step: scores[m.step] for m in manifests if m.step in scores
+    }
+    evaluation = json.loads((finished.folder / "evaluations/0001/metrics.json").read_text())
+    assert evaluation["checkpoint"]["step"] == best
+    assert evaluation["utterances"] == 11
+
+
+def test_stop_saves_and_resume_ends_as_if_never_stopped(finished: Job, tmp_path: Path) -> None:
+    job = write_job(tmp_path / "run", **SMALL)
+    StopFlag(0.0, 30.0).write(job)
+    for attempt, step in ((1, 1), (2, 2)):  # each attempt takes one step and sees the flag
+        run_here(job, attempt)
+        assert Result.read(job.attempt(attempt)) == Result("stopped", step)
+    job.stop.unlink()
+    run_here(job, 3)
+    assert Result.read(job.attempt(3)) == Result("completed", 12)
+    assert final_state(job) == final_state(finished)
+
+
+def test_stop_during_validation_validates_again(
+    finished: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "run", **SMALL)
+    session = open_here(job)
+    load = trainer.load_split
+
+    def load_and_stop(task: Any, name: str, config: Any) -> Any:
+        read = task.read
+
+        def read_and_stop(utterance: Any) -> Any:
+            if utterance.id.startswith(name):
+                StopFlag(0.0, 30.0).write(job)
+            return read(utterance)
+
+        task.read = read_and_stop
+        return load(task, name, config)
+
+    monkeypatch.setattr(trainer, "load_split", load_and_stop)
+    trainer.train(session)
+    assert Result.read(job.attempt(1)) == Result("stopped", 5)
+    assert not [r for r in records_of(job) if r.kind == "validation"]
+    monkeypatch.undo()
+    monkeypatch.setenv("ORCHESTRA_CODE", str(Path(__file__).parents[1] / "exactness/workspace"))
+    job.stop.unlink()
+    run_here(job, 2)
+    assert [r.step for r in records_of(job, 2) if r.kind == "validation"] == [5, 10, 12]
+    assert final_state(job) == final_state(finished)
+
+
+def test_finished_evaluations_are_not_repeated(copy: Job) -> None:
+    assert not [r for r in run_here(copy, 2) if r.kind == "evaluation"]
+    (copy.folder / "evaluations/0001/metrics.json").unlink()
+    again = [r.values["number"] for r in run_here(copy, 3) if r.kind == "evaluation"]
+    assert again == [1]
+
+
+@pytest.mark.parametrize("reference", ["best", "last", "12", "checkpoints/step-00000012"])
+def test_evaluation_job(copy: Job, reference: str) -> None:
+    target = copy.run.evaluation(2)
+    target.path.mkdir()
+    shutil.copy(copy.config, target.job.config)
+    EvaluationSpec("other", reference, 0.0).write(target)
+    run_here(target.job)
+    metrics = json.loads(target.metrics.read_text())
+    assert metrics["split"] == "other"
+    assert len(target.predictions.read_text().splitlines()) == metrics["utterances"] == 11
+    step = metrics["checkpoint"]["step"]
+    manifest = checkpoint.read_manifest(copy.run.checkpoint(step))
+    assert metrics["checkpoint"]["sha256"] == manifest.sha256
+    assert reference == "best" or step == 12
+
+
+def test_evaluation_of_no_checkpoint_names_those_there_are(copy: Job) -> None:
+    target = copy.run.evaluation(2)
+    target.path.mkdir()
+    shutil.copy(copy.config, target.job.config)
+    EvaluationSpec("other", "7", 0.0).write(target)
+    with pytest.raises(NotFoundError, match=r"'7'.*step-00000012"):
+        run_here(target.job)
+
+
+def test_bad_newest_checkpoint_is_set_aside_and_said(copy: Job) -> None:
+    (copy.run.checkpoint(12) / "model.safetensors").write_bytes(b"")
+    records = run_here(copy, 2)
+    assert records[0].kind == "notice"
+    assert "step-00000012 is bad" in records[0].values["text"]
+    assert records[1].values["step"] < 12
+    assert list(copy.run.quarantine.iterdir())
+    assert Result.read(copy.attempt(2)) == Result("completed", 12)
+
+
+def test_full_disk_costs_checkpoints_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "run", **SMALL)
+    write, calls = checkpoint._write_durably, iter(range(1000))
+
+    def full_once(path: Path, data: bytes) -> None:
+        if next(calls) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(checkpoint, "_write_durably", full_once)
+    records = run_here(job)
+    said = [r.values["text"] for r in records if r.kind == "notice"]
+    assert len(said) == 1
+    assert "no checkpoint at step 4, the disk is full" in said[0]
+    assert Result.read(job.attempt(1)) == Result("completed", 12)
+    assert not list(job.run.checkpoints.glob(".writing-*"))
+
+
+def test_last_save_on_a_full_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = write_job(tmp_path / "run", **SMALL)
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_write_durably", full)
+    with pytest.raises(OSError, match="No space"):
+        run_here(job)
+    assert Result.read(job.attempt(1)) is None
+
+
+def test_nan_skips_updates_then_fails(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "run", **SMALL, train={"max_steps": 40})
+    session = open_here(job)
+    loss = session.task.loss
+
+    def poisoned(*arguments: Any) -> Any:
+        terms = loss(*arguments)
+        return type(terms)(terms.sum * float("nan"), terms.weight)
+
+    session.task.loss = poisoned  # type: ignore[method-assign]
+    with pytest.raises(OrchestraError, match="not finite in 20 steps"):
+        trainer.train(session)
+    weights = checkpoint.read_model(checkpoint.committed(job.run.checkpoints)[0])
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+    # BatchNorm's statistics move in a forward pass; the parameters must not.
+    first = checkpoint.read_model(checkpoint.committed(job.run.checkpoints)[-1])
+    assert torch.equal(weights["head.inner.weight"], first["head.inner.weight"])
+
+
+@pytest.mark.parametrize(
+    ("tables", "error", "message"),
+    [
+        ({"batch": {"max_micro_seconds": 0.3}}, DataError, r"train-\d+ lasts 0.\d s.*max_micro"),
+        ({"task": {"train_utterances": 2}}, DataError, "has 2 utterances.*3 micro-batches"),
+        ({"checkpoint": {"metric": "wer"}}, UsageError, "'wer'.*has loss"),
+    ],
+)
+def test_what_cannot_work_is_said_before_the_first_step(
+    tmp_path: Path, tables: dict[str, dict[str, Any]], error: type[Exception], message: str
+) -> None:
+    batch = {"micro_batches": 3, **tables.get("batch", {})}
+    job = write_job(tmp_path / "run", **{**tables, "batch": batch})
+    with pytest.raises(error, match=message):
+        run_here(job)
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "message"),
+    [
+        ("batch", "micro_batches", "6", "micro_batches can't change"),
+        ("task", "train_utterances", "80", "training split is not the one"),
+        ("upstream", "mels", "40", r"head.inner.weight is float32\[48, 20\] instead of"),
+    ],
+)
+def test_a_changed_run_is_not_resumed(
+    copy: Job, table: str, key: str, value: str, message: str
+) -> None:
+    lines = copy.config.read_text().splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith(f"{key} = "))
+    lines[place] = f"{key} = {value}"
+    copy.config.write_text("\n".join(lines))
+    with pytest.raises(OrchestraError, match=message):
+        run_here(copy, 2)
