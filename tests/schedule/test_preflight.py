@@ -1,0 +1,152 @@
+"""Everything a run needs is looked for first, and told at once with its remedy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestra.config.compose import Flag, Request, compose
+from orchestra.config.schema import RunConfig
+from orchestra.schedule import preflight as module
+from orchestra.schedule.preflight import PreflightError, preflight
+from orchestra.wire.errors import ConflictError, OrchestraError, UsageError
+from orchestra.wire.folders import RunsFolder
+from orchestra.wire.manifest import write_manifest
+from orchestra.workspace import init_workspace
+from tests.fakes.nvml import FakeNvml, build
+
+CPU = "orchestra run example --cpu"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return init_workspace(tmp_path / "workspace").root
+
+
+@pytest.fixture
+def runs(root: Path) -> RunsFolder:
+    return RunsFolder(root / "runs")
+
+
+def config(root: Path, *sets: str, gpus: int = 0, ids: tuple[str, ...] = ()) -> RunConfig:
+    flags = (Flag("launch.device", "cpu", "--cpu"),)
+    if gpus:
+        flags = (
+            Flag("launch.device", "gpu", "--gpus"),
+            Flag("launch.nproc", gpus, "--gpus"),
+            Flag("launch.gpu_ids", list(ids), "--gpu-ids"),
+        )
+    return compose(Request(root, "example", flags=flags, sets=sets)).config
+
+
+def test_counts_of_all_splits(root: Path, runs: RunsFolder) -> None:
+    manifests = root / "m"
+    for split, count in (("train", 3), ("valid", 2), ("test", 1)):
+        lines = [{"id": str(n), "path": "x", "duration_s": 1800.0} for n in range(count)]
+        write_manifest(manifests, split, lines, "a test")
+    found = preflight(config(root, f"data.manifests={manifests}"), runs, cpu_command=CPU)
+    details = {finding.what: finding.detail for finding in found}
+    assert details["split train"] == "3 utterances, 1.50 h, longest 1800.0 s"
+    assert {"split valid", "split test", "disk"} <= set(details)
+
+
+def test_missing_data_upstream_and_disk_are_told_together(
+    root: Path, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "model").mkdir()
+    monkeypatch.setattr(module, "LEAST_FREE_BYTES", 2**62)
+    wrong = config(
+        root,
+        f"data.manifests={root}/m",
+        "data.prepare=make it from {root} in {manifests}",
+        f"data.root={root}/corpus",
+        f'upstream={{kind="huggingface", name="mine", source="{root}/model"}}',
+    )
+    with pytest.raises(PreflightError) as caught:
+        preflight(wrong, runs, cpu_command=CPU)
+    text = str(caught.value)
+    assert f"`make it from {root}/corpus in {root}/m`" in text
+    assert f"{root}/model has no config.json" in text
+    assert "MiB are free" in text and "--runs-dir" in text
+
+
+def test_only_the_split_of_an_evaluation_is_needed(root: Path, runs: RunsFolder) -> None:
+    line = {"id": "a", "path": "x", "duration_s": 1.0}
+    write_manifest(root / "m", "extra", [line], "a test")
+    only = config(root, f"data.manifests={root}/m")
+    found = preflight(only, runs, cpu_command=CPU, splits=("extra",))
+    assert found[0].what == "split extra"
+    with pytest.raises(PreflightError, match="it has extra"):
+        preflight(only, runs, cpu_command=CPU)
+
+
+def test_a_file_instead_of_the_runs_folder(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(OrchestraError, match="can't be written"):
+        preflight(config(root), RunsFolder(file / "runs"), cpu_command=CPU)
+
+
+@pytest.fixture
+def nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    library = tmp_path / "nvml"
+    library.mkdir()
+    fake = FakeNvml(build(library), tmp_path / "gpus.txt")
+    for name, value in fake.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ORCHESTRA_LEASES", str(tmp_path / "leases"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return fake
+
+
+@pytest.fixture
+def holder(nvml: FakeNvml) -> Iterator[None]:
+    """Run `busy` holds the first of two GPUs."""
+    nvml.idle(2)
+    program = (
+        "import sys; from orchestra.gpu.leases import Leases\n"
+        "leases = Leases(); leases.acquire(1, [], 'busy'); print('held', flush=True)\n"
+        "sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"held\n"
+    yield
+    process.kill()
+    process.communicate()
+
+
+def test_more_gpus_than_there_are(root: Path, runs: RunsFolder, holder: None) -> None:
+    with pytest.raises(ConflictError) as caught:
+        preflight(config(root, gpus=3), runs, cpu_command=CPU)
+    text = str(caught.value)
+    assert "3 GPUs asked for, this machine has 2 usable" in text
+    assert "GPU 0 is leased by run busy of user" in text
+    assert f"`{CPU}`" in text
+
+
+def test_busy_gpus_are_waited_for(root: Path, runs: RunsFolder, holder: None) -> None:
+    found = preflight(config(root, gpus=2), runs, cpu_command=CPU)
+    assert [item.detail for item in found if item.what == "GPUs"] == ["2 of 2"]
+
+
+def test_hidden_and_misnamed_gpus(
+    root: Path, runs: RunsFolder, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml.idle(2)
+    with pytest.raises(UsageError, match="no GPU '5' here; usable ones: 0, 1"):
+        preflight(config(root, gpus=1, ids=("5",)), runs, cpu_command=CPU)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with pytest.raises(ConflictError, match="CUDA_VISIBLE_DEVICES hides"):
+        preflight(config(root, gpus=2), runs, cpu_command=CPU)
+
+
+def test_no_driver_is_named(root: Path, runs: RunsFolder, nvml: FakeNvml) -> None:
+    nvml.write("broken")
+    with pytest.raises(ConflictError, match=r"no usable GPU \(NVML: Driver Not Loaded\)"):
+        preflight(config(root, gpus=1), runs, cpu_command=CPU)
