@@ -10,9 +10,12 @@ import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestra.wire.errors import OrchestraError, UsageError
-from orchestra.wire.folders import RunsFolder
+
+if TYPE_CHECKING:
+    from orchestra.wire.folders import RunsFolder
 
 # f_type of statfs(2), from linux/magic.h and the projects' own headers.
 NETWORK_TYPES: dict[int, str] = {

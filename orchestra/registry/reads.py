@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from orchestra.registry.database import Database
 from orchestra.registry.rows import (
@@ -18,8 +19,10 @@ from orchestra.registry.rows import (
     run_row,
 )
 from orchestra.wire.errors import NotFoundError
-from orchestra.wire.job import Attempt
 from orchestra.wire.states import RunState
+
+if TYPE_CHECKING:
+    from orchestra.wire.job import Attempt
 
 LAST = "@last"
 _CANDIDATES = 8
@@ -66,6 +69,8 @@ class Reads:
 
     def attempts(self, key: JobKey) -> list[Attempt]:
         """The launches of a run or an evaluation, oldest first."""
+        from orchestra.wire.job import Attempt  # `orchestra ls` needs none
+
         sql = "SELECT document FROM attempts WHERE run_id = ? AND evaluation = ? ORDER BY number"
         rows = self._database.read(sql, (key.run_id, key.evaluation or 0))
         return [Attempt.from_json(json.loads(document)) for (document,) in rows]

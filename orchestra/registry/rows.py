@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.states import RunState
+
+if TYPE_CHECKING:
+    from orchestra.wire.identity import ProcessIdentity
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class RunRow:
     @property
     def supervisor(self) -> ProcessIdentity | None:
         """The process that owns the run."""
+        from orchestra.wire.identity import ProcessIdentity  # `orchestra ls` needs none
+
         if self.supervisor_pid is None:
             return None
         return ProcessIdentity(

@@ -11,18 +11,21 @@ import json
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestra.registry.database import Database
 from orchestra.registry.location import registry_location
 from orchestra.registry.reads import Reads, missing_run
 from orchestra.registry.rows import JobKey, NewRun, supervisor_values
 from orchestra.wire.errors import ConflictError, NotFoundError, UsageError
-from orchestra.wire.folders import RunsFolder
-from orchestra.wire.identity import ProcessIdentity
-from orchestra.wire.job import Attempt, JobState
 from orchestra.wire.states import ENDED, RunState
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from orchestra.wire.folders import RunsFolder
+    from orchestra.wire.identity import ProcessIdentity
+    from orchestra.wire.job import Attempt, JobState
 
 SCHEMA_VERSION = 1
 
