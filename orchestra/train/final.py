@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.train import checkpoint
-from orchestra.train.evaluation import Evaluator, load_split
+from orchestra.train.evaluation import Evaluator, Split, load_split
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.saving import best_first
 from orchestra.train.session import Session
@@ -31,17 +32,18 @@ class Subject:
     """Of its manifest."""
 
 
-def evaluate_tests(session: Session, model: SpeechModel, step: int) -> bool:
-    """Evaluate data.test with the best checkpoint; False if a stop came in between.
+def evaluate_tests(
+    session: Session, model: SpeechModel, splits: Sequence[Split], step: int
+) -> bool:
+    """Evaluate the test splits with the best checkpoint; False if a stop came in between.
 
     Splits that an earlier attempt finished with the same checkpoint are not evaluated again.
     """
     subject = _subject(session, "best")
     model.load_saved_state(checkpoint.read_model(subject.folder))
-    for split in session.config.data.test:
-        number = session.ranks.from_first(
-            _own_number(session, split, subject) if session.ranks.is_first else 0
-        )
+    for split in splits:
+        own = _own_number(session, split.name, subject) if session.ranks.is_first else 0
+        number = session.ranks.from_first(own)
         if number < 0:
             continue
         target = session.job.run.evaluation(number)
@@ -62,7 +64,8 @@ def evaluate_job(session: Session) -> None:
     model = build_model(session.config, session.task).to(session.ranks.device)
     subject = _subject(session, spec.checkpoint)
     model.load_saved_state(checkpoint.read_model(subject.folder))
-    done = _evaluate(session, model, subject, spec.split, target, subject.step)
+    split = load_split(session.task, spec.split, session.config)
+    done = _evaluate(session, model, subject, split, target, subject.step)
     session.recorder.close()
     if session.ranks.is_first:
         Result("completed" if done else "stopped", subject.step).write(session.attempt)
@@ -73,12 +76,11 @@ def _evaluate(
     session: Session,
     model: SpeechModel,
     subject: Subject,
-    split_name: str,
+    split: Split,
     target: EvaluationFolder,
     step: int,
 ) -> bool:
     """Evaluate, commit metrics.json, record; False if a stop came in between."""
-    split = load_split(session.task, split_name, session.config)
     evaluator = Evaluator(
         session.config,
         session.task,
@@ -101,7 +103,7 @@ def _evaluate(
         target.metrics,
         {
             "version": VERSION,
-            "split": split_name,
+            "split": split.name,
             "checkpoint": {"step": subject.step, "path": path, "sha256": subject.sha256},
             "metrics": evaluated.metrics,
             "utterances": len(split.utterances),
@@ -110,7 +112,7 @@ def _evaluate(
             "world_size": session.ranks.world_size,
         },
     )
-    values = {"number": target.number, "split": split_name, "metrics": evaluated.metrics}
+    values = {"number": target.number, "split": split.name, "metrics": evaluated.metrics}
     values |= {"checkpoint": path, "checkpoint_step": subject.step}
     session.recorder.write("evaluation", step, values)
     return True

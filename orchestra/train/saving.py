@@ -50,11 +50,12 @@ class Saver:
             text = f"no checkpoint at step {step}, the disk is full ({error.strerror}); training on"
             self._recorder.notice(step, text)
             return False
+        for old in superfluous(kept(self._root), self._config, self._goal.direction):
+            checkpoint.delete(checkpoint.step_folder(self._root, old))
+        # Said last: whoever hears of the new one finds the superfluous ones gone.
         folder = checkpoint.step_folder(self._root, step)
         values = {"path": f"{self._root.name}/{folder.name}", "score": score}
         self._recorder.write("checkpoint", step, {**values, "metric": self._goal.metric})
-        for old in superfluous(kept(self._root), self._config, self._goal.direction):
-            checkpoint.delete(checkpoint.step_folder(self._root, old))
         return True
 
 

@@ -132,11 +132,10 @@ class Stepper:
 
     def _vector(self, terms: LossTerms) -> Tensor:
         loss = terms.sum.detach().double()
-        scalars = [terms.scalars[name].detach().double() for name in self._scalars]
+        scalars = [terms.scalars[name].detach().to(loss) for name in self._scalars]
         none = torch.zeros_like(loss)
-        return torch.stack(
-            [terms.weight.double(), loss, none, (~loss.isfinite()).double(), *scalars]
-        )
+        weight = terms.weight.detach().to(loss)  # a task may count on the CPU
+        return torch.stack([weight, loss, none, (~loss.isfinite()).double(), *scalars])
 
     def _agree(self, vector: Tensor) -> Totals:
         weight, loss, stop, non_finite, *scalars = self._ranks.sum(vector).tolist()

@@ -46,7 +46,11 @@ def train(session: Session) -> None:
     """
     goal = goal_of(session)
     data = load_training_data(session)
-    valid = load_split(session.task, session.config.data.valid, session.config)
+    # Read now: a missing test split must not show after the last step.
+    valid, *tests = (
+        load_split(session.task, name, session.config)
+        for name in (session.config.data.valid, *session.config.data.test)
+    )
     model = build_model(session.config, session.task).to(session.ranks.device)
     wrapped = wrap(model, session.ranks)
     scalars = warm_up(session.config, wrapped, model, data.warm_up_batch(session.ranks.device))
@@ -54,7 +58,7 @@ def train(session: Session) -> None:
     progress = restore(session, model, optimizer, data.fingerprint)
     trainer = Trainer(session, goal, data, valid, model, wrapped, optimizer, scalars, progress)
     outcome = trainer.run()
-    if outcome.outcome == "completed" and not evaluate_tests(session, model, progress.step):
+    if outcome.outcome == "completed" and not evaluate_tests(session, model, tests, progress.step):
         outcome = Result("stopped", progress.step)
     session.recorder.close()
     if session.ranks.is_first:

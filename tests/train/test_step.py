@@ -30,7 +30,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         )
         for rank in range(2)
     ]
-    assert [process.wait(60) for process in ranks] == [0, 0]
+    assert [process.wait(120) for process in ranks] == [0, 0]
     return [json.loads((folder / f"out.{rank}").read_text()) for rank in range(2)]
 
 

@@ -211,6 +211,7 @@ def test_nan_skips_updates_then_fails(tmp_path: Path) -> None:
         ({"batch": {"max_micro_seconds": 0.3}}, DataError, r"train-\d+ lasts 0.\d s.*max_micro"),
         ({"task": {"train_utterances": 2}}, DataError, "has 2 utterances.*3 micro-batches"),
         ({"checkpoint": {"metric": "wer"}}, UsageError, "'wer'.*has loss"),
+        ({"data": {"test": ["test", "void"]}}, DataError, "'void' has no utterances"),
     ],
 )
 def test_what_cannot_work_is_said_before_the_first_step(
@@ -220,6 +221,7 @@ def test_what_cannot_work_is_said_before_the_first_step(
     job = write_job(tmp_path / "run", **{**tables, "batch": batch})
     with pytest.raises(error, match=message):
         run_here(job)
+    assert not records_of(job)
 
 
 @pytest.mark.parametrize(
