@@ -131,3 +131,23 @@ def test_a_writer_waits_for_the_one_before(
             with pytest.raises(Exception, match="locked by another process"):
                 other.transition(JobKey("r1"), {RunState.QUEUED}, RunState.STARTING)
         assert not other.transition(JobKey("r1"), {RunState.QUEUED}, RunState.STARTING)
+
+
+def test_a_writer_that_is_killed_leaves_no_half_and_no_lock(
+    registry: Registry, runs: RunsFolder, new_run: MakeRun
+) -> None:
+    registry.create_run(new_run("r1"))
+    program = (
+        "import os, signal\nfrom pathlib import Path\n"
+        "from orchestra.registry.store import open_registry\n"
+        "from orchestra.wire.folders import RunsFolder\n"
+        f"registry = open_registry(RunsFolder(Path({str(runs.path)!r})))\n"
+        "with registry.bulk():\n"
+        "    registry.progress('r1', 50, {'loss': 1.0})\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", program], timeout=60)
+    assert killed.returncode == -9
+    registry._database._connection.execute("PRAGMA busy_timeout = 0")
+    registry.add_event("r1", "notice", "still writable")
+    assert (registry.get_run("r1").step, registry.get_run("r1").loss) == (0, None)

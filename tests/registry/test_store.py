@@ -298,3 +298,17 @@ def test_a_database_never_makes_a_file(runs: RunsFolder) -> None:
     with pytest.raises(OrchestraError):
         Database(runs.registry)
     assert list(runs.path.iterdir()) == []
+
+
+def test_a_full_disk_is_a_sentence_and_costs_nothing(
+    registry: Registry, runs: RunsFolder, new_run: MakeRun
+) -> None:
+    registry.create_run(new_run("r1"))
+    connection = registry._database._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(OrchestraError, match=r"registry\.db: the disk is full"), registry.bulk():
+        for number in range(1000):
+            registry.add_event("r1", "notice", f"event {number} " * 100)
+    assert [event.text for event in registry.events("r1")] == ["queued"]
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
