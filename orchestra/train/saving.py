@@ -54,8 +54,14 @@ class Saver:
             checkpoint.delete(checkpoint.step_folder(self._root, old))
         # Said last: whoever hears of the new one finds the superfluous ones gone.
         folder = checkpoint.step_folder(self._root, step)
-        values = {"path": f"{self._root.name}/{folder.name}", "score": score}
-        self._recorder.write("checkpoint", step, {**values, "metric": self._goal.metric})
+        best = by_score(kept(self._root), self._goal.direction)
+        values = {
+            "path": f"{self._root.name}/{folder.name}",
+            "score": score,
+            "best_score": best[0].score if best else None,
+            "metric": self._goal.metric,
+        }
+        self._recorder.write("checkpoint", step, values)
         return True
 
 

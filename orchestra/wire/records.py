@@ -4,8 +4,9 @@ Kinds and their `values`:
     start       step (resumed from), max_steps, world_size, micro_batches, parameters, trainable
     train       loss, lr, grad_norm, audio_s_per_s, steps_per_s, eta_s, and the task's scalars
     validation  split and the task's metrics (name -> number)
-    checkpoint  path (relative to the run folder), score (number or null), metric (name or null)
-    evaluation  number, split, checkpoint, metrics (name -> number)
+    checkpoint  path (relative to the run folder), score (number or null), metric (name or null),
+                best_score (of the checkpoints that exist; number or null)
+    evaluation  number, split, checkpoint (path), checkpoint_step, metrics (name -> number)
     notice      text: a sentence for people
 """
 
