@@ -33,7 +33,7 @@ class Outcome:
 
     agent: ExitStatus
     first_dead: int | None  # pid of the rank that was seen dying first
-    ranks: tuple[int, ...]  # pids by rank, as far as they were seen
+    ranks: tuple[int, ...]  # pids by rank, of those that ever beat
     step: int
 
 
@@ -84,7 +84,7 @@ class Watch:
             self._reaper.reap()
         self._events.forget_all()
         self._tail.close()
-        ranks = tuple(self._ranks[rank] for rank in sorted(self._ranks))
+        ranks = tuple(beat.pid for beat in read_beats(self._pages))
         return Outcome(status, self._first_dead, ranks, self._tail.step)
 
     def _turn_s(self) -> float:

@@ -33,6 +33,8 @@ from orchestra.wire.job import Attempt, Result, StopFlag
 from orchestra.wire.states import ENDED, AttemptState, RunState
 
 _LAST_WRITES_S = 30.0
+_DRAIN_S = 10.0  # the driver frees the memory of a killed process some time after its death
+_LEASE_PAUSE_S = 0.5
 _TURN_S = 0.2
 
 
@@ -72,7 +74,10 @@ class Supervisor:
                     self._reaper.reap()
                     self._conclude(launch, folder, attempt, outcome, remains)
             except ConflictError as error:
-                self._record.move(RunState.QUEUED, str(error))
+                if StopFlag.read(self._job) is not None:
+                    self._end_stopped(None)
+                else:
+                    self._record.move(RunState.QUEUED, str(error))
             except OrchestraError as error:
                 self._record.move(RunState.FAILED, str(error))
         self._finish_writes()
@@ -92,14 +97,22 @@ class Supervisor:
             self._record.move(RunState.RESTARTING, "the supervisor had died; a new one goes on")
 
     def _lease(self, settings: Settings, leases: ExitStack) -> tuple[str, ...]:
-        """The UUIDs of the GPUs this job may use; ConflictError if they are not free."""
+        """The UUIDs of the GPUs this job may use; ConflictError if they don't become free soon."""
         if settings.device == "cpu":
             return ()
         from orchestra.gpu.leases import Leases
 
         held = leases.enter_context(Leases())
-        devices = held.acquire(settings.nproc, settings.gpu_ids, self._job.run.id)
-        return tuple(device.uuid for device in devices)
+        deadline = time.monotonic() + _DRAIN_S
+        while True:
+            try:
+                devices = held.acquire(settings.nproc, settings.gpu_ids, self._job.run.id)
+            except ConflictError:
+                if time.monotonic() > deadline or self._stop_flag(settings) is not None:
+                    raise
+                self._events.wait(_LEASE_PAUSE_S)
+            else:
+                return tuple(device.uuid for device in devices)
 
     def _prepare(self, settings: Settings, code: Path, devices: tuple[str, ...]) -> Launch:
         number = max((folder.number for folder in self._job.attempts()), default=0) + 1
@@ -147,7 +160,7 @@ class Supervisor:
             nproc=launch.settings.nproc,
             events=self._events,
             reaper=self._reaper,
-            tail=Tail(self._job.run, folder, self._registry, self._metrics, self._mirror),
+            tail=Tail(self._job, folder, self._registry, self._metrics, self._mirror),
             stop_flag=lambda: self._stop_flag(launch.settings),
             on_ranks=lambda ranks: self._record.update_attempt(
                 folder, replace(attempt, ranks=ranks)

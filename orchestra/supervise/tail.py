@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from orchestra.supervise.mirror import Mirror
-from orchestra.wire.folders import AttemptFolder, RunFolder
+from orchestra.wire.folders import AttemptFolder, Job, RunFolder
 from orchestra.wire.records import Record, read_records
 from orchestra.wire.states import RunState
 
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from orchestra.registry.store import Registry
 
 _PREFIX = "step-"
-_SHOWN = ("loss", "audio_s_per_s", "eta_s")  # in `orchestra ls`
+_SHOWN = {  # in `orchestra ls`, by the kind of record that tells it
+    "start": ("max_steps",),
+    "train": ("loss", "audio_s_per_s", "eta_s"),
+    "checkpoint": ("score", "best_score", "metric"),
+}
 
 
 class Tail:
@@ -23,13 +27,14 @@ class Tail:
 
     def __init__(
         self,
-        run: RunFolder,
+        job: Job,
         attempt: AttemptFolder,
         registry: Registry,
         metrics: MetricStore,
         mirror: Mirror,
     ) -> None:
-        self._run = run
+        self._job = job
+        self._run = job.run
         self._attempt = attempt
         self._registry = registry
         self._metrics = metrics
@@ -49,31 +54,20 @@ class Tail:
         if not records:
             return
         self.started = True
-        self._mirror.add(self._metrics.append, self._attempt.number, records)
-        self._summarise(records)
+        self.step = records[-1].step
+        if self._job.kind == "train":  # an evaluation's steps are not the run's progress
+            self._mirror.add(self._metrics.append, self._attempt.number, records)
+            self._mirror.add(self._registry.progress, self._run.id, self.step, _summary(records))
         for record in records:
             self._index(record)
 
     def close(self) -> None:
         """Read the rest and let go of the file."""
         self.poll()
+        self._mirror.add(self._forget_deleted)
         if self._file is not None:
             self._file.close()
             self._file = None
-
-    def _summarise(self, records: list[Record]) -> None:
-        """One write for the whole batch: the newest value of each key counts."""
-        values: dict[str, Any] = {}
-        for record in records:
-            self.step = max(self.step, record.step)
-            if record.kind == "start":
-                self.step = record.step
-                values["max_steps"] = record.values.get("max_steps")
-            elif record.kind == "train":
-                values |= {name: record.values.get(name) for name in _SHOWN}
-            elif record.kind == "checkpoint" and record.values.get("score") is not None:
-                values["score"] = record.values["score"]
-        self._mirror.add(self._registry.progress, self._run.id, self.step, values)
 
     def _index(self, record: Record) -> None:
         """Rows for what lies in the run folder now."""
@@ -84,20 +78,20 @@ class Tail:
                 run_id,
                 record.step,
                 values["path"],
-                values.get("score"),
-                values.get("metric"),
+                values["score"],
+                values["metric"],
             )
             self._mirror.add(self._forget_deleted)
         elif record.kind == "evaluation":
-            number, checkpoint = values["number"], values["checkpoint"]
+            number = values["number"]
             create = partial(self._registry.create_evaluation, state=RunState.RUNNING)
-            self._mirror.add(create, run_id, number, values["split"], checkpoint)
+            self._mirror.add(create, run_id, number, values["split"], values["checkpoint"])
             self._mirror.add(
                 self._registry.finish_evaluation,
                 run_id,
                 number,
                 values["metrics"],
-                _step_of(checkpoint, record.step),
+                values["checkpoint_step"],
             )
         elif record.kind == "notice":
             self._mirror.add(self._registry.add_event, run_id, "notice", values["text"])
@@ -118,7 +112,10 @@ def newest_checkpoint(run: RunFolder) -> int:
     return max((int(step) for step in steps if step.isdigit()), default=0)
 
 
-def _step_of(checkpoint: str, default: int) -> int:
-    name = checkpoint.rpartition("/")[2]
-    step = name.removeprefix(_PREFIX)
-    return int(step) if name.startswith(_PREFIX) and step.isdigit() else default
+def _summary(records: list[Record]) -> dict[str, float | str | None]:
+    """The registry's summary columns; of each the newest value counts."""
+    values: dict[str, float | str | None] = {}
+    for record in records:
+        found = {name: record.values.get(name) for name in _SHOWN.get(record.kind, ())}
+        values |= {name: value for name, value in found.items() if value is not None}
+    return values

@@ -21,6 +21,7 @@ def test_run_without_faults(sandbox: Sandbox) -> None:
     with sandbox.registry() as registry:
         row = registry.get_run(job.run.id)
         assert (row.step, row.max_steps, row.state) == (12, 12, RunState.COMPLETED)
+        assert (row.loss, row.metric, row.best_score) == (1 / 12, "m", 10.0)
         assert [item.step for item in registry.checkpoints(job.run.id)] == [5, 10]
         assert len(registry.attempts(JobKey(job.run.id))[0].ranks) == 2
 

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestra.registry.rows import JobKey
+from orchestra.schedule.dispatch import dispatch
+from orchestra.schedule.revive import orphans
+from orchestra.wire.job import RUN, TAG, EvaluationSpec, JobState
+from orchestra.wire.lifeline import PARENT_PID
+from orchestra.wire.states import RunState
+from tests.chaos.sandbox import Sandbox, wait_for
+from tests.fakes.nvml import FakeNvml
+
+DISPATCH = """
+import sys
+from pathlib import Path
+from orchestra.schedule.dispatch import dispatch
+from orchestra.wire.folders import RunsFolder
+from orchestra.workspace import Workspace
+root = Path(sys.argv[1])
+print(len(dispatch(Workspace(root, RunsFolder(root / "runs")))))
+"""
+
+
+def test_nothing_to_do(sandbox: Sandbox) -> None:
+    assert dispatch(sandbox.workspace) == []
+
+
+def test_racing_dispatchers_start_each_job_once(sandbox: Sandbox) -> None:
+    jobs = [sandbox.add_run(nproc=1) for _ in range(3)]
+    command = [sys.executable, "-c", DISPATCH, str(sandbox.workspace.root)]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+    started = [int(racer.communicate()[0]) for racer in racers]
+    assert sum(started) == 3
+    for job in jobs:
+        assert sandbox.wait_end(job).state == RunState.COMPLETED
+        assert len(sandbox.attempts(job)) == 1
+        assert sandbox.log(job).count("starting") == 1
+
+
+def test_an_ending_job_starts_the_next(sandbox: Sandbox) -> None:
+    first = sandbox.start(sandbox.add_run(hold=True))
+    sandbox.held(first)
+    second = sandbox.add_run()
+    sandbox.release(first)
+    assert sandbox.wait_end(second).state == RunState.COMPLETED
+
+
+def test_supervisor_does_not_belong_to_the_job_of_its_shell(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`orchestra run` from inside a rank: the outer job's sweep must not hit the inner one."""
+    monkeypatch.setenv(TAG, "outer.1.abc")
+    monkeypatch.setenv(RUN, "outer")
+    monkeypatch.setenv(PARENT_PID, "1")
+    job = sandbox.start(sandbox.add_run(hold=True))
+    sandbox.held(job)
+    environment = Path(f"/proc/{sandbox.supervisor(job).pid}/environ").read_bytes()
+    names = {entry.partition(b"=")[0].decode() for entry in environment.split(b"\0")}
+    assert not names & {TAG, RUN, PARENT_PID}
+    sandbox.release(job)
+    assert sandbox.wait_end(job).state == RunState.COMPLETED
+
+
+def test_registry_that_missed_the_end_is_corrected(sandbox: Sandbox) -> None:
+    job = sandbox.add_run()
+    key = JobKey(job.run.id)
+    ended = replace(JobState.read(job), state=RunState.COMPLETED)
+    ended.write(job)
+    with sandbox.registry() as registry:
+        registry.transition(key, {RunState.QUEUED}, RunState.RUNNING)
+        assert orphans(sandbox.workspace, registry) == []
+        assert registry.get_run(key.run_id).state == RunState.COMPLETED
+
+
+def test_removed_folder_is_left_alone(sandbox: Sandbox) -> None:
+    job = sandbox.add_run()
+    with sandbox.registry() as registry:
+        registry.transition(JobKey(job.run.id), {RunState.QUEUED}, RunState.RUNNING)
+        job.state.rename(job.state.with_suffix(".gone"))
+        assert orphans(sandbox.workspace, registry) == []
+    job.state.with_suffix(".gone").rename(job.state)
+
+
+def test_evaluation_is_a_job_of_its_own(sandbox: Sandbox) -> None:
+    run = sandbox.add_run(nproc=1)
+    sandbox.wait_end(sandbox.start(run))
+    folder = run.run.evaluation(1)
+    folder.path.mkdir(parents=True)
+    folder.job.config.write_bytes(run.config.read_bytes())
+    EvaluationSpec("test", "last", 0.0).write(folder)
+    JobState(RunState.QUEUED, "", 0, 0.0).write(folder.job)
+    sandbox.jobs.append(folder.job)
+    with sandbox.registry() as registry:
+        registry.create_evaluation(run.run.id, 1, "test", "last")
+    assert dispatch(sandbox.workspace) == [JobKey(run.run.id, 1)]
+    assert sandbox.wait_state(folder.job, {RunState.COMPLETED})
+    (attempt,) = sandbox.attempts(folder.job)
+    assert attempt.tag.startswith(f"{run.run.id}.e1.1.")
+    with sandbox.registry() as registry:
+        wait_for(
+            "the registry",
+            lambda: registry.evaluations(run.run.id)[0].state == RunState.COMPLETED,
+        )
+        row = registry.evaluations(run.run.id)[0]
+        assert (row.split, row.checkpoint_step, row.metrics) == ("test", 10, {"m": 2.5})
+        after = registry.get_run(run.run.id)
+    # The run itself looks as it did before.
+    assert (after.attempt, after.step, after.state) == (1, 12, RunState.COMPLETED)
+
+
+def test_two_jobs_never_share_a_gpu(sandbox: Sandbox, nvml: FakeNvml) -> None:
+    (gpu,) = nvml.idle(1)
+    launch = {"device": "gpu"}
+    first = sandbox.start(sandbox.add_run(hold=True, nproc=1, launch=launch))
+    attempt = sandbox.held(first)
+    assert attempt.devices == (gpu,)
+    second = sandbox.start(sandbox.add_run(nproc=1, launch=launch))
+    wait_for("the second supervisor", lambda: JobState.read(second).state == RunState.STARTING)
+    assert sandbox.attempts(second) == []
+    sandbox.release(first)
+    assert sandbox.wait_end(first).state == RunState.COMPLETED
+    assert sandbox.wait_end(second).state == RunState.COMPLETED
+    assert sandbox.attempts(second)[0].devices == (gpu,)
