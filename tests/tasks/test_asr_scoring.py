@@ -59,6 +59,11 @@ def test_empty_texts_and_spaces(
     assert tuple(words[name] for name in names) == expected
 
 
+def test_spaces_between_words_count_once_as_characters() -> None:
+    characters = compare("ONE  TWO ", " ONE TWO")["characters"]
+    assert characters == {"reference": 7, "insertions": 0, "deletions": 0, "substitutions": 0}
+
+
 def test_record_shows_every_word() -> None:
     record = compare("THE CAT SAT", "THE DOG SAT DOWN")
     assert record["alignment"] == [["THE", "THE"], ["CAT", "DOG"], ["SAT", "SAT"], [None, "DOWN"]]
