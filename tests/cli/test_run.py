@@ -107,6 +107,7 @@ def test_ls_show_logs_config_for_people(finished: Cli) -> None:
     last = finished.ok("logs", "first", "--rank", "0", "--tail", "1")
     assert len(last.splitlines()) == 1 and "rank0" not in last.split()[0]
     assert finished("logs", "first", "--rank", "7").returncode == 3
+    assert "rank0" in finished.ok("logs", "first", "-f"), "it ends, since the run has"
     assert finished.json("config", "explain", "seed")["origin"] == "--seed"
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import subprocess
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from orchestra.registry.rows import JobKey, NewRun
+from orchestra.registry.store import open_registry
+from orchestra.wire.folders import RunsFolder
+from orchestra.wire.states import RunState
 from tests.cli.conftest import Cli, git, make_cli
 
 
@@ -113,8 +123,6 @@ def test_read_commands_have_json(cli: Cli) -> None:
 
 
 def test_config_show_is_toml_that_run_would_freeze(cli: Cli) -> None:
-    import tomllib
-
     shown = tomllib.loads(cli.ok("config", "show", "example", "--set", "optim.lr=0.5"))
     assert shown["optim"]["lr"] == 0.5
 
@@ -131,3 +139,53 @@ def test_data_programs_pass_their_verdict_on(cli: Cli, tmp_path: Path) -> None:
     assert done.returncode not in (0, 130)
     assert "nowhere" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_hostile_text_reaches_a_file_as_it_is_and_a_terminal_never(shared: Cli) -> None:
+    hostile = "\x1b]52;c;AAAA\x07 \x1b[2J [/b] loss 3"
+    runs = RunsFolder(shared.root / "runs")
+    with open_registry(runs) as registry:
+        row = NewRun("abcd2345", "bad\x1b[31m", "example", "fbank", 0.0, 10, "00")
+        registry.create_run(replace(row, git_branch="b\x1b]0;x\x07"))
+        registry.transition(JobKey("abcd2345"), RunState, RunState.FAILED, reason=hostile)
+    attempt = runs.run("abcd2345").job.attempt(1)
+    attempt.logs.mkdir(parents=True)
+    attempt.rank_log(0).write_text(hostile + "\n")
+    assert hostile in shared.ok("logs", "abcd2345")
+    for words in (("logs", "@last"), ("logs", "@last", "--rank", "0"), ("ls",), ("show", "@last")):
+        seen = on_terminal(shared, *words)
+        assert "loss 3" in seen
+        colours = re.sub(r"\x1b\[\d*m", "", seen)
+        assert "\x1b" not in colours and "\x07" not in colours
+
+
+def on_terminal(cli: Cli, *words: str) -> str:
+    """What a command writes to a pseudo-terminal."""
+    ours, its = pty.openpty()
+    process = cli.start(*words, stdin=its, stdout=its, stderr=its)
+    os.close(its)
+    seen = b""
+    try:
+        while piece := os.read(ours, 65536):
+            seen += piece
+    except OSError:  # the last writer has gone
+        pass
+    os.close(ours)
+    assert process.wait(timeout=30) == 0
+    return seen.decode()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a tiny disk")
+def test_a_full_disk_is_refused_up_front(cli: Cli, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this container may not mount")
+    try:
+        done = cli("run", "example", "--cpu", "--runs-dir", str(disk))
+        assert done.returncode == 2
+        assert "MiB are free" in done.stderr and "--runs-dir" in done.stderr
+        assert cli.json("--runs-dir", str(disk), "ls") == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import clean, emit
+from orchestra.cli.output import clean_lines, emit, is_terminal
 
 if TYPE_CHECKING:
     from orchestra.registry.rows import JobKey
@@ -100,8 +101,9 @@ def _skip(files: list[LogFile], tail: int | None) -> None:
 
 
 def _print(files: list[LogFile], *, prefixed: bool, to_the_end: bool) -> None:
+    harmless = is_terminal(sys.stdout)  # a file gets what was written
     width = max((len(file.name) for file in files), default=0)
     for file in files:
         prefix = f"{file.name:<{width}} | " if prefixed else ""
         for line in file.new_lines(to_the_end=to_the_end):
-            emit(prefix + clean(line.replace("\t", "    ")))
+            emit(prefix + (clean_lines(line) if harmless else line))

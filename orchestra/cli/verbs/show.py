@@ -66,9 +66,7 @@ def _state(run: dict[str, Any]) -> str:
 
 
 def _facts(run: dict[str, Any]) -> None:
-    progress, git = run["progress"], run["git"]
-    dirty = ", with uncommitted changes" if git["dirty"] else ""
-    commit = f"{git['commit'][:12]} on {git['branch'] or 'no branch'}{dirty}"
+    progress = run["progress"]
     facts = {
         "task": f"{run['task']} on {run['upstream']}",
         "created": ago(run["created_at"]),
@@ -79,13 +77,20 @@ def _facts(run: dict[str, Any]) -> None:
         "supervisor": f"pid {run['supervisor']['pid']} on {run['supervisor']['host']}"
         if run["supervisor"]["pid"]
         else "-",
-        "code": commit if git["commit"] else "not in a git repository",
-        "tree": git["tree"] or "-",
+        "code": _commit(run["git"]),
+        "tree": run["git"]["tree"] or "-",
         "config": f"sha256 {run['config_sha256']}",
         "folder": run["folders"]["run"],
     }
     for name, value in facts.items():
         emit(f"  {name:<11} {clean(value)}")
+
+
+def _commit(git: dict[str, Any]) -> str:
+    if git["commit"] is None:
+        return "no commit on record"
+    dirty = ", with uncommitted changes" if git["dirty"] else ""
+    return f"{git['commit'][:12]} on {git['branch'] or 'no branch'}{dirty}"
 
 
 def _section(title: str, rows: list[dict[str, str]], right: tuple[str, ...]) -> None:
