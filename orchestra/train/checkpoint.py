@@ -147,6 +147,8 @@ def first_good(folders: Iterable[Path], alarm: Callable[[str], None]) -> Path | 
         try:
             verify(folder)
         except BadCheckpointError as error:
+            if not folder.exists():
+                continue  # the retention of a run that trains on took it meanwhile
             place = _quarantine(folder)
             alarm(f"checkpoint {folder.name} is bad and was moved to {place}: {error}")
             continue

@@ -2,8 +2,9 @@
 
 Kinds and their `values`:
     start       step (resumed from), max_steps, world_size, micro_batches, parameters, trainable
-    train       loss, lr, grad_norm, audio_s_per_s, steps_per_s, eta_s, and the task's scalars
-    validation  split and the task's metrics (name -> number)
+    train       loss, lr, grad_norm, audio_s_per_s, steps_per_s, eta_s, skipped (steps not applied
+                so far), and the task's scalars
+    validation  split, and each of the task's metrics under its own name
     checkpoint  path (relative to the run folder), score (number or null), metric (name or null),
                 best_score (of the checkpoints that exist; number or null)
     evaluation  number, split, checkpoint (path), checkpoint_step, metrics (name -> number)

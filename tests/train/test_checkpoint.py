@@ -92,6 +92,12 @@ def test_newest_two_bad(tmp_path: Path) -> None:
     assert len(alarms) == 2
 
 
+def test_one_that_retention_deletes_meanwhile_is_no_bad_one(tmp_path: Path) -> None:
+    good, gone = save(tmp_path, 1), save(tmp_path, 2)
+    checkpoint.delete(gone)
+    assert checkpoint.first_good([gone, good], pytest.fail) == good
+
+
 def test_no_good_one(tmp_path: Path) -> None:
     assert checkpoint.newest_good(tmp_path / "none", print) is None
     empty(save(tmp_path, 1) / "state.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 from orchestra.train import checkpoint, trainer
+from orchestra.train.distributed import Ranks
+from orchestra.train.training_data import load_training_data
 from orchestra.wire.errors import DataError, NotFoundError, OrchestraError, UsageError
 from orchestra.wire.folders import Job
 from orchestra.wire.job import EvaluationSpec, Result, StopFlag
@@ -222,6 +225,13 @@ def test_what_cannot_work_is_said_before_the_first_step(
     with pytest.raises(error, match=message):
         run_here(job)
     assert not records_of(job)
+
+
+def test_a_number_of_ranks_that_does_not_fit_names_those_that_do(tmp_path: Path) -> None:
+    session = open_here(write_job(tmp_path / "run"))
+    four = replace(session, ranks=Ranks(0, 4, torch.device("cpu")))
+    with pytest.raises(UsageError, match=r"4 ranks.*micro_batches = 6.*use 1, 2, 3, 6 ranks"):
+        load_training_data(four)
 
 
 @pytest.mark.parametrize(
