@@ -69,18 +69,19 @@ def _warp(
 
     The ends stay where they are. Utterances of 2 * distance + 1 frames or fewer are left alone.
     """
-    last = (lengths - 1)[:, None].to(features.dtype)
-    place, shift = draws[:, :1].to(features.dtype), draws[:, 1:].to(features.dtype)
+    # Positions stay in float32: bfloat16 can't tell frame 257 from 258.
+    last = (lengths - 1)[:, None].float()
+    place, shift = draws[:, :1], draws[:, 1:]
     centre = distance + place * (last - 2 * distance)
     moved = centre + (2 * shift - 1) * distance
-    frames = torch.arange(features.shape[1], device=features.device, dtype=features.dtype)
+    frames = torch.arange(features.shape[1], device=features.device, dtype=torch.float32)
     before = frames * centre / moved.clamp(min=1e-3)
     after = centre + (frames - moved) * (last - centre) / (last - moved).clamp(min=1e-3)
     sources = torch.where(frames < moved, before, after)
     warps = (last > 2 * distance) & (frames <= last)
     sources = torch.where(warps, sources.clamp(min=0).minimum(last), frames)
     left = sources.floor()
-    share = (sources - left)[:, :, None]
+    share = (sources - left)[:, :, None].to(features.dtype)
     return _gather(features, left) * (1 - share) + _gather(features, left + 1) * share
 
 

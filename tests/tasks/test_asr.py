@@ -100,6 +100,17 @@ def test_loss_is_torchs_mean_ctc_loss() -> None:
     torch.testing.assert_close(terms.sum / terms.weight, expected)
 
 
+@pytest.mark.parametrize("config", [SMALL, SUPERB])
+def test_loss_under_bf16_autocast_is_close_and_in_float32(config: Any) -> None:
+    task, head = task_with(config)
+    head.eval()
+    exact = task.loss(head, *batch_of(task, [0, 1, 3])).sum
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = task.loss(head, *batch_of(task, [0, 1, 3])).sum
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.0)
+
+
 def test_transcript_longer_than_its_audio_is_counted_and_harmless() -> None:
     task, head = task_with(SMALL)
     utterances = [utterance("TOO LONG FOR THAT", 0), utterance("A", 1)]

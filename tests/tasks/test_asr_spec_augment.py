@@ -70,6 +70,15 @@ def test_warp_keeps_order_ends_and_padding() -> None:
     assert moves.max() > 3
 
 
+def test_bfloat16_features_are_warped_like_float32() -> None:
+    config = SpecAugmentConfig(time_warp=5, time_masks=0, feature_masks=0)
+    inputs, lengths = features(1, frames=1000).bfloat16(), torch.tensor([1000])
+    exact = spec_augment(inputs.float(), lengths, [3], config)
+    rounded = spec_augment(inputs, lengths, [3], config)
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.02, atol=0.02)
+
+
 def test_gradients_reach_the_features() -> None:
     inputs = features().requires_grad_()
     spec_augment(inputs, torch.tensor([120, 75, 33]), [1, 2, 3], FULL).sum().backward()
