@@ -56,45 +56,71 @@ class Supervisor:
         self._failures_before = 0
 
     def run(self) -> RunState:
-        """Do the job: launch, watch, clean up, judge; again until it has ended."""
-        with ExitStack() as leases:
-            try:
-                self._take_over()
-                settings = read_settings(self._job.config)
-                code = code_folder(self._runs, self._job)
-                devices = self._lease(settings, leases)
-                while self._record.state.state not in ENDED:
-                    launch = self._prepare(settings, code, devices)
-                    if self._stop_flag(settings) is not None:
-                        self._end_stopped(None)
-                        break
-                    folder, attempt = self._start(launch)
-                    outcome = self._watch(launch, folder, attempt)
-                    remains = clear(launch.tag)
-                    self._reaper.reap()
-                    self._conclude(launch, folder, attempt, outcome, remains)
-            except ConflictError as error:
-                if StopFlag.read(self._job) is not None:
-                    self._end_stopped(None)
-                else:
-                    self._record.move(RunState.QUEUED, str(error))
-            except OrchestraError as error:
-                self._record.move(RunState.FAILED, str(error))
+        """Take the job to an end state, or back to queued if its GPUs are taken."""
+        try:
+            self._take_over()
+            if self._record.state.state not in ENDED:
+                self._work()
+        except ConflictError as error:
+            if StopFlag.read(self._job) is None:
+                self._record.move(RunState.QUEUED, str(error))
+            else:
+                self._end_stopped(None)
+        except OrchestraError as error:
+            self._record.move(RunState.FAILED, str(error))
         self._finish_writes()
         return self._record.state.state
+
+    def _work(self) -> None:
+        """Launch, watch, clean up, judge; again until the job has ended."""
+        settings = read_settings(self._job.config)
+        code = code_folder(self._runs, self._job)
+        with ExitStack() as leases:
+            devices = self._lease(settings, leases)
+            while self._record.state.state not in ENDED:
+                if self._stop_flag(settings) is not None:
+                    self._end_stopped(None)
+                    return
+                launch = self._prepare(settings, code, devices)
+                folder, attempt = self._start(launch)
+                outcome = self._watch(launch, folder, attempt)
+                remains = clear(launch.tag)
+                self._reaper.reap()
+                self._conclude(launch, folder, attempt, outcome, remains)
 
     def _take_over(self) -> None:
         """Start afresh, or continue what a dead supervisor left."""
         found = self._record.state
-        lost = settle(self._record)
+        newest = settle(self._record)
         if found.state == RunState.QUEUED:
             flag = StopFlag.read(self._job)
             if flag is not None and flag.requested_at < found.updated_at:
                 self._job.stop.unlink()  # it was meant for an earlier life of the job
             self._record.move(RunState.STARTING)
+            return
+        self._record.move(RunState.RESTARTING, "the supervisor had died; a new one goes on")
+        if newest is None:
+            return
+        folder = self._job.attempt(newest.number)
+        # What the dead one did not pass on; records that are known already change nothing.
+        self._tail(folder).close()
+        result = Result.read(folder)
+        if result is not None and result.outcome == "completed":
+            self._record.move(RunState.COMPLETED)
+        elif newest.state == AttemptState.CRASHED:
+            self._failures_before = self._history(newest).failures
         else:
-            self._failures_before = lost.failures_before if lost else 0
-            self._record.move(RunState.RESTARTING, "the supervisor had died; a new one goes on")
+            self._failures_before = newest.failures_before
+
+    def _tail(self, folder: AttemptFolder) -> Tail:
+        return Tail(self._job, folder, self._registry, self._metrics, self._mirror)
+
+    def _history(self, attempt: Attempt) -> History:
+        return History(
+            failures_before=attempt.failures_before,
+            first_checkpoint=attempt.first_step,
+            newest_checkpoint=newest_checkpoint(self._job.run),
+        )
 
     def _lease(self, settings: Settings, leases: ExitStack) -> tuple[str, ...]:
         """The UUIDs of the GPUs this job may use; ConflictError if they don't become free soon."""
@@ -160,7 +186,7 @@ class Supervisor:
             nproc=launch.settings.nproc,
             events=self._events,
             reaper=self._reaper,
-            tail=Tail(self._job, folder, self._registry, self._metrics, self._mirror),
+            tail=self._tail(folder),
             stop_flag=lambda: self._stop_flag(launch.settings),
             on_ranks=lambda ranks: self._record.update_attempt(
                 folder, replace(attempt, ranks=ranks)
@@ -206,11 +232,7 @@ class Supervisor:
             self._end_stopped(result)
         else:
             failure = classify(gather(folder, outcome.agent, outcome.first_dead, outcome.step))
-            history = History(
-                failures_before=self._failures_before,
-                first_checkpoint=attempt.first_step,
-                newest_checkpoint=newest_checkpoint(self._job.run),
-            )
+            history = self._history(attempt)
             decision = decide(failure, history, launch.settings.budget)
             reason = "; ".join(filter(None, (decision.sentence, remains)))
             self._failures_before = history.failures

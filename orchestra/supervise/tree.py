@@ -17,7 +17,9 @@ from orchestra.wire.identity import ProcessIdentity, start_ticks
 from orchestra.wire.job import TAG
 
 _SCAN_PAUSE_S = 0.02
-_EMPTY_SCANS = 2  # one is not enough: a process may fork while the other pids are read
+# One is not enough: a process may fork while the other pids are read, or be in the middle of
+# exec, when its environment reads as empty.
+_EMPTY_SCANS = 2
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,22 @@ def test_sigkill_of_the_supervisor(sandbox: Sandbox) -> None:
     assert not sandbox.alive(job)
 
 
+def test_result_that_a_dead_supervisor_did_not_see_counts(sandbox: Sandbox) -> None:
+    job = sandbox.start(sandbox.add_run(hold=True))
+    attempt = sandbox.held(job)
+    assert attempt.agent is not None
+    os.kill(sandbox.supervisor(job).pid, signal.SIGSTOP)
+    sandbox.release(job)
+    agent = attempt.agent
+    wait_for("the ranks' end", lambda: not agent.is_alive())
+    sandbox.kill_supervisor(job)
+    dispatch(sandbox.workspace)
+    assert sandbox.wait_end(job).state == RunState.COMPLETED
+    assert len(sandbox.attempts(job)) == 1
+    with sandbox.registry() as registry:
+        assert registry.get_run(job.run.id).step == 12
+
+
 def test_without_the_death_chain_a_rank_survives(sandbox: Sandbox) -> None:
     """Negative control: and what survived is swept by the next supervisor."""
     job = sandbox.start(sandbox.add_run(hold=True, armed=False))

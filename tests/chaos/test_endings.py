@@ -135,6 +135,19 @@ def test_stop_during_back_off(sandbox: Sandbox) -> None:
     assert sandbox.wait_end(job).state == RunState.STOPPED
 
 
+def test_budget_survives_the_supervisor(sandbox: Sandbox) -> None:
+    """A crash loop is one, though its supervisor was killed between two attempts."""
+    fault = {"attempt": 0, "rank": 0, "step": 2, "how": "raise"}
+    launch = {"backoff_s": 600.0, "max_restarts": 1}
+    job = sandbox.start(sandbox.add_run(nproc=1, faults=[fault], launch=launch))
+    sandbox.wait_state(job, {RunState.RESTARTING})
+    sandbox.kill_supervisor(job)
+    dispatch(sandbox.workspace)
+    state = sandbox.wait_end(job)
+    assert (state.state, len(sandbox.attempts(job))) == (RunState.FAILED, 2)
+    assert "gave up after 1 restart" in state.reason
+
+
 def test_flag_of_an_earlier_life_does_not_stop_a_resumed_run(sandbox: Sandbox) -> None:
     job = sandbox.add_run()
     StopFlag(time.time() - 60, 1.0).write(job)

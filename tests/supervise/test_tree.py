@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,10 @@ from orchestra.wire.job import TAG
 
 Start = Callable[..., subprocess.Popen[bytes]]
 FORKS_FOR_EVER = "import os, time\nwhile os.fork() == 0:\n time.sleep(0.03)\n"
+
+
+def environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
 
 
 @pytest.fixture
@@ -31,6 +36,9 @@ def start(tag: str) -> Iterator[Start]:
     def start(*command: str, tag: str = tag) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(command or ("/bin/sleep", "600"), env={TAG: tag})
         processes.append(process)
+        deadline = time.monotonic() + 5
+        while f"{TAG}={tag}".encode() not in environment(process.pid):  # for a moment in exec
+            assert time.monotonic() < deadline
         return process
 
     yield start
@@ -58,9 +66,6 @@ def test_spared_pids_live(start: Start, tag: str) -> None:
 def test_sweep_catches_up_with_forks(start: Start, tag: str) -> None:
     """Each process forks and ends: one scan alone would often miss the newest child."""
     start(sys.executable, "-S", "-E", "-c", FORKS_FOR_EVER)
-    deadline = time.monotonic() + 5
-    while not tree.tagged(tag) and time.monotonic() < deadline:
-        time.sleep(0.01)
     result = tree.sweep(tag, deadline_s=5.0)
     assert result.leftovers == ()
     assert tree.tagged(tag) == []
