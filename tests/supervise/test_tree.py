@@ -37,7 +37,8 @@ def start(tag: str) -> Iterator[Start]:
         process = subprocess.Popen(command or ("/bin/sleep", "600"), env={TAG: tag})
         processes.append(process)
         deadline = time.monotonic() + 5
-        while f"{TAG}={tag}".encode() not in environment(process.pid):  # for a moment in exec
+        wanted = f"{TAG}={tag}".encode()
+        while process.poll() is None and wanted not in environment(process.pid):  # still in exec
             assert time.monotonic() < deadline
         return process
 
