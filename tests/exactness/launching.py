@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 from orchestra.config.frozen import dump, validate
 from orchestra.tasks import find_task
 from orchestra.wire.folders import Job
-from orchestra.wire.job import CODE
+from orchestra.wire.heartbeat import pages_folder
+from orchestra.wire.job import CODE, TAG
 
 WORKSPACE = Path(__file__).parent / "workspace"
 REPOSITORY = Path(__file__).parents[2]
@@ -55,6 +58,7 @@ def launch(
     program = ["-m", "orchestra.train.rank"] if alter is None else [str(ALTERED_RANK)]
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     arguments = ["--job", str(job.folder), "--kind", job.kind, "--attempt", str(attempt)]
+    tag = f"test.{uuid.uuid4().hex}"
     done = subprocess.run(
         [sys.executable, *(torchrun if ranks > 1 else []), *program, *arguments],
         env={
@@ -62,6 +66,7 @@ def launch(
             "PYTHONPATH": str(REPOSITORY),
             "OMP_NUM_THREADS": "1",
             CODE: str(WORKSPACE),
+            TAG: tag,
             "ALTER": alter or "",
             **(environment or {}),
         },
@@ -69,6 +74,7 @@ def launch(
         timeout=120,
         check=False,
     )
+    shutil.rmtree(pages_folder(tag), ignore_errors=True)
     return done.returncode
 
 
