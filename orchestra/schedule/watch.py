@@ -11,6 +11,7 @@ from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.dispatch import dispatch
 from orchestra.supervise.jobs import job_of
+from orchestra.supervise.lock import FileLock
 from orchestra.wire.errors import NotFoundError, WaitTimeoutError
 from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import JobState
@@ -119,8 +120,6 @@ def _abandoned(workspace: Workspace, key: JobKey) -> bool:
 
 def _wait_for_goodbye(workspace: Workspace, key: JobKey) -> None:
     """Until nobody holds the job's lock, bounded: a supervisor that hangs is not our trouble."""
-    from orchestra.supervise.lock import FileLock
-
     lock = FileLock.acquire(job_of(workspace.runs, key).lock, _GOODBYE_S)
     if lock is not None:
         lock.close()
