@@ -103,7 +103,10 @@ class Supervisor:
             return
         folder = self._job.attempt(newest.number)
         # What the dead one did not pass on; records that are known already change nothing.
-        self._tail(folder).close()
+        tail = self._tail(folder)
+        tail.close()
+        if newest.state == AttemptState.LOST:
+            self._record.update_attempt(folder, replace(newest, last_step=tail.step))
         result = Result.read(folder)
         if result is not None and result.outcome == "completed":
             self._record.move(RunState.COMPLETED)
