@@ -44,7 +44,12 @@ def submit_evaluation(
         _require_checkpoint(run, registry, checkpoint)
         code = code_folder(workspace.runs, run.job)
         composed = override(
-            run.job.config, code, sets, flags=flags(given), workspace=workspace.root
+            run.job.config,
+            code,
+            sets,
+            flags=flags(given),
+            workspace=workspace.root,
+            training=False,
         )
         preflight(composed.config, workspace.runs, cpu_command=cpu_command, splits=(split,))
         folder = _new_folder(run)

@@ -120,6 +120,22 @@ def test_eval_of_the_same_checkpoint_gives_the_same_number(finished: Cli) -> Non
     assert newest["number"] == 2 and newest["metrics"] == before
 
 
+def test_eval_on_any_number_of_ranks_gives_the_same_records(finished: Cli) -> None:
+    # The run's V does not bind an evaluation: 3 ranks need not divide it.
+    answers = set()
+    for ranks in ("1", "2", "3"):
+        done = finished("eval", "first", "--split", "valid", "--cpu", "--nproc", ranks)
+        assert done.returncode == 0, done.stderr
+        shown = finished.json("show", "first")
+        number = shown["evaluations"][-1]["number"]
+        folder = Path(shown["folders"]["run"]) / "evaluations" / f"{number:04d}"
+        result = json.loads((folder / "metrics.json").read_bytes())
+        assert result["world_size"] == int(ranks)
+        metrics = json.dumps(result["metrics"], sort_keys=True)
+        answers.add((metrics, (folder / "predictions.jsonl").read_bytes()))
+    assert len(answers) == 1
+
+
 def test_refusals_name_the_reason(finished: Cli) -> None:
     for words, code, text in (
         (("run", *SHORT, "--name", "first"), 4, "'first' is held by run"),
