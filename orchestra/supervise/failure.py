@@ -55,11 +55,18 @@ def gather(folder: AttemptFolder, agent: ExitStatus, first_dead: int | None, ste
         failures = read_failures(folder.failures)
     except OrchestraError:  # torn by the agent's own death
         failures = []
-    cause = next((failure for failure in failures if failure.pid == first_dead), None)
-    if cause is None and failures:
-        cause = failures[0]
+    cause = _first(failures, first_dead)
     log = folder.agent_log if cause is None else folder.rank_log(cause.rank)
     return Evidence(agent, cause, _last_line(log), step)
+
+
+def _first(failures: list[RankFailure], first_dead: int | None) -> RankFailure | None:
+    """The failure that the others follow from."""
+    # torchrun answers a failure with SIGTERM to the other ranks; the supervisor may have seen such
+    # a rank die first, if the one that failed had died before it was known.
+    own = [failure for failure in failures if failure.signal != signal.SIGTERM] or failures
+    seen = next((failure for failure in own if failure.pid == first_dead), None)
+    return seen or next(iter(own), None)
 
 
 def classify(evidence: Evidence) -> Failure:

@@ -75,6 +75,15 @@ def test_the_rank_seen_dying_first_is_the_cause(attempt: AttemptFolder) -> None:
     assert gather(attempt, AGENT_FAILED, first_dead=None, step=3).cause == failures[0]
 
 
+def test_a_rank_that_torchrun_terminated_is_not_the_cause(attempt: AttemptFolder) -> None:
+    """Rank 1 failed before the supervisor knew it, so rank 0 was the first it saw dying."""
+    failures = [rank_failure(1, exit_code=65), rank_failure(0, signal=signal.SIGTERM)]
+    write_failures(attempt.failures, failures)
+    assert gather(attempt, AGENT_FAILED, first_dead=100, step=3).cause == failures[0]
+    write_failures(attempt.failures, failures[1:])
+    assert gather(attempt, AGENT_FAILED, first_dead=100, step=3).cause == failures[1]
+
+
 def test_missing_and_torn_files_are_no_obstacle(attempt: AttemptFolder) -> None:
     attempt.failures.write_text('{"version": 1, "fail')
     attempt.agent_log.write_bytes(b"x" * 10_000 + b"\n\xff last\n")
