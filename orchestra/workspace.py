@@ -16,9 +16,13 @@ RUNS_DIR = "ORCHESTRA_RUNS_DIR"
 """Environment variable: a runs folder elsewhere (another disk)."""
 
 _MARKS = ("tasks", "presets")
-_GITIGNORE = (
-    "# Run folders, checkpoints and the registry; orchestra never snapshots them.\n/runs/\n"
-)
+_GITIGNORE = """\
+# Run folders, checkpoints and the registry; orchestra never snapshots them.
+/runs/
+# Corpora, where the built-in presets look for them.
+/data/
+/.demo/
+"""
 
 
 @dataclass(frozen=True)

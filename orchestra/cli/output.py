@@ -70,6 +70,11 @@ def paint(text: str, colour: str | None, stream: IO[str] | None = None) -> str:
     return text if plain or colour is None else f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
+def paint_state(state: str) -> str:
+    """The state's word in its colour."""
+    return paint(state, STATE_COLOURS.get(state))
+
+
 def table(rows: Sequence[Mapping[str, str]], right: Sequence[str] = ()) -> None:
     """Aligned columns without box art on stdout; the keys of the first row are the header."""
     if not rows:
@@ -92,9 +97,8 @@ def table(rows: Sequence[Mapping[str, str]], right: Sequence[str] = ()) -> None:
     emit(paint(line({column: column.upper() for column in columns}), "bold"))
     for row in cells:
         text = line(row)
-        state = row.get("state")
-        if state in STATE_COLOURS:
-            text = text.replace(state, paint(state, STATE_COLOURS[state]), 1)
+        if "state" in row:
+            text = text.replace(row["state"], paint_state(row["state"]), 1)
         emit(text)
 
 

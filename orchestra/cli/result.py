@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestra.cli.output import clean, emit, number, paint, say, table
+from orchestra.cli.output import clean, emit, is_terminal, number, paint, paint_state, say
 from orchestra.wire.states import RunState
 
 if TYPE_CHECKING:
     from orchestra.schedule.watch import View
     from orchestra.workspace import Workspace
+
+_PIPE_COLUMNS = 100
 
 
 def print_result(workspace: Workspace, view: View) -> None:
@@ -23,7 +28,7 @@ def print_result(workspace: Workspace, view: View) -> None:
     rows = document["evaluations"]
     if view.key.evaluation is not None:
         rows = [row for row in rows if row["number"] == view.key.evaluation]
-    metrics_table(rows)
+    print_evaluations(rows, document["metric"])
     if view.key.evaluation is None:
         for split, counts in document["data"].items():
             emit(
@@ -37,21 +42,16 @@ def print_result(workspace: Workspace, view: View) -> None:
             say(f"look at `orchestra logs {document['id']}`; `orchestra resume {document['id']}`")
 
 
-def metrics_table(evaluations: Sequence[dict[str, Any]]) -> None:
-    """One row per evaluation, one column per metric that any of them has."""
-    names = list(dict.fromkeys(name for row in evaluations for name in row["metrics"]))
-    table(
-        [
-            {
-                "split": row["split"],
-                "checkpoint": _checkpoint(row),
-                "state": row["state"],
-                **{name: number(row["metrics"].get(name)) for name in names},
-            }
-            for row in evaluations
-        ],
-        right=names,
-    )
+def print_evaluations(evaluations: Sequence[dict[str, Any]], metric: str | None) -> None:
+    """A line per evaluation and its numbers below, the run's own metric first."""
+    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else _PIPE_COLUMNS
+    for row in evaluations:
+        state = row["state"]
+        emit(f"{bold(clean(row['split']))}  {clean(_checkpoint(row))}  {paint_state(state)}")
+        names = sorted(row["metrics"], key=lambda name: (name != metric, name))
+        numbers = [f"{clean(name)}\xa0{number(row['metrics'][name])}" for name in names]
+        for line in textwrap.wrap("  ".join(numbers), width, break_long_words=False):
+            emit(f"  {line}".replace("\xa0", " "))
 
 
 def bold(text: str) -> str:

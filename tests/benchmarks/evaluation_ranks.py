@@ -18,10 +18,8 @@ def measure() -> list[Row]:
         corpus = workspace / ".demo" / "LibriSpeech"
         orchestra(workspace, "data", "synth", "librispeech", "--root", str(corpus))
         orchestra(workspace, "data", "prepare", "librispeech", "--root", str(corpus))
-        run = (
-            "asr --preset asr-demo --preset debug --set batch.eval_seconds=60 --cpu --name subject"
-        )
-        orchestra(workspace, "run", *run.split())
+        presets = ["--preset", "asr-demo", "--preset", "debug"]
+        orchestra(workspace, "run", "asr", *presets, "--cpu", "--name", "subject")
         speeds: dict[int, list[float]] = {1: [], 2: []}
         answers = set()
         for _ in range(PAIRS):

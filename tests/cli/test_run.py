@@ -73,7 +73,7 @@ def no_process_of(run_id: str) -> bool:
 def test_attached_run_prints_metrics_on_stdout_and_talk_on_stderr(finished: Cli) -> None:
     out = (finished.root / "attached.txt").read_text()
     err = (finished.root / "attached.err").read_text()
-    assert "ACCURACY" in out and "test" in out and "first" in out
+    assert "\n  accuracy " in out and "test  checkpoints/" in out and "first" in out
     assert "\x1b" not in out + err and "\r" not in err
     assert "running" in err and "step 10/10" in err
 
@@ -115,7 +115,7 @@ def test_eval_of_the_same_checkpoint_gives_the_same_number(finished: Cli) -> Non
     before = finished.json("show", "first")["evaluations"][0]["metrics"]
     done = finished("eval", "first", "--split", "test", "--checkpoint", "last", "--cpu")
     assert done.returncode == 0, done.stderr
-    assert "ACCURACY" in done.stdout
+    assert "\n  accuracy " in done.stdout
     newest = finished.json("show", "first")["evaluations"][-1]
     assert newest["number"] == 2 and newest["metrics"] == before
 

@@ -10,7 +10,7 @@ import typer
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
 from orchestra.cli.output import ago, clean, duration, emit, emit_json, number, table
-from orchestra.cli.result import bold, metrics_table
+from orchestra.cli.result import bold, print_evaluations
 
 
 def show(context: typer.Context, run: options.Run, json: options.Json = False) -> None:
@@ -50,7 +50,7 @@ def _page(run: dict[str, Any]) -> None:
     if run["evaluations"]:
         emit()
         emit(bold("Evaluations"))
-        metrics_table(run["evaluations"])
+        print_evaluations(run["evaluations"], run["metric"])
     if run["command"]:
         emit()
         emit(bold("The same by plain torchrun"))
