@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from orchestra.cli import options
+from orchestra.cli.output import emit_json, table
 from orchestra.wire.exit_codes import ExitCode
 
 HELP = """Make, prepare and check corpora.
@@ -18,8 +20,9 @@ Examples:
   orchestra data check --manifests /corpora/LibriSpeech/manifests
 """
 Corpus = Annotated[str, typer.Argument(metavar="CORPUS")]
-Seed = Annotated[int | None, typer.Option(metavar="N", help="Another seed, another text.")]
 Root = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the corpus.")]
+
+_COMMAND = "prepared_by"  # too long for a table
 
 
 def synth(
@@ -28,6 +31,7 @@ def synth(
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Another seed, another text.")
     ] = None,
+    json: options.Json = False,
 ) -> None:
     """Make a spoken corpus with eSpeak NG voices in LibriSpeech's folder layout.
 
@@ -37,7 +41,7 @@ def synth(
       orchestra data synth librispeech --root /tmp/speech --seed 7
     """
     seeds = [] if seed is None else ["--seed", str(seed)]
-    _run("synth", corpus, "--root", str(root), *seeds)
+    _run("synth", corpus, "--root", str(root), *seeds, json=json)
 
 
 def prepare(
@@ -46,6 +50,7 @@ def prepare(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Default: manifests/ in the corpus.")
     ] = None,
+    json: options.Json = False,
 ) -> None:
     """Make manifests of a corpus on disk; every file is checked, what is missing is named.
 
@@ -55,7 +60,7 @@ def prepare(
       orchestra data prepare digits --root recordings --out data/digits
     """
     folder = [] if out is None else ["--out", str(out)]
-    _run("prepare", corpus, "--root", str(root), *folder)
+    _run("prepare", corpus, "--root", str(root), *folder, json=json)
 
 
 def check(
@@ -63,6 +68,7 @@ def check(
     split: Annotated[
         list[str] | None, typer.Option(metavar="S", help="Only this one; repeatable.")
     ] = None,
+    json: options.Json = False,
 ) -> None:
     """Decode every recording of the manifests; corrupt ones are named.
 
@@ -72,25 +78,45 @@ def check(
       orchestra data check --manifests data/digits --split test
     """
     splits = [word for name in split or () for word in ("--split", name)]
-    _run("check", "--manifests", str(manifests), *splits)
+    _run("check", "--manifests", str(manifests), *splits, json=json)
 
 
-def _run(program: str, *arguments: str) -> NoReturn:
-    """Run a program of orchestra.data; its JSON result is our stdout.
+def _run(program: str, *arguments: str, json: bool) -> NoReturn:
+    """Run a program of orchestra.data; its stderr is ours, its JSON becomes a table or stays JSON.
 
     Ctrl-C reaches it too: it ends by itself and its exit code is passed on.
     """
     import subprocess
     import sys
+    from json import loads
 
     from orchestra.cli.interrupts import Interrupts
 
     command = [sys.executable, "-m", f"orchestra.data.{program}", *arguments]
     with Interrupts():
-        code = subprocess.run(command, check=False).returncode
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if done.stdout:
+        document = loads(done.stdout)
+        emit_json(document) if json else _table_of_splits(document["splits"])
+    code = done.returncode
     if code == ExitCode.INTERRUPTED or 0 <= code < ExitCode.TIMEOUT:
         raise typer.Exit(code)
     raise typer.Exit(ExitCode.FAILED)
+
+
+def _table_of_splits(splits: dict[str, dict[str, Any]]) -> None:
+    """A row per split; a list, such as its problems, as its length."""
+    rows = [
+        {"split": name, **{key: _cell(cell) for key, cell in split.items() if key != _COMMAND}}
+        for name, split in splits.items()
+    ]
+    table(rows, right=[key for row in rows[:1] for key in row if key != "split"])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return str(len(value))
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 VERBS = {"synth": synth, "prepare": prepare, "check": check}
