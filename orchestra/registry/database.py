@@ -72,8 +72,10 @@ class Database:
 
     def _current(self) -> sqlite3.Connection:
         if not self._connection.in_transaction and _inode(self.path) != self._inode:
+            # First the new one: while there is no file, this fails and the old one stays.
+            connection, inode = self._connect()
             self._connection.close()
-            self._connection, self._inode = self._connect()
+            self._connection, self._inode = connection, inode
         return self._connection
 
     def _connect(self) -> tuple[sqlite3.Connection, int]:

@@ -17,11 +17,11 @@ from typing import Any
 from orchestra.registry.database import Database
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry
+from orchestra.registry.summary import best_checkpoint, records_of, summary
 from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError
 from orchestra.wire.files import read_json, sync_folder
 from orchestra.wire.folders import EvaluationFolder, Job, RunFolder, RunsFolder
 from orchestra.wire.job import Attempt, EvaluationSpec, JobState
-from orchestra.wire.records import Record, read_records
 from orchestra.wire.states import ENDED, AttemptState, RunState
 
 
@@ -165,26 +165,34 @@ def _add_job(registry: Registry, key: JobKey, job: Job) -> None:
 
 def _add_records(registry: Registry, run: RunFolder) -> None:
     """Checkpoints that still exist, and the newest numbers of the summary row."""
-    summary: dict[str, float | str | None] = {}
-    step = 0
-    for record in _records(run.job):
-        if record.kind == "checkpoint":
-            path = str(record.values["path"])
-            if (run.path / path).is_dir():
-                score, metric = record.values.get("score"), record.values.get("metric")
-                registry.add_checkpoint(run.id, record.step, path, score, metric)
-                summary |= {"score": score, "metric": metric}
-        elif record.kind in ("start", "train"):
-            summary |= record.values
-        if record.kind == "train":
-            step = record.step
-    summary["eta_s"] = None
-    registry.progress(run.id, step, summary)
+    records = [
+        record
+        for record in records_of(run.job)
+        if record.kind != "checkpoint" or (run.path / str(record.values["path"])).is_dir()
+    ]
+    checkpoints = [record for record in records if record.kind == "checkpoint"]
+    for record in checkpoints:
+        path, values = str(record.values["path"]), record.values
+        score, metric = values.get("score"), values.get("metric")
+        registry.add_checkpoint(run.id, record.step, path, score, metric, created_at=record.time_s)
+    best = best_checkpoint(checkpoints)
+    trained = [record.step for record in records if record.kind == "train"]
+    registry.progress(
+        run.id,
+        trained[-1] if trained else 0,
+        {
+            **summary(records),
+            "best_score": best.values["score"] if best else None,
+            "eta_s": None,
+        },
+    )
 
 
 def _add_evaluation(registry: Registry, run_id: str, folder: EvaluationFolder) -> None:
     if not folder.spec.is_file():
         return
+    if not (folder.job.state.is_file() or folder.metrics.is_file()):
+        return  # the training ranks' own, unfinished: they have no row before their result
     spec = EvaluationSpec.read(folder)
     key = JobKey(run_id, folder.number)
     registry.create_evaluation(
@@ -215,12 +223,6 @@ def _state_elsewhere(job: Job) -> JobState | None:
         if state.supervisor is not None and not state.supervisor.is_here():
             return state
     return None
-
-
-def _records(job: Job) -> Iterator[Record]:
-    for attempt in job.attempts():
-        with suppress(FileNotFoundError), attempt.records.open("rb") as file:
-            yield from read_records(file)
 
 
 def _hide_from_git(folder: Path) -> None:

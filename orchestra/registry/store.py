@@ -217,7 +217,14 @@ class Registry(Reads):
             _event(connection, key, "attempt", text, attempt.ended_at)
 
     def add_checkpoint(
-        self, run_id: str, step: int, path: str, score: float | None, metric: str | None
+        self,
+        run_id: str,
+        step: int,
+        path: str,
+        score: float | None,
+        metric: str | None,
+        *,
+        created_at: float,
     ) -> None:
         """Record a committed checkpoint; `path` relative to the run folder."""
         values = {
@@ -226,7 +233,7 @@ class Registry(Reads):
             "path": path,
             "score": score,
             "metric": metric,
-            "created_at": time.time(),
+            "created_at": created_at,
         }
         with self._database.write() as connection:
             _insert(connection, "checkpoints", values, replace=True)

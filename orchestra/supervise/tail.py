@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import IO, TYPE_CHECKING
 
+from orchestra.registry.summary import summary
 from orchestra.supervise.mirror import Mirror
 from orchestra.wire.folders import AttemptFolder, Job, RunFolder
 from orchestra.wire.records import Record, read_records
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
     from orchestra.registry.store import Registry
 
 _PREFIX = "step-"
-_SHOWN = {  # in `orchestra ls`, by the kind of record that tells it
-    "start": ("max_steps",),
-    "train": ("loss", "audio_s_per_s", "eta_s"),
-    "checkpoint": ("score", "best_score", "metric"),
-}
 
 
 class Tail:
@@ -57,7 +53,7 @@ class Tail:
         self.step = records[-1].step
         if self._job.kind == "train":  # an evaluation's steps are not the run's progress
             self._mirror.add(self._metrics.append, self._attempt.number, records)
-            self._mirror.add(self._registry.progress, self._run.id, self.step, _summary(records))
+            self._mirror.add(self._registry.progress, self._run.id, self.step, summary(records))
         for record in records:
             self._index(record)
 
@@ -80,6 +76,7 @@ class Tail:
                 values["path"],
                 values["score"],
                 values["metric"],
+                created_at=record.time_s,
             )
             self._mirror.add(self._forget_deleted)
         elif record.kind == "evaluation":
@@ -110,12 +107,3 @@ def newest_checkpoint(run: RunFolder) -> int:
     names = (path.name for path in run.checkpoints.iterdir())
     steps = (name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX))
     return max((int(step) for step in steps if step.isdigit()), default=0)
-
-
-def _summary(records: list[Record]) -> dict[str, float | str | None]:
-    """The registry's summary columns; of each the newest value counts."""
-    values: dict[str, float | str | None] = {}
-    for record in records:
-        found = {name: record.values.get(name) for name in _SHOWN.get(record.kind, ())}
-        values |= {name: value for name, value in found.items() if value is not None}
-    return values

@@ -122,7 +122,9 @@ def _make_fixture() -> None:
             key = JobKey("abc123")
             registry.transition(key, {RunState.QUEUED}, RunState.RUNNING)
             registry.start_attempt(key, Attempt(1, "abc123.1.x", 2, ("GPU-1",), 1001.0))
-            registry.add_checkpoint("abc123", 100, "checkpoints/step-00000100", 7.5, "wer")
+            registry.add_checkpoint(
+                "abc123", 100, "checkpoints/step-00000100", 7.5, "wer", created_at=1.0
+            )
             registry.create_evaluation("abc123", 1, "test-clean", "best", state=RunState.RUNNING)
             registry.finish_evaluation("abc123", 1, {"wer": 8.5}, 100)
             registry.progress("abc123", 100, {"loss": 0.5, "score": 7.5})

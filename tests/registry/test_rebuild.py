@@ -56,9 +56,10 @@ def train(step: int, loss: float) -> Record:
     return Record("train", step, 0.0, {"loss": loss, "eta_s": 9.0, "audio_s_per_s": 40.0})
 
 
-def checkpoint(step: int, score: float | None) -> Record:
+def checkpoint(step: int, score: float | None, best: float | None = None) -> Record:
     path = f"checkpoints/step-{step:08d}"
-    return Record("checkpoint", step, 0.0, {"path": path, "score": score, "metric": "wer"})
+    values = {"path": path, "score": score, "best_score": best or score, "metric": "wer"}
+    return Record("checkpoint", step, 1000.0 + step, values)
 
 
 @pytest.fixture
@@ -94,7 +95,9 @@ def test_a_missing_registry_is_rebuilt_from_the_run_folders(
         assert (row.git_commit, row.git_dirty, row.git_tree) == ("1234", True, "5678")
         assert (row.attempt, row.devices) == (2, ("GPU-1",))
         assert (row.started_at, row.ended_at) == (11.0, 99.0)
-        assert [step.step for step in registry.checkpoints("r1")] == [20]
+        assert row.best_score == 40.0
+        found = [(row.step, row.created_at) for row in registry.checkpoints("r1")]
+        assert found == [(20, 1020.0)]
         attempts = registry.attempts(JobKey("r1"))
         assert [attempt.state for attempt in attempts] == ["crashed", "completed"]
         (evaluation,) = registry.evaluations("r1")
@@ -104,6 +107,33 @@ def test_a_missing_registry_is_rebuilt_from_the_run_folders(
         assert max(event.time_s for event in registry.events("r1")[:5]) <= 99.0
     with open_registry(runs) as registry:
         assert registry.notes == ()
+
+
+def test_the_best_is_the_best_of_the_checkpoints_that_exist(runs: RunsFolder) -> None:
+    """Of 40, 50, 60 less is better, as 50 and 60 were saved when 40 was called the best."""
+    run = make_run(runs, "r1", 10.0, JobState(RunState.STOPPED, "", 1, 99.0))
+    records = [checkpoint(10, 40.0), checkpoint(20, 50.0, best=40.0), checkpoint(30, None, 40.0)]
+    records.append(checkpoint(40, 60.0, best=40.0))
+    add_attempt(run, 1, records, Attempt(1, "r1.1.x", 1, (), 11.0))
+    for step in (20, 30, 40):
+        run.checkpoint(step).mkdir(parents=True)
+    with open_registry(runs) as registry:
+        row = registry.get_run("r1")
+        assert (row.score, row.best_score) == (60.0, 50.0)
+
+
+def test_an_evaluation_cut_short_by_a_crash_is_no_row(runs: RunsFolder, full: RunFolder) -> None:
+    """Training ranks leave spec.json alone when they die: such a row would run for ever."""
+    half = full.evaluation(2)
+    half.path.mkdir(parents=True)
+    EvaluationSpec("test-other", "best", 90.0).write(half)
+    queued = full.evaluation(3)
+    queued.path.mkdir(parents=True)
+    EvaluationSpec("test-other", "best", 90.0).write(queued)
+    JobState(RunState.QUEUED, "", 0, 91.0).write(queued.job)
+    with open_registry(runs) as registry:
+        states = {row.number: row.state for row in registry.evaluations("r1")}
+        assert states == {1: RunState.COMPLETED, 3: RunState.QUEUED}
 
 
 def test_order_names_and_live_supervisors_survive(runs: RunsFolder) -> None:

@@ -83,7 +83,7 @@ def test_unknown_runs_are_named(registry: Registry, new_run: MakeRun) -> None:
         lambda: registry.get_run("r2"),
         lambda: registry.transition(JobKey("r2"), LIVE, RunState.FAILED),
         lambda: registry.progress("r2", 1, {}),
-        lambda: registry.add_checkpoint("r2", 1, "x", None, None),
+        lambda: registry.add_checkpoint("r2", 1, "x", None, None, created_at=1.0),
         lambda: registry.add_event("r2", "notice", "x"),
         lambda: registry.delete_run("r2"),
     ):
@@ -132,7 +132,9 @@ def test_attempts_of_a_run_and_of_its_evaluations_are_apart(
 def test_checkpoints_and_evaluations(registry: Registry, new_run: MakeRun) -> None:
     registry.create_run(new_run("r1"))
     for step in (20, 10, 30):
-        registry.add_checkpoint("r1", step, f"checkpoints/step-{step:08d}", step / 10, "wer")
+        registry.add_checkpoint(
+            "r1", step, f"checkpoints/step-{step:08d}", step / 10, "wer", created_at=1.0
+        )
     registry.drop_checkpoint("r1", 20)
     assert [(row.step, row.score) for row in registry.checkpoints("r1")] == [(10, 1.0), (30, 3.0)]
     registry.create_evaluation("r1", 1, "test-clean", "best")
@@ -150,7 +152,7 @@ def test_checkpoints_and_evaluations(registry: Registry, new_run: MakeRun) -> No
 
 def test_a_deleted_run_leaves_nothing(registry: Registry, new_run: MakeRun) -> None:
     registry.create_run(new_run("r1"))
-    registry.add_checkpoint("r1", 1, "x", None, None)
+    registry.add_checkpoint("r1", 1, "x", None, None, created_at=1.0)
     registry.create_evaluation("r1", 1, "test", "best")
     registry.start_attempt(JobKey("r1"), Attempt(1, "t", 1, (), 0.0))
     registry.delete_run("r1")
@@ -273,6 +275,14 @@ def test_an_unusable_file_is_a_sentence(registry: Registry, runs: RunsFolder) ->
     runs.registry.rename(runs.path / "away")
     with pytest.raises(OrchestraError, match="permissions"):
         registry.list_runs()
+    (runs.path / "away").rename(runs.registry)
+    assert registry.list_runs() == [], "it was away for a moment only"
+    with open_registry(runs) as copy:  # and once more, with another file in its place
+        runs.registry.rename(runs.path / "away")
+        with pytest.raises(OrchestraError):
+            registry.list_runs()
+        runs.registry.write_bytes((runs.path / "away").read_bytes())
+        assert registry.list_runs() == copy.list_runs() == []
     file = RunsFolder(runs.path / "away")
     with pytest.raises(OrchestraError, match="cannot make"):
         open_registry(file)
