@@ -115,7 +115,7 @@ def describe(name: str, summary: Summary) -> str:
 def _transcripts(chapter: Path, problems: list[Problem]) -> Iterator[Transcript]:
     for source in sorted(chapter.glob("*.trans.txt")):
         try:
-            lines = source.read_text(encoding="utf-8").splitlines()
+            lines = source.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             problems.append(Problem("unreadable transcript files", f"{source}: {error}"))
             continue

@@ -16,7 +16,13 @@ from orchestra.config.schema import DataConfig, HuggingFaceConfig, RunConfig
 from orchestra.gpu.leases import Holder, Leases
 from orchestra.gpu.pool import visible, wanted
 from orchestra.gpu.probe import Probe, probe
-from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError, UsageError
+from orchestra.wire.errors import (
+    ConflictError,
+    DataError,
+    NotFoundError,
+    OrchestraError,
+    UsageError,
+)
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.manifest import read_summary
 
@@ -83,6 +89,9 @@ def _data(data: DataConfig, splits: tuple[str, ...] | None) -> Iterator[Finding 
     for split in dict.fromkeys(splits or (data.train, data.valid, *data.test)):
         try:
             summary = read_summary(data.manifests, split)
+        except DataError as error:
+            yield str(error)
+            continue
         except NotFoundError as error:
             if data.root is not None and not data.root.is_dir():
                 yield f"the corpus folder {data.root} (data.root) does not exist"

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestra.wire.errors import DataError, NotFoundError
+from orchestra.wire.errors import DataError, NotFoundError, OrchestraError
 from orchestra.wire.files import read_json, write_atomic, write_json
 
 VERSION = 1
@@ -83,13 +83,26 @@ def read_summary(folder: Path, split: str) -> Summary:
 
     Raises:
         NotFoundError: there is no such manifest; the message lists those that exist.
+        DataError: the summary can't be read or is none.
     """
+    path = summary_path(folder, split)
     try:
-        document = read_json(summary_path(folder, split))
+        document = read_json(path)
+        return Summary(
+            count=int(document["count"]),
+            seconds=float(document["seconds"]),
+            longest_s=float(document["longest_s"]),
+            words=int(document["words"]),
+            prepared_by=str(document["prepared_by"]),
+        )
     except FileNotFoundError:
         raise _missing(folder, split) from None
-    document.pop("version")
-    return Summary(**document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: not the summary of a manifest ({error!r}); prepare the data again"
+        ) from error
+    except OrchestraError as error:
+        raise DataError(f"{error}; prepare the data again") from error
 
 
 def read_manifest(folder: Path, split: str) -> list[Utterance]:
@@ -97,13 +110,19 @@ def read_manifest(folder: Path, split: str) -> list[Utterance]:
 
     Raises:
         NotFoundError: there is no such manifest.
-        DataError: a line is not an utterance or an id stands twice; file and line are named.
+        DataError: the file can't be read, a line is not an utterance or an id stands twice; file
+            and line are named.
     """
     path = manifest_path(folder, split)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Bytes, because transcripts may hold characters at which str.splitlines would split too.
+        lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
     except FileNotFoundError:
         raise _missing(folder, split) from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    if lines == [b""]:
+        return []
     utterances = []
     line_of: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
@@ -118,9 +137,9 @@ def read_manifest(folder: Path, split: str) -> list[Utterance]:
     return utterances
 
 
-def _parse(path: Path, number: int, line: str) -> Utterance:
+def _parse(path: Path, number: int, line: bytes) -> Utterance:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode())
         return Utterance(
             id=str(row["id"]),
             path=path.parent / row["path"],
@@ -128,11 +147,18 @@ def _parse(path: Path, number: int, line: str) -> Utterance:
             duration_s=float(row["duration_s"]),
             fields=row,
         )
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}, line {number}: not UTF-8 (byte {error.start + 1} of the line)"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}, line {number}: not an utterance ({error!r})") from error
 
 
 def _missing(folder: Path, split: str) -> NotFoundError:
+    if manifest_path(folder, split).exists():
+        name = summary_path(folder, split).name
+        return NotFoundError(f"{manifest_path(folder, split)} has no {name} beside it")
     known = splits_in(folder) if folder.is_dir() else []
     there = f"it has {', '.join(known)}" if known else "it has no manifests"
     return NotFoundError(f"no manifest of split {split!r} in {folder}: {there}")

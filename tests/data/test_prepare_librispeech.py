@@ -58,6 +58,16 @@ def test_every_split_found_gets_a_manifest(corpus: Path, capfd: pytest.CaptureFi
     assert read_summary(manifests, "dev-clean").words == 10
 
 
+def test_a_transcript_is_one_line_whatever_it_holds(
+    corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = corpus / "dev-clean/174/50561/174-50561.trans.txt"
+    file.write_text("174-50561-0000 FORGOTTEN\u2028TOO\u0085OFTEN\n")
+    assert prepare(capfd, corpus)[0] == ExitCode.OK
+    first = read_manifest(corpus / "manifests", "dev-clean")[0]
+    assert first.fields["text"] == "FORGOTTEN TOO OFTEN"
+
+
 def test_out_puts_the_manifests_elsewhere_and_they_still_find_the_audio(
     corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
