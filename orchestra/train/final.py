@@ -154,15 +154,13 @@ def _ranked(session: Session, reference: str) -> int:
 
 
 def _own_number(session: Session, split: str, subject: Subject) -> int:
-    """Rank 0: the evaluation folder to fill for `split`; -1 if it is already filled.
-
-    A folder without a state file belongs to the run itself, not to an `orchestra eval`.
-    """
+    """Rank 0: the evaluation folder to fill for `split`; -1 if it is already filled."""
     run = session.job.run
     for folder in run.all_evaluations():
-        if folder.job.state.exists() or not folder.spec.exists():
+        if not folder.spec.exists():
             continue
-        if EvaluationSpec.read(folder).split != split:
+        spec = EvaluationSpec.read(folder)
+        if spec.origin != "run" or spec.split != split:
             continue
         if not folder.metrics.exists():
             return folder.number
@@ -176,5 +174,5 @@ def _own_number(session: Session, split: str, subject: Subject) -> int:
         except FileExistsError:
             number += 1  # an `orchestra eval` took it in this very moment
             continue
-        EvaluationSpec(split, "best", time.time()).write(folder)
+        EvaluationSpec(split, "best", time.time(), origin="run").write(folder)
         return number

@@ -186,7 +186,7 @@ class EvaluationFolder:
 
     @property
     def spec(self) -> Path:
-        """{"version", "split", "checkpoint", "created_at"}: what was asked for."""
+        """{"version", "split", "checkpoint", "created_at", "origin"}: what was asked for."""
         return self.path / "spec.json"
 
     def rank_predictions(self, rank: int) -> Path:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from orchestra.wire.files import read_json, write_json
+from orchestra.wire.files import read_json, reading, write_json
 from orchestra.wire.folders import AttemptFolder, EvaluationFolder, Job
 from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.states import AttemptState, RunState
@@ -28,6 +28,15 @@ class JobState:
     attempt: int  # newest attempt's number; 0 before the first
     updated_at: float  # Unix time
     supervisor: ProcessIdentity | None = None
+    failures: int = 0  # failed attempts since the last checkpoint progress, or since a resume
+
+    def is_orphaned(self) -> bool:
+        """Whether its supervisor lived on this machine and no longer runs."""
+        return (
+            self.supervisor is not None
+            and self.supervisor.is_here()
+            and not self.supervisor.is_alive()
+        )
 
     def write(self, job: Job) -> None:
         """Replace the job's state."""
@@ -44,14 +53,16 @@ class JobState:
             OrchestraError: the file is broken.
         """
         document = read_json(job.state)
-        supervisor = document["supervisor"]
-        return cls(
-            state=RunState(document["state"]),
-            reason=document["reason"],
-            attempt=document["attempt"],
-            updated_at=document["updated_at"],
-            supervisor=ProcessIdentity.from_json(supervisor) if supervisor else None,
-        )
+        with reading(job.state):
+            supervisor = document["supervisor"]
+            return cls(
+                state=RunState(document["state"]),
+                reason=document["reason"],
+                attempt=int(document["attempt"]),
+                updated_at=float(document["updated_at"]),
+                supervisor=ProcessIdentity.from_json(supervisor) if supervisor else None,
+                failures=int(document.get("failures", 0)),
+            )
 
 
 @dataclass(frozen=True)
@@ -80,16 +91,17 @@ class Attempt:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Attempt:
-        """The inverse of `to_json`; keys that older versions did not write have defaults."""
-        document = {key: item for key, item in value.items() if key != "version"}
-        agent = document["agent"]
+        """The inverse of `to_json`; keys of newer versions are ignored, absent ones have defaults."""
+        known = {item.name for item in fields(cls)}
+        document = {key: item for key, item in value.items() if key in known}
+        agent = document.get("agent")
         return cls(
             **{
                 **document,
                 "state": AttemptState(document["state"]),
                 "devices": tuple(document["devices"]),
                 "ranks": tuple(document.get("ranks", ())),
-                "command": tuple(document["command"]),
+                "command": tuple(document.get("command", ())),
                 "agent": ProcessIdentity.from_json(agent) if agent else None,
             }
         )
@@ -101,7 +113,9 @@ class Attempt:
     @classmethod
     def read(cls, folder: AttemptFolder) -> Attempt:
         """The attempt's document (FileNotFoundError, OrchestraError as `read_json`)."""
-        return cls.from_json(read_json(folder.attempt))
+        document = read_json(folder.attempt)
+        with reading(folder.attempt):
+            return cls.from_json(document)
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,8 @@ class Result:
             document = read_json(folder.result)
         except FileNotFoundError:
             return None
-        return cls(document["outcome"], document["step"])
+        with reading(folder.result):
+            return cls(document["outcome"], document["step"])
 
 
 @dataclass(frozen=True)
@@ -143,7 +158,8 @@ class StopFlag:
             document = read_json(job.stop)
         except FileNotFoundError:
             return None
-        return cls(document["requested_at"], document["grace_s"])
+        with reading(job.stop):
+            return cls(document["requested_at"], document["grace_s"])
 
 
 @dataclass(frozen=True)
@@ -153,6 +169,7 @@ class EvaluationSpec:
     split: str
     checkpoint: str  # "best", "last", a step number or a path
     created_at: float
+    origin: Literal["run", "user"] = "user"  # "run": after the last step, without a supervisor
 
     def write(self, folder: EvaluationFolder) -> None:
         """Write what was asked for."""
@@ -161,5 +178,8 @@ class EvaluationSpec:
     @classmethod
     def read(cls, folder: EvaluationFolder) -> EvaluationSpec:
         """The spec (FileNotFoundError, OrchestraError as `read_json`)."""
-        document: dict[str, Any] = read_json(folder.spec)
-        return cls(document["split"], document["checkpoint"], document["created_at"])
+        document = read_json(folder.spec)
+        with reading(folder.spec):
+            # Before there was an origin, a state file told the evaluations of users.
+            origin = document.get("origin") or ("user" if folder.job.state.exists() else "run")
+            return cls(document["split"], document["checkpoint"], document["created_at"], origin)

@@ -122,6 +122,28 @@ def test_finished_evaluations_are_not_repeated(copy: Job) -> None:
     assert again == [1]
 
 
+def test_an_evaluation_that_a_user_asks_for_is_not_taken_over(copy: Job) -> None:
+    own = copy.run.evaluation(1)
+    for file in (own.metrics, own.predictions):
+        file.unlink()
+    EvaluationSpec("test", "last", 0.0).write(own)  # its state.json is still to come
+    assert [r.values["number"] for r in run_here(copy, 2) if r.kind == "evaluation"] == [2]
+    assert not own.metrics.exists()
+
+
+@pytest.mark.parametrize("state", [True, False])
+def test_whose_an_evaluation_of_an_older_version_is(copy: Job, state: bool) -> None:
+    own = copy.run.evaluation(1)
+    own.metrics.unlink()
+    document = json.loads(own.spec.read_text())
+    del document["origin"]
+    own.spec.write_text(json.dumps(document))
+    if state:
+        own.job.state.write_text("{}")
+    number = 2 if state else 1
+    assert [r.values["number"] for r in run_here(copy, 2) if r.kind == "evaluation"] == [number]
+
+
 @pytest.mark.parametrize("reference", ["best", "last", "12", "checkpoints/step-00000012"])
 def test_evaluation_job(copy: Job, reference: str) -> None:
     target = copy.run.evaluation(2)
