@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -67,11 +68,15 @@ class Pending:
         )
 
     def cancel(self) -> None:
-        """Leave nothing behind but a laid-out folder, which gc removes or a later run uses."""
+        """Leave nothing behind but a laid-out folder, which gc removes or a later run uses.
+
+        A repository that git can't work with has nothing to forget, which is no error here.
+        """
         if self._process.poll() is None:
             self._process.terminate()
         self._process.communicate()
-        drop_refs(self._workspace, self._run_id)
+        with contextlib.suppress(OrchestraError):
+            drop_refs(self._workspace, self._run_id)
 
 
 def start_snapshot(workspace: Path, runs: Path, run_id: str, patch: Path) -> Pending:

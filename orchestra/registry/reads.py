@@ -60,6 +60,14 @@ class Reads:
             raise missing_run(run_id)
         return run_row(rows[0])
 
+    def knows(self, run_id: str) -> bool:
+        """Whether there is a run with exactly this id."""
+        return bool(self._database.read("SELECT 1 FROM runs WHERE id = ?", (run_id,)))
+
+    def is_held(self, name: str) -> bool:
+        """Whether a run has this name, or this as its id."""
+        return bool(self._database.read("SELECT 1 FROM runs WHERE name = ?1 OR id = ?1", (name,)))
+
     def latest_run_id(self) -> str:
         """The newest run (NotFoundError if there is none)."""
         rows = self._database.read("SELECT id FROM runs ORDER BY sequence DESC LIMIT 1")

@@ -46,11 +46,9 @@ def adopt(runs: RunsFolder, registry: Registry) -> tuple[str, ...]:
 
     On a network file system each machine has its own registry of the same run folders.
     """
-    notes: list[str] = []
     known = {row.id: row for row in registry.list_runs()}
     with registry.bulk():
-        for run, identity in _run_folders(runs, notes, skip=known):
-            _try_to_add(registry, run, identity, notes)
+        _, notes = add_unknown(runs, registry)
         for row in known.values():
             run = runs.run(row.id)
             if not run.identity.is_file():
@@ -63,6 +61,19 @@ def adopt(runs: RunsFolder, registry: Registry) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def add_unknown(runs: RunsFolder, registry: Registry) -> tuple[list[str], list[str]]:
+    """Take over run folders without a row: their ids, and sentences about what can't be read."""
+    notes: list[str] = []
+    known = {row.id for row in registry.list_runs()}
+    with registry.bulk():
+        added = [
+            run.id
+            for run, identity in _run_folders(runs, notes, skip=known)
+            if _try_to_add(registry, run, identity, notes)
+        ]
+    return added, notes
+
+
 def _build(runs: RunsFolder, path: Path) -> tuple[str, ...]:
     # Here, as `adopt` is on the way of `orchestra ls` and sqlite-utils is slow to load.
     from orchestra.registry.migrations import create
@@ -70,22 +81,20 @@ def _build(runs: RunsFolder, path: Path) -> tuple[str, ...]:
     temporary = path.with_name(f".{path.name}.new")
     _remove(temporary)
     create(temporary)
-    notes: list[str] = []
-    count = 0
-    with Registry(Database(temporary)) as registry, registry.bulk():
-        for run, identity in _run_folders(runs, notes):
-            count += _try_to_add(registry, run, identity, notes)
+    with Registry(Database(temporary)) as registry:
+        added, notes = add_unknown(runs, registry)
     # A log left by an earlier file of this name would be replayed into the new one.
     _remove(path)
     temporary.replace(path)
     sync_folder(path.parent)
-    if count:
-        notes.insert(0, f"rebuilt {path} from {count} run folder{'s' if count != 1 else ''}")
+    if added:
+        plural = "s" if len(added) != 1 else ""
+        notes.insert(0, f"rebuilt {path} from {len(added)} run folder{plural}")
     return tuple(notes)
 
 
 def _run_folders(
-    runs: RunsFolder, notes: list[str], skip: Collection[str] = ()
+    runs: RunsFolder, notes: list[str], skip: Collection[str]
 ) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
     """Run folders and their run.json, oldest first."""
     found = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterator
 
 from orchestra.wire.errors import UsageError
 
@@ -19,10 +20,16 @@ def draw_id() -> str:
     return secrets.choice(_LETTERS) + "".join(secrets.choice(_ALPHABET) for _ in range(7))
 
 
-def default_name(task: str, upstream: str, run_id: str) -> str:
-    """`asr-wavlm-h7k2`; what an upstream's name has beyond letters and digits becomes `-`."""
+def default_names(task: str, upstream: str, run_id: str) -> Iterator[str]:
+    """`asr-wavlm-h7k2`, then others without end, for when that is held by another run.
+
+    What an upstream's name has beyond letters and digits becomes `-`.
+    """
     short = re.sub(r"[^A-Za-z0-9._]+", "-", upstream.rstrip("/").rsplit("/", 1)[-1]).strip("-.")
-    return f"{task}-{short or 'upstream'}-{run_id[:4]}"
+    ending = run_id[:4]
+    while True:
+        yield f"{task}-{short or 'upstream'}-{ending}"
+        ending = draw_id()[:4]
 
 
 def check_name(name: str) -> str:

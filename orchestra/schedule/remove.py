@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.provenance.client import drop_refs
-from orchestra.registry.store import Registry, open_registry
+from orchestra.provenance.layout import unused_snapshots
+from orchestra.registry.rebuild import add_unknown
+from orchestra.registry.store import open_registry
 from orchestra.schedule.staging import PREFIX, make_runs_folder, nobody_builds
 from orchestra.schedule.watch import unfinished_evaluations
 from orchestra.supervise.lock import FileLock
-from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError
+from orchestra.wire.errors import ConflictError, OrchestraError
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.states import LIVE
@@ -27,6 +29,8 @@ class Garbage:
     folders: tuple[Path, ...]
     refs: tuple[str, ...]
     """Run ids whose git references went."""
+    notes: tuple[str, ...]
+    """Sentences to say aloud: runs that the registry did not know, folders it can't take in."""
 
 
 def remove_run(workspace: Workspace, run_id: str) -> None:
@@ -57,20 +61,23 @@ def remove_run(workspace: Workspace, run_id: str) -> None:
 
 def collect(workspace: Workspace) -> Garbage:
     """Remove code snapshots that no run needs, and what killed commands left half made or half
-    deleted, with its git references.
+    deleted, with its git references. A whole run that was killed before it got its row gets one.
 
     Waits for commands that are just making a run. Other references are left alone: they may be
     of another workspace in the same repository.
     """
     make_runs_folder(workspace.runs)
     with open_registry(workspace.runs) as registry, nobody_builds(workspace.runs):
+        found, notes = add_unknown(workspace.runs, registry)
+        notes += [f"run {run_id} was not in the registry; now it is" for run_id in found]
         leftovers = _leftovers(workspace.runs)
-        folders = [*leftovers.values(), *_unused_snapshots(workspace.runs, registry)]
-        dead = tuple(run_id for run_id in leftovers if not _known(registry, run_id))
+        unused = unused_snapshots(workspace.runs, _code_in_use(workspace.runs))
+        folders = [*leftovers.values(), *unused]
+        dead = tuple(run_id for run_id in leftovers if not registry.knows(run_id))
         for folder in folders:
             _delete(folder)
         drop_refs(workspace.root, *dead)
-    return Garbage(tuple(folders), dead)
+    return Garbage(tuple(folders), dead, tuple(notes))
 
 
 def _leftovers(runs: RunsFolder) -> dict[str, Path]:
@@ -83,26 +90,18 @@ def _leftovers(runs: RunsFolder) -> dict[str, Path]:
     }
 
 
-def _unused_snapshots(runs: RunsFolder, registry: Registry) -> list[Path]:
-    """Laid-out code that no run folder names. A run whose provenance can't be read stops it all."""
+def _code_in_use(runs: RunsFolder) -> set[str]:
+    """Snapshots that run folders name. A run whose provenance can't be read stops it all."""
     used = set()
-    for row in registry.list_runs():
-        try:
-            used.add(read_json(runs.run(row.id).provenance)["code"])
-        except FileNotFoundError:  # its folder was removed by hand
+    for path in runs.path.iterdir():
+        provenance = runs.run(path.name).provenance
+        if path.name.startswith(".") or not provenance.is_file():
             continue
-    snapshots = runs.snapshot("x").parent
-    if not snapshots.is_dir():
-        return []
-    return sorted(path for path in snapshots.iterdir() if path.name not in used)
-
-
-def _known(registry: Registry, run_id: str) -> bool:
-    try:
-        registry.get_run(run_id)
-    except NotFoundError:
-        return False
-    return True
+        try:
+            used.add(str(read_json(provenance)["code"]))
+        except (KeyError, TypeError) as error:
+            raise OrchestraError(f"{provenance} names no code snapshot") from error
+    return used
 
 
 def _rename(path: Path, to: Path) -> None:

@@ -17,9 +17,8 @@ from orchestra.provenance.client import Pending, Snapshot, start_snapshot
 from orchestra.provenance.environment import capture
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry, open_registry
-from orchestra.schedule.names import check_name, default_name
+from orchestra.schedule.names import check_name, default_names
 from orchestra.schedule.staging import Stage, building, make_runs_folder, new_stage
-from orchestra.wire.errors import NotFoundError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.job import JobState
@@ -107,21 +106,28 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
             made = plan(workspace, submission)
             environment = capture()
             snapshot = pending.result()
-            row = _row(stage.run_id, submission.name, made.composed, snapshot)
+            name = submission.name or _free_name(registry, made.composed, stage.run_id)
+            row = _row(stage.run_id, name, made.composed, snapshot)
             _write(stage.folder, row, made.composed, snapshot, environment, submission.argv)
             notes = (*registry.notes, *made.composed.notes, *snapshot.warnings)
             yield Staged(stage, row, registry, notes)
         finally:
             with _uninterrupted():
-                if not _is_known(registry, stage.run_id):
+                if not registry.knows(stage.run_id):
                     _undo(stage, pending)
 
 
-def _row(run_id: str, name: str | None, composed: Composed, snapshot: Snapshot) -> NewRun:
+def _free_name(registry: Registry, composed: Composed, run_id: str) -> str:
+    config = composed.config
+    names = default_names(config.task.kind, config.upstream.name, run_id)
+    return next(name for name in names if not registry.is_held(name))
+
+
+def _row(run_id: str, name: str, composed: Composed, snapshot: Snapshot) -> NewRun:
     config = composed.config
     return NewRun(
         id=run_id,
-        name=name or default_name(config.task.kind, config.upstream.name, run_id),
+        name=name,
         task=config.task.kind,
         upstream=config.upstream.name,
         created_at=time.time(),
@@ -166,17 +172,11 @@ def _write(
 
 def _undo(stage: Stage, pending: Pending | None) -> None:
     """Leave nothing: no process, no git reference, no folder."""
-    if pending is not None:
-        pending.cancel()
-    stage.discard()
-
-
-def _is_known(registry: Registry, run_id: str) -> bool:
     try:
-        registry.get_run(run_id)
-    except NotFoundError:
-        return False
-    return True
+        if pending is not None:
+            pending.cancel()  # first: it may be writing into the folder
+    finally:
+        stage.discard()
 
 
 @contextlib.contextmanager

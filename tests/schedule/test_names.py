@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestra.schedule.names import check_name, default_name, draw_id
+from orchestra.schedule.names import check_name, default_names, draw_id
 from orchestra.wire.errors import UsageError
 
 
@@ -25,7 +25,9 @@ def test_ids_have_no_look_alikes_and_differ() -> None:
     ],
 )
 def test_default_name(upstream: str, name: str) -> None:
-    assert default_name("asr", upstream, "h7k2mn34") == name
+    names = default_names("asr", upstream, "h7k2mn34")
+    assert next(names) == name
+    assert next(names) != name, "another one where that is held"
     assert check_name(name) == name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,48 @@ def test_gc_removes_what_a_killed_command_left_and_spares_runs(workspace: Worksp
     assert "elsewhere" in refs(workspace), "another workspace's runs are not ours to forget"
     assert workspace.runs.snapshot(code).is_dir()
     assert folders(workspace) == {run.run_id}
+
+
+def test_gc_takes_in_a_run_that_was_killed_before_it_got_its_row(workspace: Workspace) -> None:
+    run = submit(workspace)
+    code = json.loads(run.folder.provenance.read_text())["code"]
+    with open_registry(workspace.runs) as registry:
+        registry.delete_run(run.run_id)
+    garbage = collect(workspace)
+    assert garbage.folders == () and run.run_id in garbage.notes[0]
+    assert workspace.runs.snapshot(code).is_dir() and run.run_id in refs(workspace)
+    with open_registry(workspace.runs) as registry:
+        assert registry.get_run(run.run_id).state == RunState.QUEUED
+    assert collect(workspace).notes == ()
+
+
+def test_gc_spares_the_code_of_a_folder_that_can_not_be_taken_in(workspace: Workspace) -> None:
+    run = submit(workspace)
+    with open_registry(workspace.runs) as registry:
+        registry.delete_run(run.run_id)
+    run.folder.identity.write_text("{")
+    garbage = collect(workspace)
+    assert garbage.folders == () and str(run.folder.path) in garbage.notes[0]
+
+
+def test_a_broken_repository_is_a_sentence_and_leaves_nothing(workspace: Workspace) -> None:
+    (workspace.root / ".git" / "HEAD").write_text("nonsense")
+    with pytest.raises(OrchestraError):
+        submit(workspace)
+    assert {path.name for path in workspace.runs.path.glob(".new-*")} == set()
+    assert folders(workspace) == set()
+
+
+def test_a_default_name_that_is_held_is_drawn_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = submit(workspace)
+
+    def names(task: str, upstream: str, run_id: str) -> Iterator[str]:
+        yield from (first.name, first.run_id, "free")
+
+    monkeypatch.setattr(module, "default_names", names)
+    assert submit(workspace).name == "free"
 
 
 def test_removing_a_queued_run(workspace: Workspace) -> None:

@@ -22,6 +22,8 @@ def gc(context: typer.Context, json: options.Json = False) -> None:
     from orchestra.schedule.remove import collect
 
     garbage = collect(workspace_of(context))
+    for note in garbage.notes:
+        say(f"note: {note}")
     if json:
         emit_json({"folders": [str(path) for path in garbage.folders], "refs": list(garbage.refs)})
         return
