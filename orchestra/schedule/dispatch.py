@@ -10,15 +10,16 @@ import subprocess
 import sys
 
 from orchestra.registry.rows import JobKey
-from orchestra.registry.store import open_registry
-from orchestra.schedule.revive import orphans
+from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.revive import candidates, needs_supervisor
 from orchestra.supervise.jobs import job_of
 from orchestra.supervise.lock import FileLock
+from orchestra.supervise.log import log
+from orchestra.supervise.reconcile import give_up
 from orchestra.wire import lifeline
 from orchestra.wire.errors import WaitTimeoutError
 from orchestra.wire.folders import Job
 from orchestra.wire.job import CODE, RUN, TAG, WORKSPACE
-from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
 
 _LOCK_WAIT_S = 30.0
@@ -39,21 +40,35 @@ def dispatch(workspace: Workspace) -> list[JobKey]:
             f"{_LOCK_WAIT_S:g} s; try again"
         )
     with lock, open_registry(workspace.runs) as registry:
-        waiting = [*orphans(workspace, registry), *registry.jobs_in({RunState.QUEUED})]
-        return [key for key in waiting if _start_supervisor(workspace, key)]
+        return [key for key in candidates(registry) if _dispatch_one(workspace, key, registry)]
 
 
-def _start_supervisor(workspace: Workspace, key: JobKey) -> bool:
-    """Start one, unless the job has one already.
+def _dispatch_one(workspace: Workspace, key: JobKey, registry: Registry) -> bool:
+    """Start a supervisor if the job needs one. Whatever is wrong with one job concerns it alone.
 
     The job's lock is won here and handed down, so that no moment is left in which another
     dispatcher could see the job without an owner.
     """
     job = job_of(workspace.runs, key)
-    lock = FileLock.try_acquire(job.lock)
-    if lock is None:
+    try:
+        lock = FileLock.try_acquire(job.lock)
+        if lock is None:  # it has a supervisor
+            return False
+        with lock:
+            if not needs_supervisor(job, key, registry):
+                return False
+            _start_supervisor(workspace, job, lock)
+    except FileNotFoundError:
+        give_up(key, registry, f"its folder {job.folder} was removed")
         return False
-    with lock, job.supervisor_log.open("ab") as log:
+    except OSError as error:  # another user's, or a machine without a process to spare
+        log(f"{key} can't be started now: {error}")
+        return False
+    return True
+
+
+def _start_supervisor(workspace: Workspace, job: Job, lock: FileLock) -> None:
+    with job.supervisor_log.open("ab") as log:
         subprocess.Popen(
             _command(workspace, job, lock),
             stdin=subprocess.DEVNULL,
@@ -64,7 +79,6 @@ def _start_supervisor(workspace: Workspace, key: JobKey) -> bool:
             pass_fds=(lock.fd,),
             start_new_session=True,
         )
-    return True
 
 
 def _command(workspace: Workspace, job: Job, lock: FileLock) -> list[str]:

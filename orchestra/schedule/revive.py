@@ -1,4 +1,4 @@
-"""Which live jobs have lost their supervisor. Only jobs of this machine are ever touched.
+"""Which jobs have no supervisor though they need one. Only jobs of this machine are ever revived.
 
 Here a pid can be checked; a run that lives on another machine may be in perfect health.
 """
@@ -7,29 +7,20 @@ from __future__ import annotations
 
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry
-from orchestra.supervise.jobs import job_of
-from orchestra.wire.job import JobState
-from orchestra.wire.states import ENDED, LIVE
-from orchestra.workspace import Workspace
+from orchestra.supervise.reconcile import reconcile
+from orchestra.wire.folders import Job
+from orchestra.wire.states import LIVE, RunState
 
 
-def orphans(workspace: Workspace, registry: Registry) -> list[JobKey]:
-    """Live jobs of this machine whose supervisor no longer runs, after a reboot too.
+def candidates(registry: Registry) -> list[JobKey]:
+    """Jobs that have not ended according to the registry: those at work first, then the queue."""
+    return [*registry.jobs_in(LIVE), *registry.jobs_in({RunState.QUEUED})]
 
-    A job that had ended before its supervisor could tell the registry is corrected there.
+
+def needs_supervisor(job: Job, key: JobKey, registry: Registry) -> bool:
+    """Whether it is queued, or its supervisor has died, before a reboot too. Its folder decides.
+
+    Call it with the job's lock held.
     """
-    found = []
-    for key in registry.jobs_in(LIVE):
-        try:
-            state = JobState.read(job_of(workspace.runs, key))
-        except FileNotFoundError:  # its folder was removed by hand
-            continue
-        if state.state in ENDED:
-            registry.transition(key, LIVE, state.state, reason=state.reason)
-        elif (
-            state.supervisor is not None
-            and state.supervisor.is_here()
-            and not state.supervisor.is_alive()
-        ):
-            found.append(key)
-    return found
+    state = reconcile(job, key, registry)
+    return state is not None and (state.state == RunState.QUEUED or state.is_orphaned())

@@ -14,11 +14,11 @@ from orchestra.registry.store import open_registry
 from orchestra.supervise.jobs import key_of
 from orchestra.supervise.lock import FileLock
 from orchestra.supervise.log import log
+from orchestra.supervise.reconcile import reconcile
 from orchestra.supervise.supervisor import Supervisor
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.folders import Job, RunsFolder
-from orchestra.wire.job import JobState
 from orchestra.wire.states import ENDED, RunState
 from orchestra.workspace import Workspace
 
@@ -48,11 +48,13 @@ def main(argv: list[str]) -> int:
 
 
 def _supervise(job: Job, workspace: Workspace) -> RunState:
-    state = JobState.read(job).state
-    if state in ENDED:
-        return state
     os.chdir(workspace.root)
     with open_registry(workspace.runs) as registry:
+        state = reconcile(job, key_of(job), registry)
+        if state is None:
+            return RunState.FAILED
+        if state.state in ENDED:
+            return state.state
         return Supervisor(job, key_of(job), workspace.runs, workspace.root, registry).run()
 
 

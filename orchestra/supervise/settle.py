@@ -1,7 +1,8 @@
-"""Cleans up after a supervisor that died: its attempts are swept and marked as lost."""
+"""Cleans up after a supervisor that died or failed: its attempts are swept and marked as lost."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,14 +33,18 @@ def clear(tag: str) -> str:
 
 def _remove_pages(folder: Path) -> None:
     """Not shutil.rmtree: importing it would be a tenth of the supervisor's start."""
-    if folder.is_dir():
+    with contextlib.suppress(OSError):
         for page in folder.iterdir():
             page.unlink()
         folder.rmdir()
 
 
-def settle(record: JobRecord) -> Attempt | None:
-    """Sweep and close the attempts that a dead supervisor left open; the newest one, if any."""
+def settle(record: JobRecord, why: str = "its supervisor died") -> Attempt | None:
+    """Sweep and close the attempts that were left open; the newest one, if any.
+
+    Raises:
+        OrchestraError: the folder can't be written or read.
+    """
     newest = None
     for folder in record.job.attempts():
         try:
@@ -48,7 +53,7 @@ def settle(record: JobRecord) -> Attempt | None:
             continue
         if attempt.state == AttemptState.RUNNING:
             remains = clear(attempt.tag)
-            reason = f"its supervisor died{'; ' if remains else ''}{remains}"
+            reason = "; ".join(filter(None, (why, remains)))
             attempt = replace(
                 attempt, state=AttemptState.LOST, reason=reason, ended_at=time.time(), agent=None
             )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestra.supervise.log import log
 from orchestra.supervise.mirror import Mirror
+from orchestra.wire.errors import OrchestraError
 from orchestra.wire.folders import AttemptFolder, Job
 from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import Attempt, JobState
@@ -20,8 +21,6 @@ from orchestra.wire.states import ENDED, RunState
 if TYPE_CHECKING:
     from orchestra.registry.rows import JobKey
     from orchestra.registry.store import Registry
-
-_ANY = frozenset(RunState)
 
 
 class JobRecord:
@@ -45,29 +44,49 @@ class JobRecord:
         self._supervisor = supervisor
         self._now = now
 
-    def move(self, to: RunState, reason: str = "") -> None:
-        """Enter a state; `reason` is one sentence, empty while all is well."""
+    def move(self, to: RunState, reason: str = "", *, failures: int | None = None) -> None:
+        """Enter a state; `reason` is one sentence, empty while all is well.
+
+        Raises:
+            OrchestraError: the folder can't be written. The registry has been told all the same.
+        """
         owner = None if to in ENDED or to == RunState.QUEUED else self._supervisor
         self.state = replace(
-            self.state, state=to, reason=reason, updated_at=self._now(), supervisor=owner
-        )
-        self.state.write(self.job)
-        # The lock makes its holder the only author, so the registry may be in any state: it may
-        # have missed what a dead supervisor wrote last.
-        self.mirror.add(
-            self.registry.transition,
-            self.key,
-            frozenset(RunState),
-            to,
+            self.state,
+            state=to,
             reason=reason,
+            updated_at=self._now(),
             supervisor=owner,
+            failures=self.state.failures if failures is None else failures,
         )
         log(f"{to.value}{': ' if reason else ''}{reason}")
+        try:
+            self.state.write(self.job)
+        finally:
+            # The lock makes its holder the only author, so the registry may be in any state: it
+            # may have missed what a dead supervisor wrote last.
+            self.mirror.add(
+                self.registry.transition,
+                self.key,
+                frozenset(RunState),
+                to,
+                reason=reason,
+                supervisor=owner,
+            )
+
+    def fail(self, reason: str) -> None:
+        """Enter `failed`, whatever can be written: a folder that can't be is tried again later."""
+        try:
+            self.move(RunState.FAILED, reason)
+        except OrchestraError as error:
+            log(str(error))
+            self.mirror.add(self.state.write, self.job)
 
     def begin_attempt(self, folder: AttemptFolder, attempt: Attempt) -> None:
         """Record an attempt before its first process starts: its tag must survive us."""
         attempt.write(folder)
         self.state = replace(self.state, attempt=attempt.number)
+        self.state.write(self.job)
         self.mirror.add(self.registry.start_attempt, self.key, attempt)
 
     def update_attempt(self, folder: AttemptFolder, attempt: Attempt) -> None:
@@ -77,5 +96,7 @@ class JobRecord:
 
     def end_attempt(self, folder: AttemptFolder, attempt: Attempt) -> None:
         """Record how it ended."""
-        attempt.write(folder)
-        self.mirror.add(self.registry.end_attempt, self.key, attempt)
+        try:
+            attempt.write(folder)
+        finally:
+            self.mirror.add(self.registry.end_attempt, self.key, attempt)

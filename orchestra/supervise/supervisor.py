@@ -5,6 +5,7 @@ One process, one thread, one job. Everything that must survive it is on disk bef
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from contextlib import ExitStack
@@ -53,10 +54,17 @@ class Supervisor:
         self._metrics = MetricStore(job.run.metrics)
         self._events = Events()
         self._reaper = Reaper()
-        self._failures_before = 0
 
     def run(self) -> RunState:
         """Take the job to an end state, or back to queued if its GPUs are taken."""
+        try:
+            self._supervise()
+        except (OrchestraError, OSError) as error:
+            self._fail(str(error))
+        self._finish_writes()
+        return self._record.state.state
+
+    def _supervise(self) -> None:
         try:
             self._take_over()
             if self._record.state.state not in ENDED:
@@ -66,10 +74,12 @@ class Supervisor:
                 self._record.move(RunState.QUEUED, str(error))
             else:
                 self._end_stopped(None)
-        except OrchestraError as error:
-            self._record.move(RunState.FAILED, str(error))
-        self._finish_writes()
-        return self._record.state.state
+
+    def _fail(self, reason: str) -> None:
+        """End a job that can't be supervised any more; its processes are gone by now."""
+        with contextlib.suppress(OrchestraError, OSError):  # the state below tells the same
+            settle(self._record, f"its supervisor failed: {reason}")
+        self._record.fail(reason)
 
     def _work(self) -> None:
         """Launch, watch, clean up, judge; again until the job has ended."""
@@ -82,10 +92,13 @@ class Supervisor:
                     self._end_stopped(None)
                     return
                 launch = self._prepare(settings, code, devices)
-                folder, attempt = self._start(launch)
-                outcome = self._watch(launch, folder, attempt)
-                remains = clear(launch.tag)
-                self._reaper.reap()
+                folder = self._job.attempt(launch.attempt)
+                try:
+                    attempt = self._start(launch, folder)
+                    outcome = self._watch(launch, folder, attempt)
+                finally:  # whatever went wrong: no rank outlives the leases
+                    remains = clear(launch.tag)
+                    self._reaper.reap()
                 self._conclude(launch, folder, attempt, outcome, remains)
 
     def _take_over(self) -> None:
@@ -110,10 +123,6 @@ class Supervisor:
         result = Result.read(folder)
         if result is not None and result.outcome == "completed":
             self._record.move(RunState.COMPLETED)
-        elif newest.state == AttemptState.CRASHED:
-            self._failures_before = self._history(newest).failures
-        else:
-            self._failures_before = newest.failures_before
 
     def _tail(self, folder: AttemptFolder) -> Tail:
         return Tail(self._job, folder, self._registry, self._metrics, self._mirror)
@@ -155,9 +164,8 @@ class Supervisor:
             devices=devices,
         )
 
-    def _start(self, launch: Launch) -> tuple[AttemptFolder, Attempt]:
+    def _start(self, launch: Launch, folder: AttemptFolder) -> Attempt:
         """Write the attempt down, then start its agent."""
-        folder = self._job.attempt(launch.attempt)
         attempt = Attempt(
             number=launch.attempt,
             tag=launch.tag,
@@ -165,7 +173,7 @@ class Supervisor:
             devices=launch.devices,
             started_at=time.time(),
             first_step=newest_checkpoint(self._job.run),
-            failures_before=self._failures_before,
+            failures_before=self._record.state.failures,
             command=launch.plain_command(),
         )
         environment = launch.environment(os.environ)
@@ -178,7 +186,7 @@ class Supervisor:
         attempt = replace(attempt, agent=ProcessIdentity.of(pid))
         self._record.update_attempt(folder, attempt)
         log(f"attempt {launch.attempt}: agent pid {pid}, tag {launch.tag}")
-        return folder, attempt
+        return attempt
 
     def _watch(self, launch: Launch, folder: AttemptFolder, attempt: Attempt) -> Outcome:
         """Stay with the attempt until its agent has ended."""
@@ -238,10 +246,9 @@ class Supervisor:
             history = self._history(attempt)
             decision = decide(failure, history, launch.settings.budget)
             reason = "; ".join(filter(None, (decision.sentence, remains)))
-            self._failures_before = history.failures
             self._record.end_attempt(folder, close(state=AttemptState.CRASHED, reason=reason))
             if decision.restart:
-                self._record.move(RunState.RESTARTING, reason)
+                self._record.move(RunState.RESTARTING, reason, failures=history.failures)
                 self._pause(decision.delay_s, launch.settings)
             else:
                 self._record.move(RunState.FAILED, reason)

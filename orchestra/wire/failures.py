@@ -5,10 +5,10 @@ torchrun itself exits with 1 for everything; only the agent sees its children's 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from orchestra.wire.files import read_json, write_json
+from orchestra.wire.files import read_json, reading, write_json
 
 VERSION = 1
 
@@ -31,9 +31,15 @@ def write_failures(path: Path, failures: list[RankFailure]) -> None:
 
 
 def read_failures(path: Path) -> list[RankFailure]:
-    """The recorded failures, first failure first; empty where the agent could not write any."""
+    """The recorded failures, first failure first; empty where the agent could not write any.
+
+    Raises:
+        OrchestraError: the file is broken.
+    """
     try:
         document = read_json(path)
     except FileNotFoundError:
         return []
-    return [RankFailure(**failure) for failure in document["failures"]]
+    known = [item.name for item in fields(RankFailure)]
+    with reading(path):
+        return [RankFailure(**{key: item[key] for key in known}) for item in document["failures"]]

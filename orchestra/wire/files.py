@@ -5,27 +5,32 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from orchestra.wire.errors import OrchestraError
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Replace `path` by `data`; after a crash the old or the new content is there, never a mix."""
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`; after a crash the old or the new content is there, never a mix.
+
+    Raises:
+        OrchestraError: the file can't be written, or not made durable.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise OrchestraError(f"cannot write {path}: {error.strerror}") from error
-    sync_folder(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -48,8 +53,17 @@ def read_json(path: Path) -> Any:
         raise OrchestraError(f"cannot read {path}: {error}") from error
 
 
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """A document that lacks a key or holds something else becomes an OrchestraError."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise OrchestraError(f"{path} is broken or of another version: {error!r}") from error
+
+
 def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` durable."""
+    """Make renames in `folder` durable (OSError)."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

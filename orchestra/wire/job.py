@@ -91,7 +91,7 @@ class Attempt:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Attempt:
-        """The inverse of `to_json`; keys of newer versions are ignored, absent ones have defaults."""
+        """The inverse of `to_json`; a newer version's keys are left out, absent ones defaulted."""
         known = {item.name for item in fields(cls)}
         document = {key: item for key, item in value.items() if key in known}
         agent = document.get("agent")

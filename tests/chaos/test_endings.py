@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ import pytest
 
 from orchestra.registry.rows import JobKey
 from orchestra.schedule.dispatch import dispatch
+from orchestra.supervise.mirror import Mirror
+from orchestra.supervise.state import JobRecord
 from orchestra.supervise.stop import stop_job
 from orchestra.wire.errors import ConflictError
 from orchestra.wire.exit_codes import ExitCode
@@ -146,6 +149,76 @@ def test_budget_survives_the_supervisor(sandbox: Sandbox) -> None:
     state = sandbox.wait_end(job)
     assert (state.state, len(sandbox.attempts(job))) == (RunState.FAILED, 2)
     assert "gave up after 1 restart" in state.reason
+
+
+def test_budget_survives_the_queue(sandbox: Sandbox) -> None:
+    """A crash loop is one, though the job was queued again because its GPUs were taken."""
+    fault = {"attempt": 0, "rank": 0, "step": 2, "how": "raise"}
+    job = sandbox.add_run(nproc=1, faults=[fault], launch={"max_restarts": 1})
+    replace(JobState.read(job), failures=1).write(job)
+    with sandbox.registry() as registry:
+        record = JobRecord(job, key(job), registry, Mirror(), supervisor=None)
+        record.move(RunState.STARTING)
+        record.move(RunState.QUEUED, "its GPUs are taken")
+    state = sandbox.wait_end(sandbox.start(job))
+    assert (state.state, len(sandbox.attempts(job))) == (RunState.FAILED, 1)
+    assert "gave up after 1 restart" in state.reason
+
+
+def test_state_that_cannot_be_written_fails_the_job_and_leaves_no_process(
+    sandbox: Sandbox,
+) -> None:
+    job = sandbox.start(sandbox.add_run(hold=True, deaf=True, armed=False))
+    sandbox.held(job)
+    sandbox.wait_state(job, {RunState.RUNNING})
+    # What the supervisor would write first can't be made: in the way of any user, root too.
+    in_the_way = job.folder / f".state.json.{sandbox.supervisor(job).pid}.tmp"
+    in_the_way.mkdir()
+    stop_job(sandbox.workspace, key(job))
+    with sandbox.registry() as registry:
+        wait_for("failed", lambda: registry.get_run(job.run.id).state == RunState.FAILED)
+        assert f"cannot write {job.state}" in registry.get_run(job.run.id).reason
+    assert not sandbox.alive(job)
+    (attempt,) = sandbox.attempts(job)
+    assert attempt.state == AttemptState.LOST
+    assert attempt.reason.startswith("its supervisor failed: cannot write")
+    in_the_way.rmdir()  # and what could not be written is tried again
+    assert sandbox.wait_end(job).state == RunState.FAILED
+
+
+FULL_DISK = """
+import resource, sys
+from orchestra.supervise import __main__ as program, supervisor
+supervisor._LAST_WRITES_S = 0.2
+
+class Supervisor(supervisor.Supervisor):
+    def run(self):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        return super().run()
+
+program.Supervisor = Supervisor
+sys.exit(program.main(sys.argv[1:]))
+"""
+
+
+def test_revived_on_a_disk_that_is_still_full(sandbox: Sandbox) -> None:
+    """It ends with a sentence; when there is space again, the job goes on."""
+    job = sandbox.start(sandbox.add_run(hold=True))
+    sandbox.held(job)
+    sandbox.kill_supervisor(job)
+    arguments = [str(job.folder), "--kind", "train", "--runs", str(sandbox.workspace.runs.path)]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *arguments, "--workspace", str(job.folder)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert "failed: cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(sandbox.attempts(job)) == 1
+    sandbox.release(job)
+    assert dispatch(sandbox.workspace) == [key(job)]
+    assert sandbox.wait_end(job).state == RunState.COMPLETED
 
 
 def test_flag_of_an_earlier_life_does_not_stop_a_resumed_run(sandbox: Sandbox) -> None:

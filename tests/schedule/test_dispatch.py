@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,6 @@ import pytest
 
 from orchestra.registry.rows import JobKey
 from orchestra.schedule.dispatch import dispatch
-from orchestra.schedule.revive import orphans
 from orchestra.wire.job import RUN, TAG, EvaluationSpec, JobState
 from orchestra.wire.lifeline import PARENT_PID
 from orchestra.wire.states import RunState
@@ -67,24 +67,56 @@ def test_supervisor_does_not_belong_to_the_job_of_its_shell(
     assert sandbox.wait_end(job).state == RunState.COMPLETED
 
 
-def test_registry_that_missed_the_end_is_corrected(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("missed", [RunState.QUEUED, RunState.RUNNING])
+def test_registry_that_missed_the_end_is_corrected(sandbox: Sandbox, missed: RunState) -> None:
     job = sandbox.add_run()
     key = JobKey(job.run.id)
     ended = replace(JobState.read(job), state=RunState.COMPLETED)
     ended.write(job)
     with sandbox.registry() as registry:
-        registry.transition(key, {RunState.QUEUED}, RunState.RUNNING)
-        assert orphans(sandbox.workspace, registry) == []
+        registry.transition(key, {RunState.QUEUED}, missed)
+        assert dispatch(sandbox.workspace) == []
         assert registry.get_run(key.run_id).state == RunState.COMPLETED
 
 
-def test_removed_folder_is_left_alone(sandbox: Sandbox) -> None:
+def test_supervisor_of_a_job_that_had_ended_corrects_the_registry(sandbox: Sandbox) -> None:
+    job = sandbox.add_run()
+    replace(JobState.read(job), state=RunState.STOPPED, reason="by hand").write(job)
+    assert sandbox.supervise(job).wait(20) == 0
+    with sandbox.registry() as registry:
+        row = registry.get_run(job.run.id)
+    assert (row.state, row.reason) == (RunState.STOPPED, "by hand")
+
+
+def test_queued_folder_of_a_job_that_the_registry_calls_starting_is_found(
+    sandbox: Sandbox,
+) -> None:
+    """A supervisor gave it back to the queue and died before it told the registry."""
     job = sandbox.add_run()
     with sandbox.registry() as registry:
-        registry.transition(JobKey(job.run.id), {RunState.QUEUED}, RunState.RUNNING)
-        job.state.rename(job.state.with_suffix(".gone"))
-        assert orphans(sandbox.workspace, registry) == []
-    job.state.with_suffix(".gone").rename(job.state)
+        registry.transition(JobKey(job.run.id), {RunState.QUEUED}, RunState.STARTING)
+    assert dispatch(sandbox.workspace) == [JobKey(job.run.id)]
+    assert sandbox.wait_end(job).state == RunState.COMPLETED
+
+
+def test_broken_jobs_stop_no_other(sandbox: Sandbox) -> None:
+    removed, torn, stateless, sound = (sandbox.add_run(nproc=1) for _ in range(4))
+    shutil.rmtree(removed.folder)
+    torn.state.write_text('{"state": "que')
+    stateless.state.unlink()
+    with sandbox.registry() as registry:
+        registry.transition(JobKey(stateless.run.id), {RunState.QUEUED}, RunState.RUNNING)
+        assert dispatch(sandbox.workspace) == [JobKey(sound.run.id)]
+        for job, sentence in (
+            (removed, f"its folder {removed.folder} was removed"),
+            (torn, f"cannot read {torn.state}"),
+            (stateless, f"{stateless.state} is gone"),
+        ):
+            row = registry.get_run(job.run.id)
+            assert row.state == RunState.FAILED
+            assert sentence in row.reason
+            sandbox.jobs.remove(job)
+    assert sandbox.wait_end(sound).state == RunState.COMPLETED
 
 
 def test_evaluation_is_a_job_of_its_own(sandbox: Sandbox) -> None:
