@@ -47,7 +47,8 @@ def main(argv: list[str]) -> int:
     parse: Callable[[list[str]], argparse.Namespace] = torchrun.parse_args
     error_files = attempt.logs / "torchelastic"
     try:
-        run(parse(_torchrun_arguments(arguments, error_files)))
+        options = torchrun.get_args_parser().format_help()
+        run(parse(_torchrun_arguments(arguments, error_files, options)))
     except ChildFailedError as error:
         write_failures(attempt.failures, first_failure_first(error.failures))
         return ExitCode.FAILED
@@ -104,12 +105,17 @@ def _message(failure: ProcessFailure) -> str:
     return str(said["message"]) if isinstance(said, dict) else ""
 
 
-def _torchrun_arguments(arguments: argparse.Namespace, error_files: Path) -> list[str]:
+def _torchrun_arguments(
+    arguments: argparse.Namespace, error_files: Path, options: str
+) -> list[str]:
+    """`options` is the help text of this torchrun, which tells what it knows."""
+    # Before torch 2.12 its patience can't be set; there the supervisor's sweep cuts it short.
+    shutdown = "--shutdown-timeout"
     return [
         "--standalone",
         "--max-restarts=0",
         f"--monitor-interval={_POLL_S}",
-        f"--shutdown-timeout={_SHUTDOWN_S}",
+        *([f"{shutdown}={_SHUTDOWN_S}"] if shutdown in options else []),
         f"--nproc-per-node={arguments.nproc}",
         f"--log-dir={error_files}",
         "-m",

@@ -26,7 +26,7 @@ from orchestra.train.rendezvous import wait_for_file
 from orchestra.train.seeds import reseed
 from orchestra.wire.errors import DataError
 from orchestra.wire.files import read_json, write_atomic, write_json
-from orchestra.wire.manifest import Utterance
+from orchestra.wire.manifest import Utterance, manifest_sha256
 
 EVALUATION_EPOCH = 0
 
@@ -38,6 +38,7 @@ class Split:
     name: str
     utterances: list[Utterance]
     batches: list[tuple[int, ...]]
+    manifest_sha256: str | None
 
     @property
     def audio_s(self) -> float:
@@ -62,7 +63,8 @@ def load_split(task: Task, name: str, config: RunConfig) -> Split:
         raise DataError(f"split {name!r} has no utterances")
     budget_s = config.batch.eval_seconds or config.batch.max_micro_seconds
     durations = [utterance.duration_s for utterance in utterances]
-    return Split(name, utterances, plan_evaluation(durations, budget_s))
+    sha256 = manifest_sha256(config.data.manifests, name)
+    return Split(name, utterances, plan_evaluation(durations, budget_s), sha256)
 
 
 class Evaluator:

@@ -105,6 +105,8 @@ def _evaluate(
             "version": VERSION,
             "split": split.name,
             "checkpoint": {"step": subject.step, "path": path, "sha256": subject.sha256},
+            "data": {"split": split.name, "manifest_sha256": split.manifest_sha256},
+            "upstream": model.upstream.identity(),
             "metrics": evaluated.metrics,
             "utterances": len(split.utterances),
             "audio_s": split.audio_s,

@@ -233,6 +233,8 @@ class Trainer:
         self._clock.saves.add(time.monotonic() - started)
 
     def _record_start(self) -> None:
+        if not self._ranks.is_first:
+            return
         parameters = list(self._model.parameters())
         values = {
             "step": self._progress.step,
@@ -241,6 +243,11 @@ class Trainer:
             "micro_batches": self._config.batch.micro_batches,
             "parameters": sum(p.numel() for p in parameters),
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+            "data": {
+                "split": self._config.data.train,
+                "manifest_sha256": self._data.manifest_sha256,
+            },
+            "upstream": self._model.upstream.identity(),
         }
         self._session.recorder.write("start", self._progress.step, values)
 

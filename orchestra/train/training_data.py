@@ -14,6 +14,7 @@ from orchestra.train.progress import Fingerprint
 from orchestra.train.saving import Goal
 from orchestra.train.session import Session
 from orchestra.wire.errors import UsageError
+from orchestra.wire.manifest import manifest_sha256
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class TrainingData:
     planner: Planner
     loader: Loader
     fingerprint: Fingerprint
+    manifest_sha256: str | None
     shortest: tuple[int, ...]
     """Indices of the two shortest utterances."""
 
@@ -56,6 +58,7 @@ def load_training_data(session: Session) -> TrainingData:
         planner,
         Loader(task, utterances, seed=config.seed, workers=config.data.workers),
         Fingerprint.of(config, utterances),
+        manifest_sha256(config.data.manifests, config.data.train),
         tuple(shortest),
     )
 

@@ -61,6 +61,10 @@ class Upstream(nn.Module, ABC):
     def extract(self, wavs: Tensor, lengths: Tensor) -> Features:
         """`forward` after its checks; no column of `wavs` is padding in all rows."""
 
+    def identity(self) -> dict[str, str]:
+        """Which weights these are, for the record; empty if there are none."""
+        return {}
+
     @abstractmethod
     def layer_dims(self, key: str) -> list[int]:
         """Dimensions of `Features.layers[key]`, known before any audio is seen.

@@ -89,6 +89,10 @@ class HuggingFaceUpstream(Upstream):
             )
         return [dim] * counts[key]
 
+    def identity(self) -> dict[str, str]:
+        """Source, and the hub's commit or a hash of the folder's weights."""
+        return self.pretrained.identity()
+
     def train(self, mode: bool = True) -> HuggingFaceUpstream:
         """Train mode switches dropout on; a frozen model ignores it."""
         super().train(mode and self.trainable)
@@ -198,6 +202,8 @@ def _from_cache_or_hub(model_class: Any, model_config: Any, pretrained: Pretrain
     """(model, loading report). Half-precision files are widened: precision is autocast's affair."""
     arguments = {
         "config": model_config,
+        # Only under the name "main" does transformers look for the hub's own conversion of pickled
+        # weights (an open pull request); a commit would switch that off.
         "revision": pretrained.revision or "main",
         "dtype": torch.float32,
         "use_safetensors": True,

@@ -6,6 +6,7 @@ describing a model costs no import of it. Weights are neither loaded nor, on the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class Pretrained:
     """config.json as it is."""
     normalize: bool
     """Whether each waveform is brought to zero mean and unit variance first."""
+    commit: str | None = None
+    """What `revision` meant on the hub when it was fetched; None for a folder."""
 
     @property
     def model_type(self) -> str:
@@ -66,6 +69,12 @@ class Pretrained:
             samples = (samples - 1) * stride + kernel
         return samples
 
+    def identity(self) -> dict[str, str]:
+        """Which weights these are: the hub's commit, or a hash of a folder's files (1 s per GB)."""
+        if self.commit is not None:
+            return {"source": self.source, "revision": self.commit}
+        return {"source": self.source, "weights_sha256": _weights_sha256(Path(self.source))}
+
 
 def read_pretrained(source: str, revision: str | None = None) -> Pretrained:
     """Read the description of the model at a hub id or in a folder.
@@ -87,7 +96,9 @@ def read_pretrained(source: str, revision: str | None = None) -> Pretrained:
         normalize = config["feat_extract_norm"] == "layer"
     else:
         normalize = _wants_normalized(source, _read_object(preprocessor))
-    return Pretrained(source, revision, config, normalize)
+    # The cache lays a commit's files out in snapshots/<commit>/.
+    commit = None if _is_folder(source) else path.parent.name
+    return Pretrained(source, revision, config, normalize, commit)
 
 
 def _check_config(source: str, config: dict[str, Any]) -> None:
@@ -116,6 +127,16 @@ def _check_weights(folder: Path) -> None:
     if any((folder / name).is_file() for name in WEIGHTS):
         return
     raise UsageError(f"{folder} has no model.safetensors: {SAFETENSORS_REMEDY}")
+
+
+def _weights_sha256(folder: Path) -> str:
+    """Of the hashes of all safetensors files, by name."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{path.name} {digest}\n".encode())
+    return whole.hexdigest()
 
 
 def _wants_normalized(source: str, preprocessor: dict[str, Any]) -> bool:

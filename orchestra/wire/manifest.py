@@ -9,6 +9,7 @@ starts in the file. Unknown keys are kept for tasks.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -135,6 +136,15 @@ def read_manifest(folder: Path, split: str) -> list[Utterance]:
         line_of[utterance.id] = number
         utterances.append(utterance)
     return utterances
+
+
+def manifest_sha256(folder: Path | None, split: str) -> str | None:
+    """Hash of a manifest, for the record; None where the task makes its own data."""
+    path = manifest_path(folder, split) if folder is not None else None
+    if path is None or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parse(path: Path, number: int, line: bytes) -> Utterance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -18,6 +19,7 @@ from orchestra.train.training_data import load_training_data
 from orchestra.wire.errors import DataError, NotFoundError, OrchestraError, UsageError
 from orchestra.wire.folders import Job
 from orchestra.wire.job import EvaluationSpec, Result, StopFlag
+from orchestra.wire.manifest import write_manifest
 from tests.exactness.launching import final_state, write_job
 from tests.train.running import open_here, records_of, run_here
 
@@ -71,6 +73,33 @@ def test_last_two_and_best_checkpoints_stay(finished: Job) -> None:
     evaluation = json.loads((finished.folder / "evaluations/0001/metrics.json").read_text())
     assert evaluation["checkpoint"]["step"] == best
     assert evaluation["utterances"] == 11
+    assert evaluation["data"] == {"split": "test", "manifest_sha256": None}
+
+
+def test_numbers_know_their_data_and_upstream(tmp_path: Path) -> None:
+    manifests = tmp_path / "manifests"
+    for split in ("train", "test"):
+        write_manifest(manifests, split, [{"id": split, "path": "x", "duration_s": 1.0}], "a test")
+    job = write_job(
+        tmp_path / "run", **SMALL, data={"manifests": str(manifests)}, train={"max_steps": 1}
+    )
+    session = open_here(job)
+
+    def identity(upstream: object) -> dict[str, str]:
+        return {"source": "lab/model", "revision": "0123abc"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("orchestra.upstreams.base.Upstream.identity", identity)
+        trainer.train(session)
+    start = records_of(job)[0].values
+    hashes = {
+        split: hashlib.sha256((manifests / f"{split}.jsonl").read_bytes()).hexdigest()
+        for split in ("train", "test")
+    }
+    assert start["data"] == {"split": "train", "manifest_sha256": hashes["train"]}
+    metrics = json.loads(job.run.evaluation(1).metrics.read_text())
+    assert metrics["data"] == {"split": "test", "manifest_sha256": hashes["test"]}
+    assert metrics["upstream"] == start["upstream"] == identity(None)
 
 
 def test_stop_saves_and_resume_ends_as_if_never_stopped(finished: Job, tmp_path: Path) -> None:

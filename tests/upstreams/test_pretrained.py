@@ -93,6 +93,29 @@ def test_pickled_weights_alone_are_refused(tmp_path: Path) -> None:
         read_pretrained(str(folder))
 
 
+def test_a_folder_is_known_by_its_weights(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path)
+    before = read_pretrained(str(folder)).identity()
+    assert before["source"] == str(folder)
+    assert read_pretrained(str(folder)).identity() == before
+    (folder / "model.safetensors").write_bytes(b"other")
+    assert read_pretrained(str(folder)).identity() != before
+
+
+def test_a_hub_model_is_known_by_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "models--lab--model"
+    snapshot = home / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs/main").write_text(snapshot.name)
+    snapshot.parent.mkdir()
+    model_folder(snapshot, {"do_normalize": True})
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = read_pretrained("lab/model")
+    assert model.identity() == {"source": "lab/model", "revision": snapshot.name}
+
+
 @pytest.mark.parametrize("name", ["not a model!", "a/b/c"])
 def test_a_name_that_is_no_hub_id(name: str) -> None:
     with pytest.raises(NotFoundError, match="neither a folder nor a hub id"):
