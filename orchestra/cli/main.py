@@ -14,7 +14,7 @@ from orchestra import __version__
 from orchestra.cli.context import Globals, hoist, verb_of
 from orchestra.cli.output import say
 from orchestra.wire.errors import OrchestraError
-from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.exit_codes import ExitCode, cli_code
 
 EXIT_CODES = """\b
 Exit codes:
@@ -119,9 +119,7 @@ def main() -> NoReturn:
         sys.exit(ExitCode.INTERRUPTED)
     except OrchestraError as error:
         say(f"error: {error}")
-        code = error.exit_code
-        # The higher codes are spoken between processes; to a user they are all "failed".
-        sys.exit(code if code <= ExitCode.TIMEOUT else ExitCode.FAILED)
+        sys.exit(cli_code(error.exit_code))
     sys.exit(ExitCode.OK)
 
 

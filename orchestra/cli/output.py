@@ -1,21 +1,20 @@
 """What people and scripts read: tables, JSON, numbers with units. Data on stdout, talk on stderr.
 
 Everything that came from outside (names, branches, exception texts, log lines) is made harmless
-before it reaches a terminal: a control character is printed as its escape.
+before it is printed; `emit_raw` alone prints what it gets.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-# C0 and C1 controls (line breaks and tabs too), DEL, and the marks that turn text around.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from orchestra.wire.terminal import clean, clean_lines
+
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2, "bold": 1}
 STATE_COLOURS = {
     "completed": "green",
@@ -28,18 +27,13 @@ STATE_COLOURS = {
 }
 
 
-def clean(text: str) -> str:
-    """`text` on one line without anything a terminal would obey."""
-    return _UNSAFE.sub(lambda match: repr(match[0])[1:-1], text)
-
-
-def clean_lines(text: str) -> str:
-    """`clean` of each line; line breaks and tabs stay."""
-    return "\n".join(clean(line.replace("\t", "    ")) for line in text.split("\n"))
-
-
 def emit(text: str = "") -> None:
-    """One line of data on stdout."""
+    """A line or more of data on stdout."""
+    print(clean_lines(text))
+
+
+def emit_raw(text: str) -> None:
+    """Text as it is on stdout: painted, of clean parts; or a log on its way into a file."""
     print(text)
 
 
@@ -94,12 +88,12 @@ def table(rows: Sequence[Mapping[str, str]], right: Sequence[str] = ()) -> None:
                 padded.append(text if column == last else text.ljust(width[column]))
         return "  ".join(padded).rstrip()
 
-    emit(paint(line({column: column.upper() for column in columns}), "bold"))
+    emit_raw(paint(line({column: column.upper() for column in columns}), "bold"))
     for row in cells:
         text = line(row)
         if "state" in row:
             text = text.replace(row["state"], paint_state(row["state"]), 1)
-        emit(text)
+        emit_raw(text)
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -7,8 +7,9 @@ import shutil
 import time
 from typing import IO, TYPE_CHECKING
 
-from orchestra.cli.output import clean, duration, is_terminal, number
+from orchestra.cli.output import duration, is_terminal, number
 from orchestra.wire.states import RunState
+from orchestra.wire.terminal import clean
 
 if TYPE_CHECKING:
     from orchestra.schedule.watch import View

@@ -8,8 +8,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestra.cli.output import clean, emit, is_terminal, number, paint, paint_state, say
+from orchestra.cli.output import emit, emit_raw, is_terminal, number, paint, paint_state, say
 from orchestra.wire.states import RunState
+from orchestra.wire.terminal import clean
 
 if TYPE_CHECKING:
     from orchestra.schedule.watch import View
@@ -35,7 +36,7 @@ def print_result(workspace: Workspace, view: View) -> None:
                 f"{split}: {counts['count']} utterances, {counts['seconds'] / 60:.1f} min, "
                 f"{counts['words']} distinct words"
             )
-    emit(f"run {document['id']} ({clean(document['name'])}) in {document['folders']['run']}")
+    emit(f"run {document['id']} ({document['name']}) in {document['folders']['run']}")
     if view.state != RunState.COMPLETED:
         say(f"{view.state.value}: {view.reason}" if view.reason else view.state.value)
         if view.state == RunState.FAILED:
@@ -47,9 +48,9 @@ def print_evaluations(evaluations: Sequence[dict[str, Any]], metric: str | None)
     width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else _PIPE_COLUMNS
     for row in evaluations:
         state = row["state"]
-        emit(f"{bold(clean(row['split']))}  {clean(_checkpoint(row))}  {paint_state(state)}")
+        emit_raw(f"{bold(clean(row['split']))}  {clean(_checkpoint(row))}  {paint_state(state)}")
         names = sorted(row["metrics"], key=lambda name: (name != metric, name))
-        numbers = [f"{clean(name)}\xa0{number(row['metrics'][name])}" for name in names]
+        numbers = [f"{name}\xa0{number(row['metrics'][name])}" for name in names]
         for line in textwrap.wrap("  ".join(numbers), width, break_long_words=False):
             emit(f"  {line}".replace("\xa0", " "))
 

@@ -15,7 +15,8 @@ from os import sched_getaffinity
 from typing import Any, TypeVar
 
 from orchestra.wire.errors import OrchestraError
-from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.exit_codes import ExitCode, cli_code
+from orchestra.wire.terminal import clean_lines
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,7 +42,7 @@ def run(parser: argparse.ArgumentParser, work: Work, argv: Sequence[str] | None 
         return _fail(parser, f"{error.filename}: {error.strerror}", ExitCode.FAILED)
     except KeyboardInterrupt:
         return _fail(parser, "interrupted; run the same command again", ExitCode.INTERRUPTED)
-    print(json.dumps(outcome.document, indent=1, ensure_ascii=False))
+    print(json.dumps(outcome.document, indent=1))
     return int(outcome.code)
 
 
@@ -60,11 +61,10 @@ def in_threads(
 
 
 def _fail(parser: argparse.ArgumentParser, sentence: str, code: ExitCode) -> int:
-    print(f"{parser.prog}: {sentence}", file=sys.stderr)
-    # 64 and above are for ranks; a program speaks the CLI's codes.
-    return int(ExitCode.FAILED if code is ExitCode.BAD_DATA else code)
+    say(f"{parser.prog}: {sentence}")
+    return cli_code(code)
 
 
 def say(text: str) -> None:
-    """One progress line."""
-    print(text, file=sys.stderr, flush=True)
+    """One progress line; file names in it may hold anything."""
+    print(clean_lines(text), file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from typing import Any
 from orchestra.registry.database import Database
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry
-from orchestra.registry.summary import best_checkpoint, records_of, summary
+from orchestra.registry.summary import best_existing, existing_checkpoints, records_of, summary
 from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError
 from orchestra.wire.files import read_json, sync_folder
 from orchestra.wire.folders import EvaluationFolder, Job, RunFolder, RunsFolder
@@ -174,23 +174,19 @@ def _add_job(registry: Registry, key: JobKey, job: Job) -> None:
 
 def _add_records(registry: Registry, run: RunFolder) -> None:
     """Checkpoints that still exist, and the newest numbers of the summary row."""
-    records = [
-        record
-        for record in records_of(run.job)
-        if record.kind != "checkpoint" or (run.path / str(record.values["path"])).is_dir()
-    ]
-    checkpoints = [record for record in records if record.kind == "checkpoint"]
+    checkpoints = existing_checkpoints(run)
     for record in checkpoints:
         path, values = str(record.values["path"]), record.values
         score, metric = values.get("score"), values.get("metric")
         registry.add_checkpoint(run.id, record.step, path, score, metric, created_at=record.time_s)
-    best = best_checkpoint(checkpoints)
+    best = best_existing(run)
+    records = [record for record in records_of(run.job) if record.kind != "checkpoint"]
     trained = [record.step for record in records if record.kind == "train"]
     registry.progress(
         run.id,
         trained[-1] if trained else 0,
         {
-            **summary(records),
+            **summary([*records, *checkpoints]),
             "best_score": best.values["score"] if best else None,
             "eta_s": None,
         },

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from math import isfinite
 
-from orchestra.wire.folders import Job
+from orchestra.wire.folders import Job, RunFolder
 from orchestra.wire.records import Record, read_records
 
 _SHOWN = {  # in `orchestra ls`, by the kind of record that tells it
@@ -35,13 +35,23 @@ def records_of(job: Job) -> Iterator[Record]:
             yield from read_records(file)
 
 
-def best_checkpoint(checkpoints: Iterable[Record]) -> Record | None:
-    """The best scored of these checkpoint records, the newer one if two are as good.
+def existing_checkpoints(run: RunFolder) -> list[Record]:
+    """The records of the checkpoints that are still there; of one saved again, the last."""
+    saved = {
+        str(record.values["path"]): record
+        for record in records_of(run.job)
+        if record.kind == "checkpoint"
+    }
+    return [record for path, record in saved.items() if (run.path / path).is_dir()]
+
+
+def best_existing(run: RunFolder) -> Record | None:
+    """The best scored of the checkpoints that are still there, the newer if two are as good.
 
     Whether less or more is better only the task knows, but a checkpoint that was not the best
     when it was saved tells. If none does, each was the best of its time, hence the last one.
     """
-    records = list(checkpoints)
+    records = existing_checkpoints(run)
     sign = next((sign for record in records if (sign := _better_is(record))), 0)
     scored = [record for record in records if isfinite(_number(record, "score"))]
     return max(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from orchestra.registry.store import Registry
+from orchestra.registry.summary import best_existing
 from orchestra.wire.errors import NotFoundError, OrchestraError
 from orchestra.wire.folders import RunFolder
 
@@ -26,7 +26,12 @@ def steps(run: RunFolder) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def find(run: RunFolder, registry: Registry, wanted: str) -> Path:
+def step_of(folder: Path) -> int:
+    """The step of a checkpoint folder, by its name."""
+    return int(folder.name.removeprefix("step-"))
+
+
+def find(run: RunFolder, wanted: str) -> Path:
     """The checkpoint called `best`, `last`, by its step or by its path.
 
     Raises:
@@ -36,7 +41,7 @@ def find(run: RunFolder, registry: Registry, wanted: str) -> Path:
     if wanted == "last" and there:
         return there[max(there)]
     if wanted == "best" and there:
-        return there[_best(run, registry, there)]
+        return there[_best(run)]
     if wanted.isdecimal() and int(wanted) in there:
         return there[int(wanted)]
     if "/" in wanted and Path(wanted).is_dir():
@@ -59,15 +64,15 @@ def set_aside_newer(run: RunFolder, registry: Registry, step: int) -> list[int]:
         for number, path in newer:
             path.rename(aside / path.name)
             registry.drop_checkpoint(run.id, number)
+        score_of_best = best.values["score"] if (best := best_existing(run)) else None
+        registry.progress(run.id, step, {"best_score": score_of_best})
     except OSError as error:
         raise OrchestraError(f"cannot move checkpoints to {aside}: {error.strerror}") from error
     return [number for number, _ in newer]
 
 
-def _best(run: RunFolder, registry: Registry, there: Mapping[int, Path]) -> int:
-    """The step whose score the run's row calls the best."""
-    best = registry.get_run(run.id).best_score
-    for row in registry.checkpoints(run.id):
-        if best is not None and row.score == best and row.step in there:
-            return row.step
-    raise NotFoundError(f"run {run.id} has no scored checkpoint yet; name a step or `last`")
+def _best(run: RunFolder) -> int:
+    best = best_existing(run)
+    if best is None:
+        raise NotFoundError(f"run {run.id} has no scored checkpoint yet; name a step or `last`")
+    return best.step

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 
 from orchestra.config.compose import Composed, override
 from orchestra.registry.rows import JobKey
-from orchestra.registry.store import Registry, open_registry
+from orchestra.registry.store import open_registry
 from orchestra.schedule.checkpoints import find, steps
 from orchestra.schedule.preflight import preflight
 from orchestra.schedule.staging import building
@@ -41,7 +40,7 @@ def submit_evaluation(
     run = workspace.runs.run(run_id)
     with open_registry(workspace.runs) as registry, building(workspace.runs):
         registry.get_run(run_id)
-        _require_checkpoint(run, registry, checkpoint)
+        checkpoint = _require_checkpoint(run, checkpoint)
         code = code_folder(workspace.runs, run.job)
         composed = override(
             run.job.config,
@@ -55,7 +54,7 @@ def submit_evaluation(
         folder = _new_folder(run)
         key = JobKey(run_id, folder.number)
         try:
-            _write(folder, composed, EvaluationSpec(split, _absolute(checkpoint), time.time()))
+            _write(folder, composed, EvaluationSpec(split, checkpoint, time.time()))
             registry.create_evaluation(run_id, folder.number, split, checkpoint)
         except BaseException:
             shutil.rmtree(folder.path, ignore_errors=True)
@@ -63,16 +62,14 @@ def submit_evaluation(
     return key
 
 
-def _require_checkpoint(run: RunFolder, registry: Registry, checkpoint: str) -> None:
+def _require_checkpoint(run: RunFolder, checkpoint: str) -> str:
+    """`checkpoint` as the record and the ranks shall have it: a path is made absolute."""
     if checkpoint in ("best", "last"):
         if not steps(run):
             raise NotFoundError(f"run {run.id} has no checkpoint yet")
-    else:
-        find(run, registry, checkpoint)
-
-
-def _absolute(checkpoint: str) -> str:
-    return str(Path(checkpoint).absolute()) if "/" in checkpoint else checkpoint
+        return checkpoint
+    found = find(run, checkpoint)
+    return str(found) if "/" in checkpoint else checkpoint
 
 
 def _new_folder(run: RunFolder) -> EvaluationFolder:

@@ -8,18 +8,21 @@ from dataclasses import dataclass
 from orchestra.config.compose import Composed, override
 from orchestra.registry.rows import JobKey, RunRow
 from orchestra.registry.store import Registry, open_registry
-from orchestra.schedule.checkpoints import find, set_aside_newer, steps
+from orchestra.schedule.checkpoints import find, set_aside_newer, step_of, steps
 from orchestra.schedule.preflight import preflight
 from orchestra.schedule.staging import building
-from orchestra.schedule.watch import supervisor_of
+from orchestra.schedule.watch import abandoned
 from orchestra.supervise.launch import code_folder
 from orchestra.supervise.lock import FileLock
-from orchestra.wire.errors import ConflictError
+from orchestra.wire.errors import ConflictError, UsageError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.job import JobState
 from orchestra.wire.states import ENDED, LIVE, RunState
 from orchestra.workspace import Workspace
+
+#: A supervisor that has told the run's end goes within a moment.
+_GOODBYE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,22 @@ def resume(
     Raises:
         ConflictError: it is at work, queued, on another machine, or completed with nothing to do.
         NotFoundError: no such checkpoint.
-        ConfigErrors: `sets` don't fit.
+        UsageError: `start_from` is none of these; ConfigErrors: `sets` don't fit.
     """
+    if not (start_from is None or start_from in ("best", "last") or start_from.isdecimal()):
+        raise UsageError(f"--from {start_from!r}: give a step of this run, best or last")
     with open_registry(workspace.runs) as registry, building(workspace.runs):
         row = registry.get_run(run_id)
         run = workspace.runs.run(run_id)
-        if row.state in LIVE and _orphaned(workspace, run_id):
+        if row.state in LIVE and abandoned(workspace, JobKey(run_id)):
             _refuse_changes(start_from, sets, run_id)
             return Resumed(JobKey(run_id), ("its supervisor had died; it gets a new one",))
         _require_ended(row, changed=bool(sets or start_from))
-        lock = FileLock.try_acquire(run.job.lock)
+        lock = FileLock.acquire(run.job.lock, _GOODBYE_S)
         if lock is None:
-            raise ConflictError(f"run {run_id} is just ending; try again in a moment")
+            raise ConflictError(
+                f"run {run_id} has ended, but its supervisor is still there; try again in a moment"
+            )
         with lock:
             composed = override(
                 run.job.config,
@@ -67,13 +74,8 @@ def resume(
             preflight(composed.config, workspace.runs, cpu_command=cpu_command)
             notes = _rewind(run, registry, start_from)
             notes += _change_config(run, registry, composed)
-            _queue(run, registry, row)
+            _queue(run, registry)
     return Resumed(JobKey(run_id), tuple(notes))
-
-
-def _orphaned(workspace: Workspace, run_id: str) -> bool:
-    supervisor = supervisor_of(workspace, JobKey(run_id))
-    return supervisor is not None and supervisor.is_here() and not supervisor.is_alive()
 
 
 def _refuse_changes(start_from: str | None, sets: tuple[str, ...], run_id: str) -> None:
@@ -86,6 +88,11 @@ def _refuse_changes(start_from: str | None, sets: tuple[str, ...], run_id: str) 
 def _require_ended(row: RunRow, *, changed: bool) -> None:
     if row.state in LIVE:
         raise ConflictError(f"run {row.id} is {row.state.value} on host {row.host}")
+    if row.state == RunState.QUEUED:
+        raise ConflictError(
+            f"run {row.id} is queued already: `orchestra wait {row.id}` starts it when it can; "
+            f"to change it, `orchestra stop {row.id}` first"
+        )
     if row.state == RunState.COMPLETED and not changed:
         raise ConflictError(
             f"run {row.id} is completed; to train on: "
@@ -99,7 +106,7 @@ def _rewind(run: RunFolder, registry: Registry, start_from: str | None) -> list[
         newest = max(steps(run), default=0)
         return [f"continues from step {newest}" if newest else "starts at step 0: no checkpoint"]
     assert start_from is not None
-    step = int(find(run, registry, start_from).name.removeprefix("step-"))
+    step = step_of(find(run, start_from))
     aside = set_aside_newer(run, registry, step)
     kept = f"; checkpoints {', '.join(map(str, aside))} moved aside" if aside else ""
     registry.add_event(run.id, "resume", f"from step {step}{kept}")
@@ -119,12 +126,10 @@ def _change_config(run: RunFolder, registry: Registry, composed: Composed) -> li
     return [text]
 
 
-def _queue(run: RunFolder, registry: Registry, row: RunRow) -> None:
+def _queue(run: RunFolder, registry: Registry) -> None:
     """Ended -> queued, in the folder and in the registry; an old stop flag goes."""
     run.job.stop.unlink(missing_ok=True)
     attempt = JobState.read(run.job).attempt
     JobState(RunState.QUEUED, "", attempt, time.time()).write(run.job)
-    if row.state != RunState.QUEUED and not registry.transition(
-        JobKey(run.id), ENDED, RunState.QUEUED, reason=""
-    ):
+    if not registry.transition(JobKey(run.id), ENDED, RunState.QUEUED):
         raise ConflictError(f"run {run.id} was changed by another command; look at it again")

@@ -3,15 +3,17 @@ supervisor and starts jobs whose devices have become free."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.dispatch import dispatch
 from orchestra.supervise.jobs import job_of
-from orchestra.supervise.lock import FileLock
 from orchestra.wire.errors import NotFoundError, WaitTimeoutError
 from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import JobState
@@ -58,7 +60,11 @@ def look(registry: Registry, key: JobKey) -> View:
 
 
 def watch(workspace: Workspace, key: JobKey, *, poll_s: float = _POLL_S) -> Iterator[View]:
-    """The job again and again; the last view is of its end, when its supervisor has gone too."""
+    """The job again and again; the last view is of its end, when its supervisor has gone too.
+
+    Raises:
+        NotFoundError: it was removed.
+    """
     next_start = time.monotonic() + _START_EVERY_S
     next_revival = time.monotonic()
     with open_registry(workspace.runs) as registry:
@@ -72,12 +78,12 @@ def watch(workspace: Workspace, key: JobKey, *, poll_s: float = _POLL_S) -> Iter
                 dispatch(workspace)
                 next_start = now + _START_EVERY_S
             elif view.state in LIVE and now >= next_revival:
-                if _abandoned(workspace, key):
+                if abandoned(workspace, key):
                     dispatch(workspace)
                 next_revival = now + _REVIVE_EVERY_S
             time.sleep(poll_s)
         _wait_for_goodbye(workspace, key)
-        yield look(registry, key)
+        yield view
 
 
 def wait_for(workspace: Workspace, key: JobKey, timeout_s: float | None) -> View:
@@ -85,6 +91,7 @@ def wait_for(workspace: Workspace, key: JobKey, timeout_s: float | None) -> View
 
     Raises:
         WaitTimeoutError: it has not ended after `timeout_s`.
+        NotFoundError: it was removed.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     for view in watch(workspace, key):
@@ -113,13 +120,30 @@ def supervisor_of(workspace: Workspace, key: JobKey) -> ProcessIdentity | None:
         return None
 
 
-def _abandoned(workspace: Workspace, key: JobKey) -> bool:
+def abandoned(workspace: Workspace, key: JobKey) -> bool:
+    """Whether its supervisor died, on this machine."""
     supervisor = supervisor_of(workspace, key)
     return supervisor is not None and supervisor.is_here() and not supervisor.is_alive()
 
 
 def _wait_for_goodbye(workspace: Workspace, key: JobKey) -> None:
-    """Until nobody holds the job's lock, bounded: a supervisor that hangs is not our trouble."""
-    lock = FileLock.acquire(job_of(workspace.runs, key).lock, _GOODBYE_S)
-    if lock is not None:
-        lock.close()
+    """Until nobody owns the job, bounded: a supervisor that hangs is not our trouble."""
+    lock = job_of(workspace.runs, key).lock
+    deadline = time.monotonic() + _GOODBYE_S
+    while _is_owned(lock) and time.monotonic() < deadline:
+        time.sleep(_POLL_S / 5)
+
+
+def _is_owned(lock: Path) -> bool:
+    """Whether a supervisor holds the job's lock. Shared, so that those who wait don't meet."""
+    try:
+        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # never started, or removed
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

@@ -20,3 +20,9 @@ class ExitCode(IntEnum):
     BAD_DATA = 65
     BAD_CONFIG = 78
     DISK_FULL = 74
+
+
+def cli_code(code: int) -> ExitCode:
+    """What the CLI exits with, where a part of it ended with `code`: ranks' codes mean failed."""
+    known = code in set(ExitCode) and (code <= ExitCode.TIMEOUT or code == ExitCode.INTERRUPTED)
+    return ExitCode(code) if known else ExitCode.FAILED

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from orchestra.cli.context import hoist, verb_of
 from orchestra.cli.options import cpu_command
-from orchestra.cli.output import clean, clean_lines, duration, emit_json, number, size, table
+from orchestra.cli.output import duration, emit, emit_json, number, size, table
+from orchestra.wire.exit_codes import ExitCode, cli_code
+from orchestra.wire.terminal import clean, clean_lines
 
 
 @given(st.text())
@@ -36,6 +38,17 @@ def test_clean_shows_escapes_and_keeps_words(text: str, shown: str) -> None:
 
 def test_clean_lines_keeps_lines() -> None:
     assert clean_lines("a\n\x1b[2Jb") == "a\n\\x1b[2Jb"
+
+
+def test_data_lines_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
+    emit("failed: \x1b]52;c;AAAA\x07\nsecond")
+    assert capsys.readouterr().out == "failed: \\x1b]52;c;AAAA\\x07\nsecond\n"
+
+
+def test_codes_that_ranks_speak_are_failures_to_the_user() -> None:
+    codes = (0, 1, 2, 5, 6, 64, 65, 130, -2, -9)
+    assert [int(cli_code(code)) for code in codes] == [0, 1, 2, 5, 1, 1, 1, 130, 1, 1]
+    assert cli_code(ExitCode.BAD_DATA) is ExitCode.FAILED
 
 
 def test_table_is_aligned_plain_and_clean(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.cli.main import build
+from orchestra.cli.result import print_result
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import open_registry
+from orchestra.schedule.watch import View
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.states import RunState
+from orchestra.workspace import find_workspace
 from tests.cli.conftest import Cli, git, make_cli
 
 
@@ -157,6 +161,27 @@ def test_hostile_text_reaches_a_file_as_it_is_and_a_terminal_never(shared: Cli) 
         assert "loss 3" in seen
         colours = re.sub(r"\x1b\[\d*m", "", seen)
         assert "\x1b" not in colours and "\x07" not in colours
+
+
+def test_a_hostile_reason_or_name_is_harmless_in_stop_and_result(
+    cli: Cli, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = "\x1b]52;c;AAAA\x07 loss 3"
+    workspace = find_workspace(cli.root)
+    key = JobKey("abcd2345")
+    with open_registry(workspace.runs) as registry:
+        registry.create_run(NewRun(key.run_id, "run\x1b[2J", "example", "fbank", 0.0, 10, "00"))
+        registry.create_evaluation(key.run_id, 1, "test\x1b[2J", "best\x1b[2J")
+        registry.finish_evaluation(key.run_id, 1, {"wer\x1b[2J": 3.0}, 10)
+        registry.transition(key, RunState, RunState.FAILED, reason=hostile)
+        view = View(key, registry.get_run(key.run_id), None)
+    print_result(workspace, view)
+    monkeypatch.setattr("orchestra.schedule.stop.stop_run", lambda *words, **more: [key])
+    app = build(["stop"])
+    app(["--workspace", str(cli.root), "stop", "@last"], standalone_mode=False)
+    seen = capsys.readouterr()
+    assert "loss 3" in seen.out and "loss 3" in seen.err and "wer" in seen.out
+    assert "\x1b" not in seen.out + seen.err and "\x07" not in seen.out + seen.err
 
 
 def on_terminal(cli: Cli, *words: str) -> str:

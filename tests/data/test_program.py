@@ -52,6 +52,13 @@ def test_expected_failures_are_one_sentence_and_a_code(
     assert not captured.out
 
 
+def test_file_names_are_harmless(capfd: pytest.CaptureFixture[str]) -> None:
+    run_raising(DataError("a\x1b]52;c;AAAA\x07.wav is corrupt"))
+    say("\x1b[2J.wav")
+    assert capfd.readouterr().err.count("\\x1b") == 2
+    assert "\x1b" not in capfd.readouterr().err
+
+
 def test_a_bug_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         run_raising(ZeroDivisionError())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import clean, clean_lines, emit, emit_json, say
+from orchestra.cli.output import emit, emit_json, say
 
 if TYPE_CHECKING:
     from orchestra.config.compose import Composed
@@ -46,7 +46,7 @@ def show(
     if json:
         emit_json(composed.config.model_dump(mode="json", exclude_none=True))
     else:
-        emit(clean_lines(composed.toml.decode().rstrip("\n")))
+        emit(composed.toml.decode().rstrip("\n"))
 
 
 def explain(
@@ -86,11 +86,11 @@ def explain(
         )
         return
     if found.description:
-        emit(clean(found.description))
+        emit(found.description)
     if found.origin:
-        emit(f"{key} = {_shown(found.value)}  ({clean(found.origin)})")
+        emit(f"{key} = {found.value!r}  ({found.origin})")
     for name, value, origin in settings:
-        emit(f"  {name} = {_shown(value)}  from {clean(origin)}")
+        emit(f"  {name} = {value!r}  from {origin}")
 
 
 def schema(
@@ -142,10 +142,6 @@ def _composed(
 def _say_notes(composed: Composed) -> None:
     for note in composed.notes:
         say(f"note: {note}")
-
-
-def _shown(value: Any) -> str:
-    return clean(repr(value))
 
 
 VERBS = {"show": show, "explain": explain, "schema": schema}

@@ -9,7 +9,7 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.output import emit_json, table
-from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.exit_codes import cli_code
 
 HELP = """Make, prepare and check corpora.
 
@@ -92,16 +92,13 @@ def _run(program: str, *arguments: str, json: bool) -> NoReturn:
 
     from orchestra.cli.interrupts import Interrupts
 
-    command = [sys.executable, "-m", f"orchestra.data.{program}", *arguments]
+    command = [sys.executable, "-P", "-m", f"orchestra.data.{program}", *arguments]
     with Interrupts():
         done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.stdout:
         document = loads(done.stdout)
         emit_json(document) if json else _table_of_splits(document["splits"])
-    code = done.returncode
-    if code == ExitCode.INTERRUPTED or 0 <= code < ExitCode.TIMEOUT:
-        raise typer.Exit(code)
-    raise typer.Exit(ExitCode.FAILED)
+    raise typer.Exit(cli_code(done.returncode))
 
 
 def _table_of_splits(splits: dict[str, dict[str, Any]]) -> None:

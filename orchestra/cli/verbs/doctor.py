@@ -6,8 +6,9 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import Globals
-from orchestra.cli.output import clean, emit, emit_json, paint
+from orchestra.cli.output import emit, emit_json, emit_raw, paint
 from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.terminal import clean
 
 
 def doctor(context: typer.Context, json: options.Json = False) -> None:
@@ -30,8 +31,8 @@ def doctor(context: typer.Context, json: options.Json = False) -> None:
         width = max(len(check.name) for check in checks)
         for check in checks:
             mark = paint("ok  ", "green") if check.ok else paint("BAD ", "red")
-            emit(f"{mark} {check.name:<{width}}  {clean(check.detail)}")
+            emit_raw(f"{mark} {check.name:<{width}}  {clean(check.detail)}")
             if check.hint:
-                emit(f"     {'':<{width}}  {clean(check.hint)}")
+                emit(f"     {'':<{width}}  {check.hint}")
     if not all(check.ok for check in checks):
         raise typer.Exit(ExitCode.FAILED)

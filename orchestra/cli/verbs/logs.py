@@ -10,7 +10,7 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import clean_lines, emit, is_terminal
+from orchestra.cli.output import emit, emit_raw, is_terminal
 
 if TYPE_CHECKING:
     from orchestra.registry.rows import JobKey
@@ -101,9 +101,9 @@ def _skip(files: list[LogFile], tail: int | None) -> None:
 
 
 def _print(files: list[LogFile], *, prefixed: bool, to_the_end: bool) -> None:
-    harmless = is_terminal(sys.stdout)  # a file gets what was written
+    put = emit if is_terminal(sys.stdout) else emit_raw  # a file gets what was written
     width = max((len(file.name) for file in files), default=0)
     for file in files:
         prefix = f"{file.name:<{width}} | " if prefixed else ""
         for line in file.new_lines(to_the_end=to_the_end):
-            emit(prefix + (clean_lines(line) if harmless else line))
+            put(prefix + line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -50,7 +51,7 @@ def resume(
             run_id,
             start_from=from_,
             sets=tuple(set_ or ()),
-            cpu_command=options.cpu_command(sys.argv[1:]),
+            cpu_command=shlex.join(["orchestra", *sys.argv[1:], "--set", "launch.device=cpu"]),
         )
         if not quiet:
             for note in resumed.notes:

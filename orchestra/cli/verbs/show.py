@@ -9,8 +9,9 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import ago, clean, duration, emit, emit_json, number, table
+from orchestra.cli.output import ago, duration, emit, emit_json, emit_raw, number, table
 from orchestra.cli.result import bold, print_evaluations
+from orchestra.wire.terminal import clean
 
 
 def show(context: typer.Context, run: options.Run, json: options.Json = False) -> None:
@@ -36,7 +37,7 @@ def show(context: typer.Context, run: options.Run, json: options.Json = False) -
 
 
 def _page(run: dict[str, Any]) -> None:
-    emit(f"{bold(clean(run['name']))}  {run['id']}  {_state(run)}")
+    emit_raw(f"{bold(clean(run['name']))}  {run['id']}  {_state(run)}")
     _facts(run)
     _section("Attempts", [_attempt(item) for item in run["attempts"]], right=("steps",))
     _section(
@@ -49,12 +50,12 @@ def _page(run: dict[str, Any]) -> None:
     )
     if run["evaluations"]:
         emit()
-        emit(bold("Evaluations"))
+        emit_raw(bold("Evaluations"))
         print_evaluations(run["evaluations"], run["metric"])
     if run["command"]:
         emit()
-        emit(bold("The same by plain torchrun"))
-        emit(clean(shlex.join(run["command"])))
+        emit_raw(bold("The same by plain torchrun"))
+        emit(shlex.join(run["command"]))
 
 
 def _state(run: dict[str, Any]) -> str:
@@ -83,7 +84,7 @@ def _facts(run: dict[str, Any]) -> None:
         "folder": run["folders"]["run"],
     }
     for name, value in facts.items():
-        emit(f"  {name:<11} {clean(value)}")
+        emit(f"  {name:<11} {value}")
 
 
 def _commit(git: dict[str, Any]) -> str:
@@ -96,7 +97,7 @@ def _commit(git: dict[str, Any]) -> str:
 def _section(title: str, rows: list[dict[str, str]], right: tuple[str, ...]) -> None:
     if rows:
         emit()
-        emit(bold(title))
+        emit_raw(bold(title))
         table(rows, right=right)
 
 
