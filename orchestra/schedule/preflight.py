@@ -5,8 +5,11 @@ All findings are told at once, each with its remedy.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -28,6 +31,10 @@ from orchestra.wire.manifest import read_summary
 
 #: Less free space than this on the runs' disk and a run is not started.
 LEAST_FREE_BYTES = 512 * 2**20
+
+#: Seconds for a hub that does not answer.
+DESCRIBE_LIMIT_S = 30.0
+_DESCRIBE_MODULE = "orchestra.upstreams.describe"
 
 
 @dataclass(frozen=True)
@@ -113,18 +120,36 @@ def prepare_command(command: str | None, root: Path | None, manifests: Path) -> 
 
 
 def _upstream(config: RunConfig) -> Iterator[Finding | str]:
-    """A local upstream is there; a hub id is loaded by the ranks."""
+    """A pretrained model can be reached and used, as far as its JSON files tell.
+
+    A process of the training plane reads them; from the hub they go into its cache.
+    """
     upstream = config.upstream
     if not isinstance(upstream, HuggingFaceConfig):
         yield Finding("upstream", upstream.name)
         return
-    folder = Path(upstream.source)
-    if not folder.is_absolute():
-        yield Finding("upstream", f"{upstream.name} = {upstream.source} from the Hugging Face hub")
-    elif (folder / "config.json").is_file():
-        yield Finding("upstream", f"{upstream.name} = {folder}")
-    else:
-        yield f"upstream {upstream.name!r}: {folder} has no config.json (save_pretrained makes one)"
+    command = [sys.executable, "-P", "-m", _DESCRIBE_MODULE, upstream.source]
+    if upstream.revision is not None:
+        command += ["--revision", upstream.revision]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=DESCRIBE_LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        yield (
+            f"upstream {upstream.name!r}: no answer about {upstream.source} in "
+            f"{DESCRIBE_LIMIT_S} s; download it and give its folder"
+        )
+        return
+    if done.returncode != 0:
+        said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        yield f"upstream {upstream.name!r}: {said.removeprefix(f'python -m {_DESCRIBE_MODULE}: ')}"
+        return
+    model = json.loads(done.stdout)
+    yield Finding(
+        "upstream",
+        f"{upstream.name} = {upstream.source}, {model['layers']} hidden states of {model['dim']}",
+    )
 
 
 def _disk(runs: RunsFolder) -> Iterator[Finding | str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,14 @@ from orchestra.workspace import init_workspace
 from tests.fakes.nvml import FakeNvml, build
 
 CPU = "orchestra run example --cpu"
+WAVLM = {
+    "model_type": "wavlm",
+    "num_hidden_layers": 12,
+    "hidden_size": 768,
+    "feat_extract_norm": "group",
+    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+}
 
 
 @pytest.fixture
@@ -72,6 +81,54 @@ def test_missing_data_upstream_and_disk_are_told_together(
     assert f"`make it from {root}/corpus in {root}/m`" in text
     assert f"{root}/model has no config.json" in text
     assert "MiB are free" in text and "--runs-dir" in text
+
+
+def pretrained(root: Path, source: str) -> RunConfig:
+    return config(root, f'upstream={{kind="huggingface", name="mine", source="{source}"}}')
+
+
+def test_what_the_upstream_is(root: Path, runs: RunsFolder) -> None:
+    folder = root / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(WAVLM))
+    with pytest.raises(
+        PreflightError, match=r"has no model\.safetensors: pickled weights are never"
+    ):
+        preflight(pretrained(root, str(folder)), runs, cpu_command=CPU)
+    (folder / "model.safetensors").write_bytes(b"")
+    found = preflight(pretrained(root, str(folder)), runs, cpu_command=CPU)
+    (upstream,) = (finding.detail for finding in found if finding.what == "upstream")
+    assert upstream == f"mine = {folder}, 13 hidden states of 768"
+    (folder / "config.json").write_text(json.dumps({**WAVLM, "model_type": "whisper"}))
+    with pytest.raises(PreflightError, match=r"^upstream 'mine': .*type 'whisper'.*hubert, wavlm$"):
+        preflight(pretrained(root, str(folder)), runs, cpu_command=CPU)
+
+
+def test_a_hub_id_that_cannot_be_reached(
+    root: Path, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    wrong = pretrained(root, "some-lab/none")
+    with pytest.raises(PreflightError, match="'mine': some-lab/none is not in the local cache"):
+        preflight(wrong, runs, cpu_command=CPU)
+
+
+def test_a_hub_that_does_not_answer(
+    root: Path, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DESCRIBE_LIMIT_S", 0.001)
+    with pytest.raises(PreflightError, match=r"no answer about some-lab/none in 0\.001 s"):
+        preflight(pretrained(root, "some-lab/none"), runs, cpu_command=CPU)
+
+
+def test_a_broken_summary_is_told_with_the_others(root: Path, runs: RunsFolder) -> None:
+    line = {"id": "a", "path": "x", "duration_s": 1.0}
+    for split in ("train", "valid", "test"):
+        write_manifest(root / "m", split, [line], "a test")
+        (root / "m" / f"{split}.summary.json").write_text("{}")
+    with pytest.raises(PreflightError) as caught:
+        preflight(config(root, f"data.manifests={root}/m"), runs, cpu_command=CPU)
+    assert str(caught.value).count("not the summary of a manifest") == 3
 
 
 def test_only_the_split_of_an_evaluation_is_needed(root: Path, runs: RunsFolder) -> None:
