@@ -25,6 +25,7 @@ _FIX_FIRST = {
     ExitCode.NOT_FOUND: "correct the config",
     ExitCode.BAD_CONFIG: "correct the config",
     ExitCode.BAD_DATA: "correct the data (`orchestra data check`)",
+    ExitCode.NOT_FINITE: "lower optim.lr or correct the data",
     ExitCode.DISK_FULL: "free some space, then `orchestra resume`",
 }
 _BROKEN_CODE = ("ImportError:", "ModuleNotFoundError:", "SyntaxError:", "IndentationError:")

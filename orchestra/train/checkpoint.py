@@ -14,6 +14,7 @@ Knows nothing of models, ranks or the loop. Reads no pickle.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -79,15 +80,26 @@ def committed(root: Path) -> list[Path]:
     """Committed checkpoints, newest first; not yet verified."""
     if not root.is_dir():
         return []
-    return sorted((path for path in root.glob("step-*") if path.is_dir()), reverse=True)
+    prefix = len("step-")
+    found = [p for p in root.glob("step-*") if p.name[prefix:].isdigit() and p.is_dir()]
+    return sorted(found, key=lambda path: int(path.name[prefix:]), reverse=True)
 
 
 def write(root: Path, step: int, contents: Contents, score: float | None, metric: str) -> Manifest:
-    """Commit a checkpoint; an older one of the same step is replaced.
+    """Commit a checkpoint.
+
+    A good one of the same step and score stays: randomness is keyed, so it holds the same. One
+    that is bad, or whose score was not known yet, is replaced.
 
     Raises:
         OSError: the disk is full or failed; nothing of this checkpoint is left behind.
     """
+    final = step_folder(root, step)
+    if final.exists():
+        with contextlib.suppress(BadCheckpointError):
+            there = verify(final)
+            if there.score == score:
+                return there
     blobs = _serialise(contents)
     manifest = _manifest_document(step, score, metric, blobs)
     blobs[MANIFEST] = _json(manifest)
@@ -100,7 +112,6 @@ def write(root: Path, step: int, contents: Contents, score: float | None, metric
         for name, data in blobs.items():
             _write_durably(temporary / name, data)
         sync_folder(temporary)
-        final = step_folder(root, step)
         replaced = _set_aside(final) if final.exists() else None
         temporary.rename(final)
         sync_folder(root)

@@ -29,7 +29,7 @@ from orchestra.train.statistics import Clock, Window
 from orchestra.train.step import Stepper, Taken, wrap
 from orchestra.train.training_data import TrainingData, goal_of, load_training_data
 from orchestra.train.warmup import warm_up
-from orchestra.wire.errors import OrchestraError
+from orchestra.wire.errors import NotFiniteError
 from orchestra.wire.heartbeat import Phase
 from orchestra.wire.job import Result
 
@@ -105,7 +105,7 @@ class Trainer:
         )
         self._clock = Clock()
         self._window = Window()
-        self._saved_step = progress.step
+        self._saved = (progress.step, progress.validated_step)
 
     def run(self) -> Result:
         """Every step that is left; saves before it returns."""
@@ -168,7 +168,7 @@ class Trainer:
         text = f"step {progress.step}: loss or gradient is not finite; no update"
         self._session.recorder.notice(progress.step, text)
         if progress.skipped_in_a_row >= NON_FINITE_LIMIT:
-            raise OrchestraError(
+            raise NotFiniteError(
                 f"loss or gradient was not finite in {NON_FINITE_LIMIT} steps in a row, the last "
                 f"is step {progress.step}; lower optim.lr or look at the data"
             )
@@ -215,12 +215,16 @@ class Trainer:
         return True
 
     def _save(self, *, must: bool) -> None:
-        """Every rank takes part, rank 0 writes, once per step."""
+        """Every rank takes part, rank 0 writes what is not saved yet.
+
+        A step is saved twice if a stop came in between it and its validation: the score is news.
+        """
         progress = self._progress
         started = time.monotonic()
         self._beat(Phase.CHECKPOINT)
         self._ranks.copy_from_first(list(self._model.saved_buffers()))
-        if self._saver is None or self._saved_step == progress.step:
+        state = (progress.step, progress.validated_step)
+        if self._saver is None or self._saved == state:
             return
         contents = Contents(
             self._model.saved_state(),
@@ -229,7 +233,7 @@ class Trainer:
         )
         score = progress.score if progress.validated_step == progress.step else None
         if self._saver.save(progress.step, contents, score, must=must):
-            self._saved_step = progress.step
+            self._saved = state
         self._clock.saves.add(time.monotonic() - started)
 
     def _record_start(self) -> None:

@@ -41,3 +41,9 @@ class DataError(OrchestraError):
     """A recording, transcript or manifest can't be used; the message names its id or path."""
 
     exit_code = ExitCode.BAD_DATA
+
+
+class NotFiniteError(OrchestraError):
+    """Training diverged; the same config would diverge again."""
+
+    exit_code = ExitCode.NOT_FINITE

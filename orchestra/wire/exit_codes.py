@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
 
     # sysexits.h numbers, so that a plain torchrun user can look them up too.
     BAD_DATA = 65
+    NOT_FINITE = 70
     BAD_CONFIG = 78
     DISK_FULL = 74
 

@@ -41,7 +41,9 @@ def test_exception_is_quoted_and_retried() -> None:
     assert failure.retry
 
 
-@pytest.mark.parametrize("code", [ExitCode.BAD_CONFIG, ExitCode.BAD_DATA, ExitCode.DISK_FULL])
+@pytest.mark.parametrize(
+    "code", [ExitCode.BAD_CONFIG, ExitCode.BAD_DATA, ExitCode.DISK_FULL, ExitCode.NOT_FINITE]
+)
 def test_codes_that_no_restart_can_cure(code: ExitCode) -> None:
     failure = classify(Evidence(AGENT_FAILED, rank_failure(0, exit_code=code), "why", step=0))
     assert not failure.retry

@@ -189,6 +189,25 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
 
 
+def test_a_good_one_of_the_same_step_stays(tmp_path: Path) -> None:
+    folder = save(tmp_path, 3, score=0.5)
+    files = {path.name: path.stat().st_ino for path in folder.iterdir()}
+    save(tmp_path, 3, score=0.5)
+    assert {path.name: path.stat().st_ino for path in folder.iterdir()} == files
+    truncate(folder / "model.safetensors")
+    save(tmp_path, 3, score=0.5)
+    checkpoint.verify(folder)
+
+
+def test_newest_is_that_of_the_highest_step(tmp_path: Path) -> None:
+    steps = (99_999_999, 100_000_000, 5)
+    for step in steps:
+        save(tmp_path, step)
+    (tmp_path / "step-00000007.copy").mkdir()
+    found = [checkpoint.read_manifest(path).step for path in checkpoint.committed(tmp_path)]
+    assert found == sorted(steps, reverse=True)
+
+
 def test_bad_checkpoint_is_shown_without_a_traceback() -> None:
     assert issubclass(BadCheckpointError, OrchestraError)
 

@@ -16,7 +16,14 @@ import torch
 from orchestra.train import checkpoint, trainer
 from orchestra.train.distributed import Ranks
 from orchestra.train.training_data import load_training_data
-from orchestra.wire.errors import DataError, NotFoundError, OrchestraError, UsageError
+from orchestra.wire.errors import (
+    DataError,
+    NotFiniteError,
+    NotFoundError,
+    OrchestraError,
+    UsageError,
+)
+from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.folders import Job
 from orchestra.wire.job import EvaluationSpec, Result, StopFlag
 from orchestra.wire.manifest import write_manifest
@@ -144,6 +151,38 @@ def test_stop_during_validation_validates_again(
     assert final_state(job) == final_state(finished)
 
 
+def test_a_score_found_after_a_stop_is_saved(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "run", **SMALL, train={"max_steps": 5})
+    session = open_here(job)
+    read = session.task.read
+
+    def read_and_stop(utterance: Any) -> Any:
+        if utterance.id.startswith("dev"):
+            StopFlag(0.0, 30.0).write(job)
+        return read(utterance)
+
+    session.task.read = read_and_stop  # type: ignore[method-assign]
+    trainer.train(session)
+    assert checkpoint.verify(job.run.checkpoint(5)).score is None
+    job.stop.unlink()
+    records = run_here(job, 2)
+    (score,) = [r.values["loss"] for r in records if r.kind == "validation"]
+    assert checkpoint.verify(job.run.checkpoint(5)).score == score
+
+
+def test_the_next_best_stands_in_for_a_bad_best(copy: Job) -> None:
+    shutil.rmtree(copy.run.evaluation(1).path)
+    best = checkpoint.committed(copy.run.checkpoints)[-1]  # not the one to resume from
+    manifest = json.loads((best / "manifest.json").read_text())
+    (best / "manifest.json").write_text(json.dumps({**manifest, "score": -1.0}))
+    (best / "model.safetensors").write_bytes(b"")
+    said = [r.values["text"] for r in run_here(copy, 2) if r.kind == "notice"]
+    assert len(said) == 1
+    assert f"{best.name} is bad" in said[0]
+    assert json.loads(copy.run.evaluation(1).metrics.read_text())["checkpoint"]["step"] == 12
+    assert Result.read(copy.attempt(2)) == Result("completed", 12)
+
+
 def test_finished_evaluations_are_not_repeated(copy: Job) -> None:
     assert not [r for r in run_here(copy, 2) if r.kind == "evaluation"]
     (copy.folder / "evaluations/0001/metrics.json").unlink()
@@ -250,8 +289,9 @@ def test_nan_skips_updates_then_fails(tmp_path: Path) -> None:
         return type(terms)(terms.sum * float("nan"), terms.weight)
 
     session.task.loss = poisoned  # type: ignore[method-assign]
-    with pytest.raises(OrchestraError, match="not finite in 20 steps"):
+    with pytest.raises(NotFiniteError, match="not finite in 20 steps") as caught:
         trainer.train(session)
+    assert caught.value.exit_code is ExitCode.NOT_FINITE  # the supervisor won't try again
     weights = checkpoint.read_model(checkpoint.committed(job.run.checkpoints)[0])
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     # BatchNorm's statistics move in a forward pass; the parameters must not.
