@@ -17,7 +17,7 @@ from typing import Any
 from orchestra.registry.database import Database
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry
-from orchestra.registry.summary import best_existing, existing_checkpoints, records_of, summary
+from orchestra.registry.summary import best_of, existing_checkpoints, records_of, summary
 from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError
 from orchestra.wire.files import read_json, sync_folder
 from orchestra.wire.folders import EvaluationFolder, Job, RunFolder, RunsFolder
@@ -179,7 +179,7 @@ def _add_records(registry: Registry, run: RunFolder) -> None:
         path, values = str(record.values["path"]), record.values
         score, metric = values.get("score"), values.get("metric")
         registry.add_checkpoint(run.id, record.step, path, score, metric, created_at=record.time_s)
-    best = best_existing(run)
+    best = best_of(checkpoints)
     records = [record for record in records_of(run.job) if record.kind != "checkpoint"]
     trained = [record.step for record in records if record.kind == "train"]
     registry.progress(

@@ -5,7 +5,7 @@ Reads records, writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from math import isfinite
 
@@ -45,15 +45,14 @@ def existing_checkpoints(run: RunFolder) -> list[Record]:
     return [record for path, record in saved.items() if (run.path / path).is_dir()]
 
 
-def best_existing(run: RunFolder) -> Record | None:
-    """The best scored of the checkpoints that are still there, the newer if two are as good.
+def best_of(checkpoints: Collection[Record]) -> Record | None:
+    """The best scored of a run's existing checkpoints, the newer one if two are as good.
 
     Whether less or more is better only the task knows, but a checkpoint that was not the best
     when it was saved tells. If none does, each was the best of its time, hence the last one.
     """
-    records = existing_checkpoints(run)
-    sign = next((sign for record in records if (sign := _better_is(record))), 0)
-    scored = [record for record in records if isfinite(_number(record, "score"))]
+    sign = next((sign for record in checkpoints if (sign := _better_is(record))), 0)
+    scored = [record for record in checkpoints if isfinite(_number(record, "score"))]
     return max(
         scored, key=lambda record: (sign * _number(record, "score"), record.step), default=None
     )

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from orchestra.registry.store import Registry
-from orchestra.registry.summary import best_existing
+from orchestra.registry.summary import best_of, existing_checkpoints
 from orchestra.wire.errors import NotFoundError, OrchestraError
 from orchestra.wire.folders import RunFolder
 
@@ -64,15 +64,15 @@ def set_aside_newer(run: RunFolder, registry: Registry, step: int) -> list[int]:
         for number, path in newer:
             path.rename(aside / path.name)
             registry.drop_checkpoint(run.id, number)
-        score_of_best = best.values["score"] if (best := best_existing(run)) else None
-        registry.progress(run.id, step, {"best_score": score_of_best})
+        best = best_of(existing_checkpoints(run))
+        registry.progress(run.id, step, {"best_score": best.values["score"] if best else None})
     except OSError as error:
         raise OrchestraError(f"cannot move checkpoints to {aside}: {error.strerror}") from error
     return [number for number, _ in newer]
 
 
 def _best(run: RunFolder) -> int:
-    best = best_existing(run)
+    best = best_of(existing_checkpoints(run))
     if best is None:
         raise NotFoundError(f"run {run.id} has no scored checkpoint yet; name a step or `last`")
     return best.step

@@ -54,6 +54,15 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             {"step": item.step, "path": str(run.path / item.path), "score": item.score}
             for item in registry.checkpoints(run_id)
         ],
+        "events": [
+            {
+                "time": item.time_s,
+                "kind": item.kind,
+                "text": item.text,
+                "evaluation": item.evaluation,
+            }
+            for item in registry.events(run_id)
+        ],
         "evaluations": [_evaluation(run, item) for item in registry.evaluations(run_id)],
         "git": {
             "commit": row.git_commit,

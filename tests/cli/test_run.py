@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import time
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 LONG = (*SHORT, "--set", "train.max_steps=5000", "--set", "task.delay_s=0.05")
 SHOWN = {
     "id", "name", "state", "reason", "task", "upstream", "progress", "supervisor", "attempts",
-    "checkpoints", "evaluations", "git",
+    "checkpoints", "evaluations", "events", "git",
 }  # fmt: skip
 
 
@@ -103,6 +104,9 @@ def test_ls_show_logs_config_for_people(finished: Cli) -> None:
     assert row.split()[:3] == [run["id"], "first", "completed"]
     page = finished.ok("show", run["id"][:5])
     assert "torch.distributed.run" in page and run["config_sha256"] in page
+    events = [event["text"] for event in run["events"]]
+    assert events[0] == "queued" and "running -> completed" in events
+    assert "running -> completed" in page
     assert "rank0" in finished.ok("logs", "first")
     last = finished.ok("logs", "first", "--rank", "0", "--tail", "1")
     assert len(last.splitlines()) == 1 and "rank0" not in last.split()[0]
@@ -144,6 +148,7 @@ def test_refusals_name_the_reason(finished: Cli) -> None:
         (("rm", "first"), 2, "--yes"),
         (("eval", "first", "--split", "test", "--checkpoint", "77"), 3, "steps with one: 10"),
         (("resume", "first", "--from", "77"), 3, "steps with one: 10"),
+        (("resume", "first", "--from", "./runs"), 2, "best or last"),
         (("logs", "first", "--attempt", "9"), 3, "attempts 1 to 1"),
     ):
         done = finished(*words)
@@ -153,7 +158,13 @@ def test_refusals_name_the_reason(finished: Cli) -> None:
 
 
 def test_resume_trains_on_with_more_steps(finished: Cli) -> None:
-    done = finished("resume", "first", "--set", "train.max_steps=12")
+    no_gpu = Cli(finished.root)
+    no_gpu.environment["CUDA_VISIBLE_DEVICES"] = ""
+    more = ("--set", "train.max_steps=12", "--set", "launch.device=gpu")
+    refused = no_gpu("resume", "first", *more)
+    assert refused.returncode == 4, refused.stderr
+    advised = shlex.split(refused.stderr.split("`")[1])
+    done = no_gpu(*advised[1:])
     assert done.returncode == 0, done.stderr
     run = finished.json("show", "first")
     assert (run["state"], run["progress"]["step"]) == ("completed", 12)

@@ -13,9 +13,11 @@ from orchestra.cli.output import ago, duration, emit, emit_json, emit_raw, numbe
 from orchestra.cli.result import bold, print_evaluations
 from orchestra.wire.terminal import clean
 
+_LAST_EVENTS = 20
+
 
 def show(context: typer.Context, run: options.Run, json: options.Json = False) -> None:
-    """Show one run: state and why, progress, attempts, checkpoints, scores, commit, folders.
+    """Show one run: state and why, progress, attempts, checkpoints, scores, events, folders.
 
     \b
     Examples:
@@ -52,6 +54,7 @@ def _page(run: dict[str, Any]) -> None:
         emit()
         emit_raw(bold("Evaluations"))
         print_evaluations(run["evaluations"], run["metric"])
+    _section("Events", [_event(item) for item in run["events"][-_LAST_EVENTS:]], right=())
     if run["command"]:
         emit()
         emit_raw(bold("The same by plain torchrun"))
@@ -99,6 +102,15 @@ def _section(title: str, rows: list[dict[str, str]], right: tuple[str, ...]) -> 
         emit()
         emit_raw(bold(title))
         table(rows, right=right)
+
+
+def _event(item: dict[str, Any]) -> dict[str, str]:
+    return {
+        "when": ago(item["time"]),
+        "of": f"eval {item['evaluation']}" if item["evaluation"] else "run",
+        "what": item["kind"],
+        "text": item["text"],
+    }
 
 
 def _attempt(item: dict[str, Any]) -> dict[str, str]:

@@ -1,0 +1,152 @@
+"""What `resume` takes and refuses, and which checkpoint it calls the best."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestra.registry.rows import JobKey
+from orchestra.registry.store import Registry
+from orchestra.schedule import watch as watch_module
+from orchestra.schedule.checkpoints import find, set_aside_newer
+from orchestra.schedule.resume import resume
+from orchestra.schedule.watch import wait_for
+from orchestra.supervise import lock as lock_module
+from orchestra.supervise.lock import FileLock
+from orchestra.wire.errors import ConflictError, NotFoundError, UsageError
+from orchestra.wire.folders import RunFolder
+from orchestra.wire.job import Attempt
+from orchestra.wire.records import Record, RecordWriter
+from orchestra.wire.states import ENDED, RunState
+from tests.chaos.sandbox import Sandbox
+
+CPU = "orchestra resume X --set launch.device=cpu"
+
+
+def stopped(sandbox: Sandbox) -> RunFolder:
+    run = sandbox.add_run().run
+    end(sandbox, run)
+    return run
+
+
+def end(sandbox: Sandbox, run: RunFolder) -> None:
+    with sandbox.registry() as registry:
+        assert registry.transition(JobKey(run.id), {RunState.QUEUED}, RunState.STOPPED)
+
+
+@contextlib.contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """As another `wait` probes it."""
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def save(run: RunFolder, registry: Registry, scores: dict[int, tuple[float, float]]) -> None:
+    """Checkpoints by step, with their score and the best one at that time, as rank 0 tells them."""
+    folder = run.job.attempt(1)
+    folder.path.mkdir(parents=True)
+    Attempt(1, "x.1.y", 1, (), 1.0).write(folder)
+    writer = RecordWriter(folder.records)
+    for step, (score, best) in scores.items():
+        run.checkpoint(step).mkdir(parents=True)
+        path = f"checkpoints/{run.checkpoint(step).name}"
+        values = {"path": path, "score": score, "best_score": best, "metric": "wer"}
+        writer.write(Record("checkpoint", step, 1000.0 + step, values))
+        registry.add_checkpoint(run.id, step, path, score, "wer", created_at=1000.0 + step)
+        registry.progress(run.id, step, {"score": score, "best_score": best})
+    writer.close()
+
+
+@pytest.mark.parametrize("better", ["less", "more"])
+def test_the_best_is_found_again_after_newer_ones_were_set_aside(
+    sandbox: Sandbox, better: str
+) -> None:
+    run = stopped(sandbox)
+    sign = 1 if better == "less" else -1
+    told = {1: (30, 30), 2: (20, 20), 3: (25, 20), 4: (10, 10)}
+    with sandbox.registry() as registry:
+        save(run, registry, {step: (sign * a, sign * b) for step, (a, b) in told.items()})
+        assert find(run, "best") == run.checkpoint(4)
+        assert set_aside_newer(run, registry, 3) == [4]
+        assert find(run, "best") == run.checkpoint(2)
+        row = registry.get_run(run.id)
+        assert (row.best_score, row.step) == (sign * 20, 3)
+        assert set_aside_newer(run, registry, 1) == [2, 3]
+        assert registry.get_run(run.id).best_score == sign * 30
+
+
+def test_unscored_checkpoints_have_no_best(sandbox: Sandbox) -> None:
+    run = stopped(sandbox)
+    run.checkpoint(1).mkdir(parents=True)
+    with pytest.raises(NotFoundError, match="no scored checkpoint"):
+        find(run, "best")
+
+
+def test_from_takes_no_path(sandbox: Sandbox) -> None:
+    run, other = stopped(sandbox), stopped(sandbox)
+    for folder in (run, other):
+        for step in (1, 2):
+            folder.checkpoint(step).mkdir(parents=True)
+    for wanted in (str(other.checkpoint(1)), "./checkpoints", "-1", ""):
+        with pytest.raises(UsageError, match="best or last"):
+            resume(sandbox.workspace, run.id, start_from=wanted, sets=(), cpu_command=CPU)
+    assert run.checkpoint(2).is_dir()
+
+
+def test_a_queued_run_is_left_alone(sandbox: Sandbox) -> None:
+    run = sandbox.add_run().run
+    with pytest.raises(ConflictError, match=r"is queued already.*orchestra stop"):
+        resume(sandbox.workspace, run.id, start_from=None, sets=(), cpu_command=CPU)
+
+
+def test_resume_waits_for_a_supervisor_that_is_just_going(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stopped(sandbox)
+    going = FileLock.try_acquire(run.job.lock)
+    assert going is not None
+    monkeypatch.setattr(lock_module.time, "sleep", lambda seconds: going.close())
+    with pytest.raises(NotFoundError, match="no task"):  # far enough: it is a stand-in
+        resume(sandbox.workspace, run.id, start_from=None, sets=(), cpu_command=CPU)
+
+
+def test_those_who_wait_for_an_end_do_not_keep_each_other(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stopped(sandbox)
+    run.job.lock.touch()
+
+    def never(seconds: float) -> None:
+        raise AssertionError("nobody owns the run")
+
+    monkeypatch.setattr(watch_module.time, "sleep", never)
+    with shared(run.job.lock):
+        assert wait_for(sandbox.workspace, JobKey(run.id), None).state in ENDED
+
+
+def test_waiting_for_a_run_that_is_removed_is_a_sentence(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = sandbox.add_run().run
+
+    def remove(seconds: float) -> None:
+        with sandbox.registry() as registry:
+            registry.delete_run(run.id)
+
+    monkeypatch.setattr(watch_module.time, "sleep", remove)
+    with pytest.raises(NotFoundError, match="no run"):
+        wait_for(sandbox.workspace, JobKey(run.id), None)
+
+
+def test_a_run_whose_folder_is_gone_has_ended_all_the_same(sandbox: Sandbox) -> None:
+    run = stopped(sandbox)
+    run.path.rename(run.path.with_name(".trash-x"))
+    try:
+        assert wait_for(sandbox.workspace, JobKey(run.id), 0.0).state == RunState.STOPPED
+    finally:
+        run.path.with_name(".trash-x").rename(run.path)
