@@ -18,10 +18,10 @@ demo: setup
 	$(BIN)/orchestra data prepare librispeech --root $(DEMO)
 	$(BIN)/orchestra run asr --preset asr-demo --cpu --nproc 2
 
-# The real thing: connected digits from recordings named {digit}_{speaker}_{take}.wav.
-RECORDINGS := ../shared/data/fsdd
+# Real voices: connected digits from recordings named {digit}_{speaker}_{take}.wav.
 digits: setup
-	$(BIN)/orchestra data prepare digits --root $(RECORDINGS) --out data/digits
+	@test -n "$(RECORDINGS)" || { echo "which recordings? make digits RECORDINGS=DIR" >&2; exit 2; }
+	$(BIN)/orchestra data prepare digits --root "$(RECORDINGS)" --out data/digits
 	$(BIN)/orchestra run asr --preset digits --cpu --nproc 2
 
 test: lint
