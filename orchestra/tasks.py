@@ -122,7 +122,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """The metrics of a whole split, from records ordered by id."""
+        """The metrics of a whole split, from records ordered by id; empty if none has a label."""
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,9 @@ def _evaluate(
             "world_size": session.ranks.world_size,
         },
     )
+    if not evaluated.metrics:
+        text = f"split {split.name!r} has no labels: its predictions are written, without metrics"
+        session.recorder.notice(step, text)
     values = {"number": target.number, "split": split.name, "metrics": evaluated.metrics}
     values |= {"checkpoint": path, "checkpoint_step": subject.step}
     session.recorder.write("evaluation", step, values)

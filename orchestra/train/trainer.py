@@ -29,7 +29,7 @@ from orchestra.train.statistics import Clock, Window
 from orchestra.train.step import Stepper, Taken, wrap
 from orchestra.train.training_data import TrainingData, goal_of, load_training_data
 from orchestra.train.warmup import warm_up
-from orchestra.wire.errors import NotFiniteError
+from orchestra.wire.errors import DataError, NotFiniteError
 from orchestra.wire.heartbeat import Phase
 from orchestra.wire.job import Result
 
@@ -209,7 +209,11 @@ class Trainer:
         values = {"split": self._valid.name, **evaluated.metrics}
         self._session.recorder.write("validation", progress.step, values)
         self._clock.validations.add(time.monotonic() - started)
-        score = evaluated.metrics[self._goal.metric]
+        score = evaluated.metrics.get(self._goal.metric)
+        if score is None:
+            raise DataError(
+                f"split {self._valid.name!r} has no labels: validation gave no {self._goal.metric}"
+            )
         if progress.admit(score, self._goal.direction, self._config.checkpoint.keep_best):
             self._save(must=False)
         return True

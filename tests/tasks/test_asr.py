@@ -188,7 +188,8 @@ def test_without_transcripts_predicts_but_neither_trains_nor_scores() -> None:
     records = task.predict(head, features, lengths, batch)
     assert set(records[0]) == {"id", "hyp"}
     with pytest.raises(DataError, match="utt-9"):
-        task.score(records)
+        task.score([*records, {"id": "b", "ref": "A", "hyp": "A"}])
+    assert task.score(records) == {}
     with pytest.raises(DataError, match="utt-9"):
         task.loss(head, features, lengths, batch)
 

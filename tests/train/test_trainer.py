@@ -212,6 +212,27 @@ def test_whose_an_evaluation_of_an_older_version_is(copy: Job, state: bool) -> N
     assert [r.values["number"] for r in run_here(copy, 2) if r.kind == "evaluation"] == [number]
 
 
+def test_a_split_without_labels_is_predicted_and_not_scored(
+    copy: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(copy.run.evaluation(1).path)
+    session = open_here(copy, 2)
+    monkeypatch.setattr(session.task, "score", lambda predictions: {})
+    trainer.train(session)
+    evaluation = copy.run.evaluation(1)
+    assert json.loads(evaluation.metrics.read_text())["metrics"] == {}
+    assert len(evaluation.predictions.read_bytes().splitlines()) == 11
+    said = [r.values["text"] for r in records_of(copy, 2) if r.kind == "notice"]
+    assert said == ["split 'test' has no labels: its predictions are written, without metrics"]
+
+
+def test_validation_without_labels_is_an_error(tmp_path: Path) -> None:
+    session = open_here(write_job(tmp_path / "run", **SMALL))
+    session.task.score = lambda predictions: {}  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="'dev' has no labels: validation gave no loss"):
+        trainer.train(session)
+
+
 @pytest.mark.parametrize("reference", ["best", "last", "12", "checkpoints/step-00000012"])
 def test_evaluation_job(copy: Job, reference: str) -> None:
     target = copy.run.evaluation(2)
