@@ -66,8 +66,13 @@ def allowed(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: _CREDENTIALS_IN_URL.sub("", value)
         for name, value in sorted(environment.items())
-        if (name in _NAMES or name.startswith(_PREFIXES)) and not _SECRET.search(name)
+        if is_recorded(name)
     }
+
+
+def is_recorded(name: str) -> bool:
+    """Whether a run's record tells this variable."""
+    return (name in _NAMES or name.startswith(_PREFIXES)) and not _SECRET.search(name)
 
 
 def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:

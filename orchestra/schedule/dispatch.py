@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 
+from orchestra.provenance.environment import is_recorded
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.revive import candidates, needs_supervisor
@@ -17,7 +18,8 @@ from orchestra.supervise.lock import FileLock
 from orchestra.supervise.log import log
 from orchestra.supervise.reconcile import give_up
 from orchestra.wire import lifeline
-from orchestra.wire.errors import WaitTimeoutError
+from orchestra.wire.errors import OrchestraError, WaitTimeoutError
+from orchestra.wire.files import read_json
 from orchestra.wire.folders import Job
 from orchestra.wire.job import CODE, RUN, TAG, WORKSPACE
 from orchestra.workspace import Workspace
@@ -25,6 +27,8 @@ from orchestra.workspace import Workspace
 _LOCK_WAIT_S = 30.0
 # A supervisor must not look like a part of the job from whose shell it was started.
 _NOT_INHERITED = (RUN, TAG, CODE, WORKSPACE, lifeline.PARENT_PID)
+
+_OWN = {"PYTHONPATH"}  # the supervisor is this orchestra; attempts get their snapshot's
 
 
 def dispatch(workspace: Workspace) -> list[JobKey]:
@@ -75,10 +79,26 @@ def _start_supervisor(workspace: Workspace, job: Job, lock: FileLock) -> None:
             stdout=log,
             stderr=log,
             cwd=workspace.root,
-            env={name: value for name, value in os.environ.items() if name not in _NOT_INHERITED},
+            env=_environment(job),
             pass_fds=(lock.fd,),
             start_new_session=True,
         )
+
+
+def _environment(job: Job) -> dict[str, str]:
+    """The dispatcher's, but what the run's record tells is as it was when the run was submitted.
+
+    Whoever happens to dispatch, the job has the submitter's GPUs, caches and libraries.
+    """
+    mine = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    try:
+        recorded: dict[str, str] = read_json(job.run.provenance)["environment"]["variables"]
+    except (FileNotFoundError, OrchestraError, KeyError):
+        return mine  # if the job can't do without the record, its supervisor says so
+    theirs = {name: value for name, value in recorded.items() if name not in _OWN}
+    return theirs | {
+        name: value for name, value in mine.items() if name in _OWN or not is_recorded(name)
+    }
 
 
 def _command(workspace: Workspace, job: Job, lock: FileLock) -> list[str]:

@@ -12,7 +12,7 @@ from orchestra.supervise.lock import FileLock
 from orchestra.supervise.mirror import Mirror
 from orchestra.supervise.settle import settle
 from orchestra.supervise.state import JobRecord
-from orchestra.wire.errors import ConflictError
+from orchestra.wire.errors import ConflictError, NotFoundError
 from orchestra.wire.folders import Job
 from orchestra.wire.job import JobState, StopFlag
 from orchestra.wire.states import ENDED, RunState
@@ -29,8 +29,18 @@ def stop_job(
 
     Raises:
         ConflictError: the job has ended already, or lives on another machine.
+        NotFoundError: its folder was removed.
     """
     job = job_of(workspace.runs, key)
+    try:
+        _stop(workspace, key, job, now=now, grace_s=grace_s)
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"{error.filename} of {key} is gone: `orchestra rm {key.run_id}` forgets the rest"
+        ) from error
+
+
+def _stop(workspace: Workspace, key: JobKey, job: Job, *, now: bool, grace_s: float | None) -> None:
     lock = FileLock.try_acquire(job.lock)
     if lock is None:
         _refuse_if_ended(key, JobState.read(job))

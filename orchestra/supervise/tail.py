@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestra.registry.store import Registry
 
 _PREFIX = "step-"
+_TELLS_STEP = ("start", "train", "checkpoint")  # a notice may be about no step at all
 
 
 class Tail:
@@ -50,10 +51,13 @@ class Tail:
         if not records:
             return
         self.started = True
-        self.step = records[-1].step
+        steps = [record.step for record in records if record.kind in _TELLS_STEP]
+        if steps:
+            self.step = steps[-1]
         if self._job.kind == "train":  # an evaluation's steps are not the run's progress
             self._mirror.add(self._metrics.append, self._attempt.number, records)
-            self._mirror.add(self._registry.progress, self._run.id, self.step, summary(records))
+            if steps:
+                self._mirror.add(self._registry.progress, self._run.id, self.step, summary(records))
         for record in records:
             self._index(record)
 

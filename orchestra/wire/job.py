@@ -181,5 +181,5 @@ class EvaluationSpec:
         document = read_json(folder.spec)
         with reading(folder.spec):
             # Before there was an origin, a state file told the evaluations of users.
-            origin = document.get("origin") or ("user" if folder.job.state.exists() else "run")
+            origin: Any = document.get("origin") or ("user" if folder.job.state.exists() else "run")
             return cls(document["split"], document["checkpoint"], document["created_at"], origin)

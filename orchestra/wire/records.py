@@ -13,6 +13,7 @@ Kinds and their `values`:
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -38,10 +39,16 @@ class RecordWriter:
     """Appends records; each line is one `write`, so a reader never sees half of two."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        size = os.fstat(self._fd).st_size
+        self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
 
     def write(self, record: Record) -> None:
-        """Append one line."""
+        """Append one line.
+
+        Raises:
+            OSError: ENOSPC if only a part of it fitted; readers skip that part.
+        """
         document = {
             "version": VERSION,
             "kind": record.kind,
@@ -50,7 +57,13 @@ class RecordWriter:
             "values": record.values,
         }
         # NaN and infinity stay readable: Python's json writes and reads them by name.
-        os.write(self._fd, json.dumps(document).encode() + b"\n")
+        line = json.dumps(document).encode() + b"\n"
+        if self._torn:
+            line = b"\n" + line  # what is torn stays a line of its own
+        written = os.write(self._fd, line)
+        self._torn = written < len(line)
+        if self._torn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Close the file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from orchestra.schedule.dispatch import dispatch
 from orchestra.supervise.mirror import Mirror
 from orchestra.supervise.state import JobRecord
 from orchestra.supervise.stop import stop_job
-from orchestra.wire.errors import ConflictError
+from orchestra.wire.errors import ConflictError, NotFoundError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import TAG, JobState, StopFlag
@@ -127,6 +128,17 @@ def test_stop_of_queued_and_orphaned_jobs(sandbox: Sandbox) -> None:
     stop_job(sandbox.workspace, key(orphan))
     assert sandbox.wait_end(orphan).state == RunState.STOPPED
     assert not sandbox.alive(orphan)
+
+
+def test_stop_of_a_removed_job_is_a_sentence(sandbox: Sandbox) -> None:
+    job = sandbox.add_run()
+    sandbox.jobs.remove(job)
+    job.state.unlink()
+    with pytest.raises(NotFoundError, match=r"state.json of .* is gone: `orchestra rm "):
+        stop_job(sandbox.workspace, key(job))
+    shutil.rmtree(job.folder)
+    with pytest.raises(NotFoundError, match="is gone: `orchestra rm "):
+        stop_job(sandbox.workspace, key(job))
 
 
 def test_stop_during_back_off(sandbox: Sandbox) -> None:

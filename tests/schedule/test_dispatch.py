@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.provenance.environment import allowed
 from orchestra.registry.rows import JobKey
 from orchestra.schedule.dispatch import dispatch
+from orchestra.wire.files import write_json
 from orchestra.wire.job import RUN, TAG, EvaluationSpec, JobState
 from orchestra.wire.lifeline import PARENT_PID
 from orchestra.wire.states import RunState
@@ -63,6 +66,32 @@ def test_supervisor_does_not_belong_to_the_job_of_its_shell(
     environment = Path(f"/proc/{sandbox.supervisor(job).pid}/environ").read_bytes()
     names = {entry.partition(b"=")[0].decode() for entry in environment.split(b"\0")}
     assert not names & {TAG, RUN, PARENT_PID}
+    sandbox.release(job)
+    assert sandbox.wait_end(job).state == RunState.COMPLETED
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    entries = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(entry.partition("=")[::2] for entry in entries)
+
+
+def test_attempts_have_the_environment_of_the_submitter(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = sandbox.add_run(hold=True, nproc=1)
+    variables = {"NCCL_DEBUG": "INFO", "HF_HOME": "/theirs", "PYTHONPATH": "/theirs"}
+    record = {"code": "standin", "environment": {"variables": variables}}
+    write_json(job.run.provenance, record)
+    monkeypatch.setenv("HF_HOME", "/mine")
+    monkeypatch.setenv("TORCH_HOME", "/mine")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    attempt = sandbox.held(sandbox.start(job))
+    supervisor = environment_of(sandbox.supervisor(job).pid)
+    assert supervisor.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
+    for found in (supervisor, environment_of(attempt.ranks[0])):
+        assert (found["NCCL_DEBUG"], found["HF_HOME"]) == ("INFO", "/theirs")
+        assert "TORCH_HOME" not in found
+        assert found["WANDB_MODE"] == "offline"  # not in the record of any run
     sandbox.release(job)
     assert sandbox.wait_end(job).state == RunState.COMPLETED
 
@@ -144,6 +173,18 @@ def test_evaluation_is_a_job_of_its_own(sandbox: Sandbox) -> None:
         after = registry.get_run(run.run.id)
     # The run itself looks as it did before.
     assert (after.attempt, after.step, after.state) == (1, 12, RunState.COMPLETED)
+
+
+def test_gpus_come_from_the_pool_of_the_submitter(
+    sandbox: Sandbox, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, second = nvml.idle(2)
+    job = sandbox.add_run(nproc=1, launch={"device": "gpu"})
+    variables = {**allowed(os.environ), "CUDA_VISIBLE_DEVICES": "1"}
+    write_json(job.run.provenance, {"code": "standin", "environment": {"variables": variables}})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert sandbox.wait_end(sandbox.start(job)).state == RunState.COMPLETED
+    assert sandbox.attempts(job)[0].devices == (second,)
 
 
 def test_two_jobs_never_share_a_gpu(sandbox: Sandbox, nvml: FakeNvml) -> None:
