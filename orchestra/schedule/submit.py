@@ -96,13 +96,15 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
     make_runs_folder(workspace.runs)
     # Opened first: a registry rebuilt from run folders must not see this one half made.
     with open_registry(workspace.runs) as registry, building(workspace.runs):
-        stage = new_stage(workspace.runs)
+        stage: Stage | None = None
         pending: Pending | None = None
         try:
-            # git works while the config is composed and the data looked at.
-            pending = start_snapshot(
-                workspace.root, workspace.runs.path, stage.run_id, stage.folder.patch
-            )
+            with _interrupts_wait():  # what is made here is known to the tidying below
+                stage = new_stage(workspace.runs)
+                # git works while the config is composed and the data looked at.
+                pending = start_snapshot(
+                    workspace.root, workspace.runs.path, stage.run_id, stage.folder.patch
+                )
             made = plan(workspace, submission)
             environment = capture()
             snapshot = pending.result()
@@ -112,8 +114,8 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
             notes = (*registry.notes, *made.composed.notes, *snapshot.warnings)
             yield Staged(stage, row, registry, notes)
         finally:
-            with _uninterrupted():
-                if not registry.knows(stage.run_id):
+            with _interrupts_wait():
+                if stage is not None and not registry.knows(stage.run_id):
                     _undo(stage, pending)
 
 
@@ -180,10 +182,10 @@ def _undo(stage: Stage, pending: Pending | None) -> None:
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A Ctrl-C does not spoil the tidying up after another."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_wait() -> Iterator[None]:
+    """A Ctrl-C takes effect at the end of the block."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -3,12 +3,14 @@ Ctrl-C. Real processes throughout."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import select
 import shlex
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -40,12 +42,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     stop_all(cli)
 
 
-def until(condition: Callable[[], Any], *, seconds: float = 60.0) -> Any:
+def until(condition: Callable[[], Any], *, seconds: float = 60.0, every_s: float = 0.05) -> Any:
     """The first true value of `condition`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
+        time.sleep(every_s)
     return value
 
 
@@ -257,11 +259,33 @@ def test_two_runs_at_the_same_instant_are_two_runs(cli: Cli) -> None:
         assert cli.ok("wait", run_id) == "completed\n"
 
 
-@pytest.mark.parametrize("delay_s", [0.1, 0.25, 0.4, 0.6, 0.9])
-def test_an_early_ctrl_c_leaves_a_true_registry_and_no_process(cli: Cli, delay_s: float) -> None:
+#: What can be seen of a starting run from outside, in this order.
+PHASES: dict[str, Callable[[Path], object]] = {
+    "the lock of those who build": lambda runs: (runs / ".build.lock").exists(),
+    "a folder in the making": lambda runs: next(runs.glob(".new-*"), None),
+    "its snapshot": lambda runs: next(runs.glob(".snapshots/*"), None),
+    "a run folder": lambda runs: next(runs.glob("[!.]*/run.json"), None),
+    "a row": lambda runs: _rows(runs),
+    "a supervisor": lambda runs: next(runs.glob("[!.]*/supervisor.log"), None),
+    "an attempt": lambda runs: next(runs.glob("[!.]*/attempts/0001/attempt.json"), None),
+}
+
+
+def _rows(runs: Path) -> int:
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{runs}/registry.db?mode=ro", uri=True)
+        ) as db:
+            return int(db.execute("SELECT count(*) FROM runs").fetchone()[0])
+    except sqlite3.OperationalError:  # not yet made
+        return 0
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_an_early_ctrl_c_leaves_a_true_registry_and_no_process(cli: Cli, phase: str) -> None:
     """Wherever it strikes: either there is a stopped run, or there is nothing."""
     starting = cli.start("run", *LONG, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(delay_s)  # only chooses where it strikes; any place must be right
+    until(lambda: PHASES[phase](cli.root / "runs"), every_s=0.002)
     starting.send_signal(signal.SIGINT)
     _, err = starting.communicate(timeout=90)
     assert starting.returncode in (130, -signal.SIGINT), err
