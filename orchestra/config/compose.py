@@ -23,7 +23,7 @@ from orchestra.config.layers import Layer, Merged, Setting, flatten, merge
 from orchestra.config.presets import PresetInfo, find_preset, list_presets
 from orchestra.config.problems import ConfigErrors, KeyPath, Problem, dotted, shown
 from orchestra.config.read import PresetReader
-from orchestra.config.schema import RunConfig, micro_batches, run_config_model
+from orchestra.config.schema import RunConfig, micro_batches, run_config_model, unfit_ranks
 from orchestra.config.upstream_names import resolve_upstream
 from orchestra.config.validation import Finding, findings
 from orchestra.tasks import TaskInfo, find_task
@@ -272,11 +272,10 @@ def _with_v(config: RunConfig) -> RunConfig:
 
 def _check_v(config: RunConfig, merged: Merged) -> None:
     """ConfigErrors unless every rank gets as many micro-batches as the others."""
-    v, ranks = config.batch.micro_batches, config.launch.nproc
-    if v is None or v % ranks == 0:
+    v = config.batch.micro_batches
+    text = None if v is None else unfit_ranks(v, config.launch.nproc)
+    if text is None:
         return
-    fitting = ", ".join(str(n) for n in range(1, v + 1) if v % n == 0)
-    text = f"{ranks} ranks can't share {v} micro-batches (batch.micro_batches); {fitting} can"
     raise ConfigErrors([Problem("launch.nproc", merged.place(("launch", "nproc")), text)])
 
 

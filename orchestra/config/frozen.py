@@ -1,6 +1,7 @@
 """The frozen config: written once when a run is made, read again by whatever runs it.
 
-Both planes import this module; the schema and the task's own model decide, nothing is composed.
+Both planes import this module (see schema.py); the schema and the task's own model decide, nothing
+is composed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The typed config of a run: pydantic v2, strict, unknown keys forbidden.
 
-The one module of the control plane that the training plane may import: the frozen config is
-validated again by the code that runs, so a snapshot never trusts another version's reading.
-Imports pydantic only.
+Both planes import this module, `frozen`, `problems` and `validation`, and no other one of this
+package: the frozen config is validated again by the code that runs, so a snapshot never trusts
+another version's reading. Imports pydantic only.
 """
 
 from __future__ import annotations
@@ -184,3 +184,14 @@ def micro_batches(seconds: float, max_micro_seconds: float, world_size: int) -> 
     """V: the smallest multiple of the first world size >= ceil(seconds / max_micro_seconds)."""
     needed = -int(-seconds // max_micro_seconds)
     return -(-needed // world_size) * world_size
+
+
+def unfit_ranks(v: int, world_size: int) -> str | None:
+    """Why that many ranks can't share V micro-batches; None if each gets as many as the others."""
+    if v % world_size == 0:
+        return None
+    fitting = ", ".join(str(ranks) for ranks in range(1, v + 1) if v % ranks == 0)
+    return (
+        f"{world_size} ranks can't share {v} micro-batches (batch.micro_batches); "
+        f"{fitting} can (--nproc)"
+    )

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from orchestra.data import SAMPLE_RATE
 from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance
 
-SAMPLE_RATE = 16_000
 """Samples per second of everything that the training plane sees."""
 
 MISSING_TOLERANCE_S = 0.02

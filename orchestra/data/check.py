@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from orchestra.data import program
-from orchestra.data.audio import SAMPLE_RATE, read_audio, read_header
+from orchestra.data import SAMPLE_RATE
+from orchestra.data.audio import read_audio, read_header
 from orchestra.wire.errors import DataError, NotFoundError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.manifest import Utterance, manifest_path, read_manifest, splits_in

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from orchestra.data import program
-from orchestra.data.audio import SAMPLE_RATE, Waveform, encode_flac, read_audio
+from orchestra.data import SAMPLE_RATE
+from orchestra.data.audio import Waveform, encode_flac, read_audio
 from orchestra.data.problems import Problem, read_headers
 from orchestra.wire.errors import DataError, NotFoundError
 from orchestra.wire.manifest import Utterance

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from orchestra.data.audio import SAMPLE_RATE, Waveform, encode_flac
+from orchestra.data import SAMPLE_RATE
+from orchestra.data.audio import Waveform, encode_flac
 from orchestra.data.owned import PARTIAL_PREFIX
 from orchestra.data.synth_espeak import Espeak, EspeakFiles, Voice
 from orchestra.data.synth_sentences import sentence_for

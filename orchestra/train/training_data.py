@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 
+from orchestra.config.schema import unfit_ranks
 from orchestra.data.batches import Planner
 from orchestra.data.loader import Loader, Request, to_device
 from orchestra.tasks import Batch
@@ -42,7 +43,8 @@ def load_training_data(session: Session) -> TrainingData:
     """
     config, task = session.config, session.task
     virtual_ranks = cast(int, config.batch.micro_batches)
-    _check_world_size(session.ranks.world_size, virtual_ranks)
+    if problem := unfit_ranks(virtual_ranks, session.ranks.world_size):
+        raise UsageError(problem)
     utterances = task.utterances(config.data.train)
     durations = [utterance.duration_s for utterance in utterances]
     planner = Planner(
@@ -70,13 +72,3 @@ def goal_of(session: Session) -> Goal:
     if name not in metrics:
         raise UsageError(f"checkpoint.metric = {name!r}: the task has {', '.join(metrics)}")
     return Goal(name, metrics[name])
-
-
-def _check_world_size(world_size: int, virtual_ranks: int) -> None:
-    if virtual_ranks % world_size == 0:
-        return
-    fitting = [str(n) for n in range(1, virtual_ranks + 1) if virtual_ranks % n == 0]
-    raise UsageError(
-        f"{world_size} ranks can't share batch.micro_batches = {virtual_ranks} evenly; "
-        f"use {', '.join(fitting)} ranks (--nproc)"
-    )

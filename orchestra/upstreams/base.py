@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from orchestra.wire.errors import DataError
 
-SAMPLE_RATE = 16_000
-
 
 @dataclass(frozen=True)
 class Features:

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orchestra.config.schema import FbankConfig
-from orchestra.upstreams.base import SAMPLE_RATE, Features, Upstream, valid_mask
+from orchestra.data import SAMPLE_RATE
+from orchestra.upstreams.base import Features, Upstream, valid_mask
 from orchestra.wire.errors import UsageError
 
 WINDOW = 400  # samples: 25 ms

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from orchestra.data import SAMPLE_RATE
 from orchestra.wire.errors import NotFoundError, UsageError
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm")
-SAMPLE_RATE = 16_000
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 SAFETENSORS_REMEDY = (
     "pickled weights are never loaded; convert them with transformers' save_pretrained, or set "
@@ -142,7 +142,9 @@ def _weights_sha256(folder: Path) -> str:
 def _wants_normalized(source: str, preprocessor: dict[str, Any]) -> bool:
     rate = preprocessor.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
-        raise UsageError(f"{source} was trained on {rate} Hz audio; upstreams are fed 16000 Hz")
+        raise UsageError(
+            f"{source} was trained on {rate} Hz audio; upstreams are fed {SAMPLE_RATE} Hz"
+        )
     # True is the default of the class that writes this file.
     return bool(preprocessor.get("do_normalize", True))
 

@@ -6,6 +6,7 @@
         metrics.db                   the run's own metric store, written by its supervisor
         checkpoints/step-00001000/   committed checkpoints (see train/checkpoint.py)
         checkpoints/.quarantine/     those that failed verification
+        checkpoints/.superseded/     those that `resume --from` went back behind
         evaluations/0001/            job folders of kind "evaluate", plus spec.json,
                                      predictions.jsonl, metrics.json
     runs/.snapshots/<tree>/          code, laid out once per git tree
@@ -155,10 +156,6 @@ class RunFolder:
         return self.checkpoints / f"step-{step:08d}"
 
     @property
-    def quarantine(self) -> Path:
-        return self.checkpoints / ".quarantine"
-
-    @property
     def evaluations(self) -> Path:
         return self.path / "evaluations"
 
@@ -188,9 +185,6 @@ class EvaluationFolder:
     def spec(self) -> Path:
         """{"version", "split", "checkpoint", "created_at", "origin"}: what was asked for."""
         return self.path / "spec.json"
-
-    def rank_predictions(self, rank: int) -> Path:
-        return self.path / f"predictions.rank{rank}.jsonl"
 
     @property
     def predictions(self) -> Path:

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orchestra import tasks
+from orchestra.data import SAMPLE_RATE
 from orchestra.tasks import Batch, Direction, LossTerms, Prediction
 from orchestra.wire.manifest import Utterance
 
-SAMPLE_RATE = 16_000
 LOWEST_HZ, HIGHEST_HZ = 300.0, 3400.0
 BURST = 0.25  # share of the utterance in which the tone sounds
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from orchestra.data.audio import SAMPLE_RATE, encode_flac, read_audio, read_header
+from orchestra.data import SAMPLE_RATE
+from orchestra.data.audio import encode_flac, read_audio, read_header
 from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.data.audio import SAMPLE_RATE, read_audio, read_header
+from orchestra.data import SAMPLE_RATE
+from orchestra.data.audio import read_audio, read_header
 from orchestra.data.owned import PARTIAL_PREFIX
 from orchestra.data.synth import AMOUNTS, MARKER, main, synthesise
 from orchestra.data.synth_espeak import Espeak, EspeakFiles, Voice, locate_espeak

@@ -264,7 +264,7 @@ def test_bad_newest_checkpoint_is_set_aside_and_said(copy: Job) -> None:
     assert records[0].kind == "notice"
     assert "step-00000012 is bad" in records[0].values["text"]
     assert records[1].values["step"] < 12
-    assert list(copy.run.quarantine.iterdir())
+    assert list((copy.run.checkpoints / ".quarantine").iterdir())
     assert Result.read(copy.attempt(2)) == Result("completed", 12)
 
 
@@ -342,7 +342,7 @@ def test_what_cannot_work_is_said_before_the_first_step(
 def test_a_number_of_ranks_that_does_not_fit_names_those_that_do(tmp_path: Path) -> None:
     session = open_here(write_job(tmp_path / "run"))
     four = replace(session, ranks=Ranks(0, 4, torch.device("cpu")))
-    with pytest.raises(UsageError, match=r"4 ranks.*micro_batches = 6.*use 1, 2, 3, 6 ranks"):
+    with pytest.raises(UsageError, match=r"4 ranks can't share 6 micro-batches.*1, 2, 3, 6 can"):
         load_training_data(four)
 
 
