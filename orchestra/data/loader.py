@@ -74,11 +74,16 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch with its tensors on `device`."""
     if device.type == "cpu":
         return batch
+
+    def copied(tensor: torch.Tensor) -> torch.Tensor:
+        # Only from pinned memory does a copy run beside the computation.
+        return tensor.pin_memory().to(device, non_blocking=True)
+
     return replace(
         batch,
-        wavs=batch.wavs.to(device, non_blocking=True),
-        lengths=batch.lengths.to(device, non_blocking=True),
-        targets={k: v.to(device, non_blocking=True) for k, v in batch.targets.items()},
+        wavs=copied(batch.wavs),
+        lengths=copied(batch.lengths),
+        targets={name: copied(tensor) for name, tensor in batch.targets.items()},
     )
 
 

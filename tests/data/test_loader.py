@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from orchestra.config.schema import DataConfig, TaskConfig
-from orchestra.data.loader import Loader, Request
+from orchestra.data.loader import Loader, Request, to_device
 from orchestra.tasks import Batch, Direction, LossTerms, Prediction, Task
 from orchestra.wire.errors import DataError
 from orchestra.wire.identity import start_ticks
@@ -122,3 +122,18 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     while any(start_ticks(pid) for pid in workers):
         assert time.monotonic() < deadline, "a loader worker outlives its parent"
         time.sleep(0.01)
+
+
+def test_batches_leave_for_the_device_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[int] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor.numel())
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)  # the real one needs a GPU
+    batch = Batch(["a"], torch.zeros(1, 7), torch.tensor([7]), {"labels": torch.zeros(3)}, [1])
+    moved = to_device(batch, torch.device("meta"))
+    assert pinned == [7, 1, 3]
+    assert {moved.wavs.device.type, moved.targets["labels"].device.type} == {"meta"}
+    assert to_device(batch, torch.device("cpu")) is batch
