@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import errno
+import fcntl
 import logging
 import os
 import sys
 from pathlib import Path
 
 from orchestra.wire import lifeline
-from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
+from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError, UsageError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.folders import AttemptFolder, Job, JobKind
 from orchestra.wire.heartbeat import Heartbeat, pages_folder
@@ -24,13 +25,16 @@ def main() -> int:
     """Run this rank; returns its exit code."""
     lifeline.die_with_parent()
     job, attempt = _arguments()
-    rank = int(os.environ.get("RANK", "0"))
-    attempt.logs.mkdir(parents=True, exist_ok=True)
-    _redirect(attempt.rank_log(rank))
-    tag = os.environ.get(TAG, f"{job.run.id}.{attempt.number}.plain")
-    pulse = Heartbeat(pages_folder(tag), rank)
-    lifeline.announce(os.environ)  # for loader workers
+    tag = os.environ.get(TAG)
+    pulse: Heartbeat | None = None
     try:
+        if tag is None:
+            _own(job)
+        rank = int(os.environ.get("RANK", "0"))
+        attempt.logs.mkdir(parents=True, exist_ok=True)
+        _redirect(attempt.rank_log(rank))
+        pulse = Heartbeat(pages_folder(tag or f"{job.run.id}.{attempt.number}.plain"), rank)
+        lifeline.announce(os.environ)  # for loader workers
         return _run(job, attempt, pulse)
     except OrchestraError as error:
         print(error, file=sys.stderr)
@@ -40,6 +44,25 @@ def main() -> int:
             raise
         print(f"the disk is full: {error}", file=sys.stderr)
         return ExitCode.DISK_FULL
+    finally:
+        if tag is None and pulse is not None:
+            pulse.remove()
+
+
+def _own(job: Job) -> None:
+    """Started by hand: keep supervisors away for the life of this process, or stay away.
+
+    Raises:
+        ConflictError: a supervisor is at work in the job's folder.
+    """
+    fd = os.open(job.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared by the ranks
+    except BlockingIOError:
+        os.close(fd)
+        raise ConflictError(
+            f"{job.folder} is at work under a supervisor: stop it first, or copy the folder"
+        ) from None
 
 
 def _run(job: Job, attempt: AttemptFolder, pulse: Heartbeat) -> int:

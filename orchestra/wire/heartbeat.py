@@ -1,19 +1,23 @@
 """The heartbeat page: one small tmpfs file per rank, written by the training thread itself.
 
 A side thread would prove nothing: it beats on while the training thread hangs. The writer packs
-one struct into a shared mapping (no system call); the sequence number is written last.
+one struct into a shared mapping (no system call). The sequence number is 0 while it does and is
+written last, so that a reader can tell a whole beat from a torn one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
+import stat
 import struct
 import time
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from orchestra.wire.errors import OrchestraError
 from orchestra.wire.identity import start_ticks
 
 VERSION = 1
@@ -25,6 +29,7 @@ _SEQUENCE = struct.Struct("<Q")
 _BEAT_AT = _HEAD.size
 _SEQUENCE_AT = _BEAT_AT + _BEAT.size
 _PAGE_BYTES = 4096
+_READS = 4  # a beat takes under a microsecond; hardly a second reading ever differs
 
 
 class Phase(IntEnum):
@@ -62,11 +67,18 @@ def pages_folder(tag: str) -> Path:
 
 
 class Heartbeat:
-    """A rank's own page."""
+    """A rank's own page.
+
+    Raises:
+        OrchestraError: somebody else made this user's folder.
+    """
 
     def __init__(self, folder: Path, rank: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(folder / f"rank{rank}", os.O_RDWR | os.O_CREAT, 0o600)
+        _make_private(folder.parent)
+        _make_private(folder)
+        self._path = folder / f"rank{rank}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(self._path, flags, 0o600)
         try:
             os.ftruncate(fd, _PAGE_BYTES)
             self._page = mmap.mmap(fd, _PAGE_BYTES)
@@ -80,30 +92,73 @@ class Heartbeat:
     def beat(self, step: int, phase: Phase, promise_s: float = 0.0) -> None:
         """Say that this thread is alive, where it is, and when it means to say so again."""
         self._sequence += 1
+        _SEQUENCE.pack_into(self._page, _SEQUENCE_AT, 0)
         _BEAT.pack_into(
             self._page, _BEAT_AT, time.monotonic_ns(), step, phase, int(promise_s * 1000)
         )
         _SEQUENCE.pack_into(self._page, _SEQUENCE_AT, self._sequence)
 
+    def remove(self) -> None:
+        """Leave no page behind, for a rank that no supervisor cleans up after."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+            self._path.parent.rmdir()  # by the last of the ranks
+
 
 def read_beats(folder: Path) -> list[Beat]:
-    """All pages of an attempt, by rank; a page that is not whole yet is left out."""
-    beats = []
+    """All pages of an attempt, by rank.
+
+    A page that is not whole yet, of another version or another user's is left out.
+    """
     try:
-        paths = list(folder.iterdir())
+        pages = [_read_page(path) for path in folder.iterdir()]
     except OSError:
         return []
-    for path in paths:
-        try:
-            page = path.read_bytes()
-        except OSError:
-            continue
-        if len(page) < _PAGE_BYTES or page[:4] != _MAGIC:
-            continue
-        _, _, rank, pid, ticks = _HEAD.unpack_from(page, 0)
-        monotonic_ns, step, phase, promise_ms = _BEAT.unpack_from(page, _BEAT_AT)
-        (sequence,) = _SEQUENCE.unpack_from(page, _SEQUENCE_AT)
-        beats.append(
-            Beat(rank, pid, ticks, sequence, monotonic_ns, step, Phase(phase), promise_ms / 1000)
-        )
-    return sorted(beats, key=lambda beat: beat.rank)
+    beats = [_beat(page) for page in pages if page is not None]
+    return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)
+
+
+def _make_private(folder: Path) -> None:
+    """A folder that only this user can enter; its name is known to all, so it may be a trap."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise OrchestraError(
+                f"{folder} is not a folder of yours: have it removed, heartbeats lie there"
+            ) from None
+        if found.st_mode & 0o077:
+            folder.chmod(0o700)
+
+
+def _read_page(path: Path) -> bytes | None:
+    """A page that read the same twice."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if os.fstat(fd).st_uid != os.getuid():
+            return None
+        page = os.pread(fd, _PAGE_BYTES, 0)
+        for _ in range(_READS):
+            before, page = page, os.pread(fd, _PAGE_BYTES, 0)
+            if page == before:
+                return page
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return None
+
+
+def _beat(page: bytes) -> Beat | None:
+    if len(page) < _PAGE_BYTES:
+        return None
+    magic, version, rank, pid, ticks = _HEAD.unpack_from(page, 0)
+    monotonic_ns, step, phase, promise_ms = _BEAT.unpack_from(page, _BEAT_AT)
+    (sequence,) = _SEQUENCE.unpack_from(page, _SEQUENCE_AT)
+    if (magic, version) != (_MAGIC, VERSION) or sequence == 0 or phase not in set(Phase):
+        return None
+    return Beat(rank, pid, ticks, sequence, monotonic_ns, step, Phase(phase), promise_ms / 1000)

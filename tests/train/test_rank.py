@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -75,3 +76,34 @@ def test_a_rank_without_its_parent_ends_at_once(tmp_path: Path) -> None:
     done = rank(job, tmp_path, **{lifeline.PARENT_PID: "1"})
     assert done.returncode == 1
     assert not job.attempt(1).path.exists()
+
+
+def by_hand(job: Job) -> subprocess.CompletedProcess[bytes]:
+    """As the printed plain command does, without torchrun."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), CODE: str(WORKSPACE)}
+    environment.pop(TAG, None)
+    arguments = ["--job", str(job.folder), "--kind", "train", "--attempt", "1"]
+    return subprocess.run(
+        [sys.executable, "-m", "orchestra.train.rank", *arguments],
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_by_hand_is_refused_while_a_supervisor_owns_the_job(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "run", train={"max_steps": 2})
+    with job.lock.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = by_hand(job)
+    assert done.returncode == ExitCode.CONFLICT
+    assert b"is at work under a supervisor" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert not job.attempt(1).records.exists()
+
+
+def test_by_hand_leaves_no_heartbeat_page(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "run", train={"max_steps": 2})
+    assert by_hand(job).returncode == 0, log_of(job)
+    assert not pages_folder(f"{job.run.id}.1.plain").exists()

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from orchestra.wire import heartbeat
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.heartbeat import Heartbeat, Phase, read_beats
+
+
+def change(page: Path, at: int, value: bytes) -> None:
+    with page.open("r+b") as file:
+        file.seek(at)
+        file.write(value)
+
+
+def test_beats_come_back(tmp_path: Path) -> None:
+    folder = tmp_path / "base" / "tag"
+    pulses = [Heartbeat(folder, rank) for rank in (1, 0)]
+    pulses[0].beat(7, Phase.FORWARD, 1.5)
+    first, second = read_beats(folder)
+    assert (first.rank, first.step, first.phase) == (0, 0, Phase.IMPORT)
+    assert (second.rank, second.step, second.promise_s, second.pid) == (1, 7, 1.5, os.getpid())
+    for pulse in pulses:
+        pulse.remove()
+    assert not folder.exists()
+    assert read_beats(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (4, struct.pack("<I", 99)),  # another version
+        (heartbeat._SEQUENCE_AT, bytes(8)),  # in the middle of a beat
+        (heartbeat._BEAT_AT + 16, struct.pack("<I", 99)),  # unknown phase
+        (0, b"XXXX"),
+    ],
+)
+def test_what_is_no_whole_beat_is_left_out(tmp_path: Path, at: int, value: bytes) -> None:
+    folder = tmp_path / "base" / "tag"
+    Heartbeat(folder, 0)
+    assert len(read_beats(folder)) == 1
+    change(folder / "rank0", at, value)
+    assert read_beats(folder) == []
+
+
+def test_beat_that_changes_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "base" / "tag"
+    pulse = Heartbeat(folder, 0)
+    whole, torn = os.pread, [True]
+
+    def half_old(fd: int, count: int, offset: int) -> bytes:
+        """The first reading: the step as it was, everything after it as it will be."""
+        old = whole(fd, count, offset)
+        if not torn:
+            return old
+        torn.clear()
+        pulse.beat(9, Phase.DONE)
+        at = heartbeat._BEAT_AT + 16
+        return old[:at] + whole(fd, count, offset)[at:]
+
+    monkeypatch.setattr(os, "pread", half_old)
+    (beat,) = read_beats(folder)
+    assert (beat.step, beat.phase) == (9, Phase.DONE)
+
+
+def test_folders_are_private_from_the_base_on(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        base = tmp_path / "base"
+        Heartbeat(base / "tag", 0)
+        base.chmod(0o755)  # as older versions made it
+        Heartbeat(base / "tag", 1)
+    finally:
+        os.umask(old)
+    assert [path.stat().st_mode & 0o777 for path in (base, base / "tag")] == [0o700, 0o700]
+
+
+def test_base_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (tmp_path / "base").symlink_to(mine)
+    with pytest.raises(OrchestraError, match="is not a folder of yours"):
+        Heartbeat(tmp_path / "base" / "tag", 0)
+    if os.getuid() == 0:
+        theirs = tmp_path / "theirs"
+        theirs.mkdir()
+        os.chown(theirs, 12345, 12345)
+        with pytest.raises(OrchestraError, match="is not a folder of yours"):
+            Heartbeat(theirs / "tag", 0)
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "base" / "tag"
+    Heartbeat(folder, 0)
+    (folder / "rank1").symlink_to(folder / "rank0")
+    assert len(read_beats(folder)) == 1
+    with pytest.raises(OSError):
+        Heartbeat(folder, 1)
