@@ -118,12 +118,15 @@ def test_ls_show_logs_config_for_people(finished: Cli) -> None:
 
 
 def test_eval_of_the_same_checkpoint_gives_the_same_number(finished: Cli) -> None:
-    before = finished.json("show", "first")["evaluations"][0]["metrics"]
-    done = finished("eval", "first", "--split", "test", "--checkpoint", "last", "--cpu")
+    run = finished.json("show", "first")
+    before, folder = run["evaluations"][0]["metrics"], Path(run["checkpoints"][-1]["path"])
+    path = f"./{folder.relative_to(finished.root)}"
+    done = finished("eval", "first", "--split", "test", "--checkpoint", path, "--cpu")
     assert done.returncode == 0, done.stderr
     assert "\n  accuracy " in done.stdout
     newest = finished.json("show", "first")["evaluations"][-1]
     assert newest["number"] == 2 and newest["metrics"] == before
+    assert newest["checkpoint"] == str(folder), "as the record of what was asked for has it"
 
 
 def test_eval_on_any_number_of_ranks_gives_the_same_records(finished: Cli) -> None:
