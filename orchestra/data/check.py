@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestra.data import program
-from orchestra.data import SAMPLE_RATE
+from orchestra.data import SAMPLE_RATE, program
 from orchestra.data.audio import read_audio, read_header
 from orchestra.wire.errors import DataError, NotFoundError
 from orchestra.wire.exit_codes import ExitCode

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestra.data import program
-from orchestra.data import SAMPLE_RATE
+from orchestra.data import SAMPLE_RATE, program
 from orchestra.data.audio import Waveform, encode_flac, read_audio
 from orchestra.data.problems import Problem, read_headers
 from orchestra.wire.errors import DataError, NotFoundError
