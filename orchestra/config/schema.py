@@ -151,7 +151,7 @@ class LaunchConfig(Table):
     threads: PositiveInt = 1
     """Intra-op threads of a rank; part of exactness on CPU, hence frozen."""
     max_restarts: NonNegativeInt = 3
-    """Attempts without checkpoint progress after which the run fails."""
+    """Restarts since the last checkpoint progress after which the run fails."""
     backoff_s: NonNegativeFloat = 1.0
     """Wait before the first restart; doubles each time without progress, up to 60 s."""
     grace_s: NonNegativeFloat = 30.0

@@ -26,7 +26,8 @@ from orchestra.wire.errors import ConflictError, OrchestraError
 VERSION = 1
 #: Overrides the machine-wide folder; all users of a machine must agree on it.
 FOLDER = "ORCHESTRA_LEASES"
-_DEFAULT_FOLDER = Path("/tmp/orchestra-leases")
+# Cleaners of /tmp may remove a lock file that is held, and with it the lease.
+_HOMES = (Path("/run/lock"), Path("/tmp"))
 _NOTE_BYTES = 4096
 _TRIES = 5
 _PAUSE_S = 0.01
@@ -49,7 +50,7 @@ class Leases:
     """The leases of one process; closing it, or its death, frees them all."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or Path(os.environ.get(FOLDER, _DEFAULT_FOLDER))
+        self._folder = folder or _machine_folder(_HOMES)
         self._held: dict[str, int] = {}
 
     def __enter__(self) -> Leases:
@@ -93,11 +94,6 @@ class Leases:
                 f"{len(granted)} of {len(candidates)} can be had{why}"
             )
         return tuple(granted)
-
-    @property
-    def fds(self) -> tuple[int, ...]:
-        """The locked files: a child that inherits them prolongs the lease to its own end."""
-        return tuple(self._held.values())
 
     def release(self) -> None:
         """Give all leases back."""
@@ -169,6 +165,23 @@ def _pool(prober: Prober, wanted_ids: Sequence[str]) -> list[Device]:
         raise ConflictError(f"no GPU can be leased: {reading.error}")
     pool = visible(reading.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
     return wanted(pool, wanted_ids) if wanted_ids else pool
+
+
+def _machine_folder(homes: Sequence[Path]) -> Path:
+    """The folder all users of the machine agree on: in the first home open to all, or the last."""
+    if FOLDER in os.environ:
+        return Path(os.environ[FOLDER])
+    return next((home for home in homes if _is_open_to_all(home)), homes[-1]) / "orchestra-leases"
+
+
+def _is_open_to_all(folder: Path) -> bool:
+    """Like /tmp: everybody may add files, nobody may remove another's."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError:
+        return False
+    wanted_bits = stat.S_ISVTX | stat.S_IWOTH | stat.S_IXOTH
+    return stat.S_ISDIR(mode) and mode & wanted_bits == wanted_bits
 
 
 def _make_shared_folder(folder: Path) -> None:

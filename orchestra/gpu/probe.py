@@ -103,7 +103,7 @@ class Prober:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is None:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "orchestra.gpu.nvml"],
+                [sys.executable, "-P", "-m", "orchestra.gpu.nvml"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -122,8 +122,10 @@ def supervisor_of(workspace: Workspace, key: JobKey) -> ProcessIdentity | None:
 
 def abandoned(workspace: Workspace, key: JobKey) -> bool:
     """Whether its supervisor died, on this machine."""
-    supervisor = supervisor_of(workspace, key)
-    return supervisor is not None and supervisor.is_here() and not supervisor.is_alive()
+    try:
+        return JobState.read(job_of(workspace.runs, key)).is_orphaned()
+    except FileNotFoundError:
+        return False
 
 
 def _wait_for_goodbye(workspace: Workspace, key: JobKey) -> None:

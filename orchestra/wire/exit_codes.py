@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """0-5 and 130 are the CLI's documented codes; 64 and above are spoken by ranks only."""
+    """0-5 and 130 are the CLI's documented codes; 65, 74 and 78 are spoken by ranks only."""
 
     OK = 0
     FAILED = 1

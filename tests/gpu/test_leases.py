@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.gpu.leases import Leases
+from orchestra.gpu.leases import FOLDER, Leases, _machine_folder
 from orchestra.wire.errors import ConflictError, UsageError
 from tests.fakes.nvml import FakeNvml
 
@@ -47,7 +47,6 @@ def test_the_refusal_names_run_and_user(other: subprocess.Popen[bytes]) -> None:
         with pytest.raises(ConflictError, match="GPU 0: leased by run other123 of user"):
             leases.acquire(2, [], "mine")
         # All or none: the free one was given back.
-        assert leases.fds == ()
         assert set(leases.holders()) == {"GPU-00000"}
 
 
@@ -68,18 +67,20 @@ def test_release_and_lock_file_stays(nvml: FakeNvml, tmp_path: Path) -> None:
     assert (tmp_path / "leases" / "GPU-00000.lock").exists()
 
 
-def test_a_child_with_the_fds_prolongs_the_lease(nvml: FakeNvml) -> None:
-    nvml.idle(1)
-    leases = Leases()
-    leases.acquire(1, [], "mine")
-    child = subprocess.Popen(["sleep", "60"], pass_fds=leases.fds)
-    leases.release()
-    with Leases() as second:
-        with pytest.raises(ConflictError):
-            second.acquire(1, [], "next")
-        child.kill()
-        child.wait()
-        assert len(second.acquire(1, [], "next")) == 1
+def test_folder_is_the_first_home_that_is_open_to_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A held lock file in /tmp may fall to a cleaner."""
+    monkeypatch.delenv(FOLDER, raising=False)
+    lock, tmp = tmp_path / "lock", tmp_path / "tmp"
+    for mode, home in ((0o1777, lock), (0o755, tmp), (0o777, tmp)):
+        lock.mkdir(exist_ok=True)
+        lock.chmod(mode)
+        assert _machine_folder((lock, tmp)) == home / "orchestra-leases"
+    lock.rmdir()
+    assert _machine_folder((lock, tmp)) == tmp / "orchestra-leases"
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    assert _machine_folder((lock, tmp)) == tmp_path
 
 
 def test_foreign_process_and_used_memory_are_respected(nvml: FakeNvml) -> None:

@@ -90,3 +90,15 @@ def test_a_killed_child_is_an_error_not_a_crash(nvml: FakeNvml) -> None:
 
 def _library_folders() -> list[str]:
     return ["/usr/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/local/nvidia/lib64"]
+
+
+def test_child_is_not_taken_from_the_working_folder(
+    nvml: FakeNvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workspace may be a checkout of another orchestra."""
+    nvml.idle(1)
+    there = tmp_path / "orchestra"
+    there.mkdir()
+    (there / "__init__.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    assert probe().error is None
