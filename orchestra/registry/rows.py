@@ -68,9 +68,6 @@ class RunRow:
     metric: str | None
     attempt: int
     supervisor_pid: int | None  # None unless a supervisor owns it
-    supervisor_start_ticks: int | None
-    boot_id: str | None
-    machine_id: str | None
     host: str | None  # where it lives, or lived last
     devices: tuple[str, ...]
     git_commit: str | None
@@ -78,21 +75,6 @@ class RunRow:
     git_dirty: bool | None
     git_tree: str | None
     config_sha256: str
-
-    @property
-    def supervisor(self) -> ProcessIdentity | None:
-        """The process that owns the run."""
-        from orchestra.wire.identity import ProcessIdentity  # `orchestra ls` needs none
-
-        if self.supervisor_pid is None:
-            return None
-        return ProcessIdentity(
-            self.machine_id or "",
-            self.boot_id or "",
-            self.supervisor_pid,
-            self.supervisor_start_ticks or 0,
-            self.host or "",
-        )
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(RunRow))

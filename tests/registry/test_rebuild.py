@@ -143,7 +143,7 @@ def test_order_names_and_live_supervisors_survive(runs: RunsFolder) -> None:
     make_run(runs, "mm", 3.0, JobState(RunState.QUEUED, "", 0, 6.0), name="name-aa")  # a copy
     with open_registry(runs) as registry:
         assert [row.id for row in registry.list_runs()] == ["mm", "aa", "zz"]
-        assert registry.get_run("zz").supervisor == me
+        assert registry.get_run("zz").supervisor_pid == me.pid
         assert registry.get_run("mm").name == "mm"
         assert registry.jobs_in({RunState.QUEUED}) == [JobKey("mm"), JobKey("aa")]
 

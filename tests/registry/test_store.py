@@ -35,7 +35,7 @@ def test_a_new_run_is_queued_with_everything_it_was_given(
         True,
         "5678",
     )
-    assert row.supervisor is None
+    assert row.supervisor_pid is None
 
 
 def test_a_name_is_held_by_one_run(registry: Registry, new_run: MakeRun) -> None:
@@ -65,11 +65,11 @@ def test_a_live_run_names_its_supervisor_and_an_ended_one_none(
     registry.transition(key, {RunState.QUEUED}, RunState.STARTING, supervisor=me)
     registry.transition(key, LIVE, RunState.RUNNING)
     row = registry.get_run("r1")
-    assert row.supervisor == me
+    assert (row.supervisor_pid, row.host) == (me.pid, me.host)
     assert row.started_at is not None
     registry.transition(key, LIVE, RunState.FAILED, reason="rank 1 was killed by signal 9")
     row = registry.get_run("r1")
-    assert (row.supervisor, row.host) == (None, me.host)
+    assert (row.supervisor_pid, row.host) == (None, me.host)
     assert row.reason == "rank 1 was killed by signal 9"
     assert row.ended_at is not None
     registry.transition(key, {RunState.FAILED}, RunState.QUEUED)
