@@ -159,7 +159,7 @@ def test_evaluation_is_a_job_of_its_own(sandbox: Sandbox) -> None:
     sandbox.jobs.append(folder.job)
     with sandbox.registry() as registry:
         registry.create_evaluation(run.run.id, 1, "test", "last")
-    assert dispatch(sandbox.workspace) == [JobKey(run.run.id, 1)]
+    dispatch(sandbox.workspace)  # unless the run's ending supervisor was faster
     assert sandbox.wait_state(folder.job, {RunState.COMPLETED})
     (attempt,) = sandbox.attempts(folder.job)
     assert attempt.tag.startswith(f"{run.run.id}.e1.1.")
