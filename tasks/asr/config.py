@@ -23,14 +23,14 @@ class SuperbHeadConfig(Table):
 
 
 class SmallHeadConfig(Table):
-    """For CPUs: neighbouring frames stacked into one, small LSTMs, layer norms between.
+    """For CPUs: neighbouring frames joined into one, small LSTMs, layer norms between.
 
     The layer norms let CTC leave its all-blank plateau within a hundred steps.
     """
 
     kind: Literal["small"] = "small"
-    stack: PositiveInt = 3
-    """Frames joined into one; CTC still needs a frame for each character."""
+    frame_ms: PositiveInt = 30
+    """Longest joined frame, in milliseconds; CTC still needs a frame for each character."""
     projection: PositiveInt = 128
     hidden: PositiveInt = 128
     """LSTM units per direction."""

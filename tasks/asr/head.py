@@ -9,25 +9,49 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from orchestra.data import SAMPLE_RATE
 from orchestra.upstreams.base import valid_mask
+from orchestra.wire.errors import UsageError
 
 from .config import SmallHeadConfig, SuperbHeadConfig
 
 
-def build_head(config: SuperbHeadConfig | SmallHeadConfig, dim: int, symbols: int) -> nn.Module:
+def build_head(
+    config: SuperbHeadConfig | SmallHeadConfig, dim: int, stride: int, symbols: int
+) -> nn.Module:
     """A module (features, lengths) -> (logits, lengths).
 
     features (batch, frames, dim), logits (batch, frames', symbols), lengths (batch,) in frames and
-    frames'; the latter is `frames`, or with the small head ceil(frames / stack).
+    frames'; the latter is `frames`, or with the small head ceil(frames / `stack_size`).
 
     Args:
         config: kind and sizes.
         dim: feature dimensions.
+        stride: samples from one frame to the next.
         symbols: how many, the blank included.
+
+    Raises:
+        UsageError: frames are longer than the small head's `frame_ms`.
     """
     if isinstance(config, SmallHeadConfig):
-        return SmallHead(config, dim, symbols)
+        return SmallHead(config, stack_size(config.frame_ms, stride), dim, symbols)
     return SuperbHead(config, dim, symbols)
+
+
+def stack_size(frame_ms: int, stride: int) -> int:
+    """How many frames of `stride` samples fit into `frame_ms`: 3 of fbank's, 1 of wav2vec2's.
+
+    Raises:
+        UsageError: not even one.
+    """
+    size = frame_ms * SAMPLE_RATE // (1000 * stride)
+    if size == 0:
+        raise UsageError(
+            f"task.head.frame_ms = {frame_ms}: the upstream's frames are "
+            f"{1000 * stride / SAMPLE_RATE:g} ms long and can't be cut; "
+            "set at least that, or take another upstream"
+        )
+    return size
 
 
 class SuperbHead(nn.Module):
@@ -55,16 +79,16 @@ class SuperbHead(nn.Module):
 
 
 class SmallHead(nn.Module):
-    """Frames stacked, linear, bidirectional LSTMs, linear; a layer norm behind each but the last.
+    """Frames joined, linear, bidirectional LSTMs, linear; a layer norm behind each but the last.
 
     Without the norms CTC stays on its all-blank plateau for hundreds of steps.
     """
 
-    def __init__(self, config: SmallHeadConfig, dim: int, symbols: int) -> None:
+    def __init__(self, config: SmallHeadConfig, stack: int, dim: int, symbols: int) -> None:
         super().__init__()
-        self.stack = config.stack
+        self.stack = stack
         self.projection = nn.Sequential(
-            nn.Linear(dim * config.stack, config.projection),
+            nn.Linear(dim * stack, config.projection),
             nn.LayerNorm(config.projection),
             nn.ReLU(),
             nn.Dropout(config.dropout),

@@ -20,8 +20,8 @@ class Symbols:
     def __len__(self) -> int:
         return len(self.characters) + 1
 
-    def encode(self, text: str, utterance_id: str) -> torch.Tensor:
-        """(characters,) int64; runs of white space count as one space.
+    def check(self, text: str, utterance_id: str) -> str:
+        """The text with one space for each run of white space.
 
         Raises:
             DataError: a character is outside the set; the utterance and the character are named.
@@ -34,6 +34,11 @@ class Symbols:
                 f"utterance {utterance_id}: its transcript has {listed}, not among the "
                 f"characters {self.characters!r}; correct it or set task.characters"
             )
+        return words
+
+    def encode(self, text: str, utterance_id: str) -> torch.Tensor:
+        """(characters,) int64 of a text that passes `check`."""
+        words = self.check(text, utterance_id)
         return torch.tensor([self._index[character] for character in words], dtype=torch.int64)
 
     def greedy(self, logits: torch.Tensor, lengths: torch.Tensor) -> list[str]:

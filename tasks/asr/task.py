@@ -21,6 +21,9 @@ from .scoring import compare, summarise
 from .spec_augment import spec_augment
 from .symbols import BLANK, Symbols, frames_needed
 
+_JUDGED = 16
+"""Utterances after which a rank knows whether the head can be trained on such a corpus at all."""
+
 
 class Task(orchestra.tasks.Task):
     """See README.md. Errors raised: DataError for transcripts that can't be used."""
@@ -34,11 +37,30 @@ class Task(orchestra.tasks.Task):
     def __init__(self, config: Config, data: DataConfig) -> None:
         super().__init__(config, data)
         self.symbols = Symbols(config.characters)
+        self._trained_on = 0
+        self._unalignable: list[str] = []
+
+    def utterances(self, split: str) -> list[Utterance]:
+        """All of a split, which has a transcript for every utterance or for none.
+
+        Raises:
+            NotFoundError, DataError: also for transcripts that can't be used: now, not at the end.
+        """
+        utterances = super().utterances(split)
+        silent = [utterance.id for utterance in utterances if _text(utterance) is None]
+        if silent and len(silent) < len(utterances):
+            raise DataError(
+                f"split {split!r}: {_some(silent)} of {len(utterances)} utterances have no "
+                "transcript (text); add theirs, or take it from all to have them predicted only"
+            )
+        for utterance in utterances:
+            self.symbols.check(_text(utterance) or "", utterance.id)
+        return utterances
 
     def target(self, utterance: Utterance) -> torch.Tensor | None:
         """(characters,) int64, or None without a transcript."""
-        text = utterance.fields.get("text")
-        return None if text is None else self.symbols.encode(str(text), utterance.id)
+        text = _text(utterance)
+        return None if text is None else self.symbols.encode(text, utterance.id)
 
     def collate(self, targets: Sequence[Any]) -> dict[str, torch.Tensor]:
         """symbols (batch, characters), lengths (batch,); empty if a transcript is missing."""
@@ -51,7 +73,7 @@ class Task(orchestra.tasks.Task):
 
     def build_head(self, dim: int, stride: int) -> torch.nn.Module:
         """Config `head`, returning logits and frame lengths."""
-        return build_head(self.config.head, dim, len(self.symbols))
+        return build_head(self.config.head, dim, stride, len(self.symbols))
 
     def loss(
         self, head: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
@@ -60,21 +82,40 @@ class Task(orchestra.tasks.Task):
 
         The mean is that of torch's CTCLoss(reduction="mean"). An utterance with fewer frames than
         its transcript needs has no alignment: it adds 0, and to the scalar `unalignable`.
+
+        Raises:
+            DataError: there are no transcripts, or most of the first utterances are unalignable.
         """
         if not batch.targets:
-            silent = [u.id for u in batch.utterances if u.fields.get("text") is None]
-            raise DataError(f"utterance {silent[0]} has no transcript (text) to train on")
+            raise DataError(f"utterance {batch.ids[0]} has no transcript (text) to train on")
         if head.training:
             features = spec_augment(features, lengths, batch.seeds, self.config.spec_augment)
         logits, frames = head(features, lengths)
         symbols, characters = batch.targets["symbols"], batch.targets["lengths"]
         losses = _ctc(logits, frames, symbols, characters)
         unalignable = frames_needed(symbols, characters).to(frames.device) > frames
+        if head.training and self._trained_on < _JUDGED:
+            self._judge(batch.ids, unalignable.tolist())
         return LossTerms(
             sum=(losses / characters.clamp(min=1).to(losses.device)).sum(),
             weight=torch.tensor(float(len(batch.ids)), device=losses.device),
             scalars={"unalignable": unalignable.sum().to(losses)},
         )
+
+    def _judge(self, ids: Sequence[str], unalignable: Sequence[bool]) -> None:
+        """Refuse to train on next to nothing, which CTC would do with a loss near 0.
+
+        Not by single batches: theirs are neighbours in length, and a corpus may have a few broken
+        utterances of one length. Nor later: what is at most a share is told by the scalar.
+        """
+        self._trained_on += len(ids)
+        self._unalignable += [i for i, bad in zip(ids, unalignable, strict=True) if bad]
+        if self._trained_on >= _JUDGED and 2 * len(self._unalignable) > self._trained_on:
+            raise DataError(
+                f"{_some(self._unalignable)} of the first {self._trained_on} utterances can't be "
+                "learnt: their transcripts need more frames than the head has; lower "
+                "task.head.frame_ms, take an upstream with shorter frames, or correct the data"
+            )
 
     def predict(
         self, head: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
@@ -82,28 +123,35 @@ class Task(orchestra.tasks.Task):
         """{id, hyp} and, with a transcript, {ref, alignment, words, characters} (see scoring)."""
         hypotheses = self.symbols.greedy(*head(features, lengths))
         return [
-            {"id": utterance.id, **_record(utterance.fields.get("text"), hypothesis)}
+            {"id": utterance.id, **_record(_text(utterance), hypothesis)}
             for utterance, hypothesis in zip(batch.utterances, hypotheses, strict=True)
         ]
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         """wer, cer, sentence_error_rate in percent, and the counts behind them.
 
-        Empty for a split without transcripts; DataError if only some lack theirs.
+        Empty for a split without transcripts.
         """
-        silent = [record["id"] for record in predictions if "ref" not in record]
-        if len(silent) == len(predictions):
+        if not any("ref" in record for record in predictions):
             return {}
-        if silent:
-            raise DataError(f"utterance {silent[0]} has no transcript (text) to score")
         return summarise(predictions)
 
 
-def _record(reference: Any, hypothesis: str) -> dict[str, Any]:
+def _text(utterance: Utterance) -> str | None:
+    text = utterance.fields.get("text")
+    return None if text is None else str(text)
+
+
+def _some(ids: Sequence[str]) -> str:
+    """`3 (a, b, c)`, or the first three of more."""
+    return f"{len(ids)} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
+
+
+def _record(reference: str | None, hypothesis: str) -> dict[str, Any]:
     hypothesis = " ".join(hypothesis.split())
     if reference is None:
         return {"hyp": hypothesis}
-    words = " ".join(str(reference).split())
+    words = " ".join(reference.split())
     return {"ref": words, "hyp": hypothesis, **compare(words, hypothesis)}
 
 

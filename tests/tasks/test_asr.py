@@ -11,15 +11,15 @@ from pydantic import ValidationError
 
 from orchestra.config.schema import DataConfig
 from orchestra.tasks import Batch, builtin_folder, find_task
-from orchestra.wire.errors import DataError
-from orchestra.wire.manifest import Utterance
+from orchestra.wire.errors import DataError, UsageError
+from orchestra.wire.manifest import Utterance, write_manifest
 from tasks.asr.config import Config, SmallHeadConfig, SpecAugmentConfig, SuperbHeadConfig
-from tasks.asr.head import stack_frames
+from tasks.asr.head import stack_frames, stack_size
 from tasks.asr.symbols import Symbols, frames_needed
 from tasks.asr.task import Task
 
 DIM = 6
-SMALL = SmallHeadConfig(stack=2, projection=8, hidden=8)
+SMALL = SmallHeadConfig(frame_ms=20, projection=8, hidden=8)
 SUPERB = SuperbHeadConfig(projection=8, hidden=8)
 TEXTS = ["THE CAT", "A", "", "SEE  IT'S BOOK"]
 LENGTHS = [60, 25, 11, 48]
@@ -125,6 +125,41 @@ def test_transcript_longer_than_its_audio_is_counted_and_harmless() -> None:
     assert all(torch.isfinite(p.grad).all() for p in head.parameters() if p.grad is not None)
 
 
+def train_on(task: Task, head: torch.nn.Module, texts: list[str]) -> None:
+    """The training loss of utterances of 0.12 s: six frames after stacking."""
+    utterances = [utterance(text, number) for number, text in enumerate(texts)]
+    rows = len(utterances)
+    targets = task.collate([task.target(u) for u in utterances])
+    batch = Batch(
+        [u.id for u in utterances],
+        torch.zeros(rows, 1),
+        torch.full((rows,), 12 * 160),
+        targets,
+        list(range(rows)),
+        utterances,
+    )
+    task.loss(head, torch.randn(rows, 12, DIM), torch.full((rows,), 12), batch)
+
+
+@pytest.mark.parametrize("config", [SMALL, SUPERB])
+def test_a_head_too_coarse_for_the_transcripts_is_an_error(config: Any) -> None:
+    task, head = task_with(config)
+    with pytest.raises(DataError, match=r"16 \(utt-0, utt-1, utt-2, \.\.\.\).*task.head.frame_ms"):
+        for _ in range(4):
+            train_on(task, head, ["TOO LONG FOR THAT"] * 4)
+
+
+def test_few_unalignable_utterances_are_no_error() -> None:
+    task, head = task_with(SMALL)
+    train_on(task, head, ["TOO LONG FOR THAT"] * 4)  # the first batch: a coincidence
+    train_on(task, head, ["A"] * 12)
+    for _ in range(8):
+        train_on(task, head, ["TOO LONG FOR THAT"] * 4)
+    task, head = task_with(SMALL)
+    head.eval()  # a training loss on purpose, as in a test: nobody would learn from it
+    train_on(task, head, ["TOO LONG FOR THAT"] * 16)
+
+
 def test_frames_needed_counts_doubled_characters() -> None:
     symbols = Symbols("ABO K")
     targets = [symbols.encode(text, "u") for text in ("BOOK", "AAA", "")]
@@ -161,6 +196,20 @@ def test_stacking_fills_an_incomplete_frame_with_zeros() -> None:
     assert stacked[1, :2].tolist() == [[6, 7], [8, 0]]
 
 
+@pytest.mark.parametrize(("stride", "size"), [(160, 3), (320, 1), (240, 2), (480, 1)])
+def test_frames_are_joined_up_to_the_length_asked_for(stride: int, size: int) -> None:
+    head = Task(Config(head=SmallHeadConfig()), DataConfig()).build_head(DIM, stride)
+    _, lengths = head(torch.zeros(1, 12, DIM), torch.tensor([12]))
+    assert lengths.tolist() == [12 // size]
+
+
+def test_frames_longer_than_asked_for_are_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"task.head.frame_ms = 30: the upstream's frames are 40 ms"
+    ):
+        stack_size(30, 640)
+
+
 def test_unknown_character_names_the_utterance_and_the_character() -> None:
     task, _ = task_with(SMALL)
     with pytest.raises(DataError, match=r"utt-3.*'7', 'é'"):
@@ -187,11 +236,35 @@ def test_without_transcripts_predicts_but_neither_trains_nor_scores() -> None:
     batch = Batch(["utt-9"], torch.zeros(1, 1), lengths * 160, targets, [1], silent)
     records = task.predict(head, features, lengths, batch)
     assert set(records[0]) == {"id", "hyp"}
-    with pytest.raises(DataError, match="utt-9"):
-        task.score([*records, {"id": "b", "ref": "A", "hyp": "A"}])
     assert task.score(records) == {}
     with pytest.raises(DataError, match="utt-9"):
         task.loss(head, features, lengths, batch)
+
+
+def manifest(folder: Path, texts: list[str | None]) -> Task:
+    """A task whose split `dev` has these transcripts."""
+    lines: list[dict[str, Any]] = [
+        {"id": f"utt-{number}", "path": "x.flac", "offset_s": 0.0, "duration_s": 1.0}
+        | ({} if text is None else {"text": text})
+        for number, text in enumerate(texts)
+    ]
+    write_manifest(folder, "dev", lines, "test")
+    return Task(Config(head=SMALL), DataConfig(manifests=folder))
+
+
+@pytest.mark.parametrize("texts", [["A", "B"], [None, None]])
+def test_a_split_has_all_transcripts_or_none(tmp_path: Path, texts: list[str | None]) -> None:
+    assert len(manifest(tmp_path, texts).utterances("dev")) == 2
+
+
+def test_a_split_with_some_transcripts_is_refused_when_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"split 'dev': 1 \(utt-1\) of 3 utterances have no"):
+        manifest(tmp_path, ["A", None, "B"]).utterances("dev")
+
+
+def test_a_transcript_with_other_characters_is_refused_when_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"utt-1.*'7'"):
+        manifest(tmp_path, ["A", "7"]).utterances("dev")
 
 
 @pytest.mark.parametrize("characters", ["", "ABA", "A\tB"])
