@@ -8,6 +8,7 @@ import time
 from orchestra.config.compose import Composed, override
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import open_registry
+from orchestra.schedule.changes import check_evaluation
 from orchestra.schedule.checkpoints import find, steps
 from orchestra.schedule.preflight import preflight
 from orchestra.schedule.staging import building
@@ -50,6 +51,7 @@ def submit_evaluation(
             workspace=workspace.root,
             training=False,
         )
+        check_evaluation(composed)
         preflight(composed.config, workspace.runs, cpu_command=cpu_command, splits=(split,))
         folder = _new_folder(run)
         key = JobKey(run_id, folder.number)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from orchestra.config.compose import Composed, override
 from orchestra.registry.rows import JobKey, RunRow
 from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.changes import check_resume
 from orchestra.schedule.checkpoints import find, set_aside_newer, step_of, steps
 from orchestra.schedule.preflight import preflight
 from orchestra.schedule.staging import building
@@ -48,7 +49,8 @@ def resume(
     Raises:
         ConflictError: it is at work, queued, on another machine, or completed with nothing to do.
         NotFoundError: no such checkpoint.
-        UsageError: `start_from` is none of these; ConfigErrors: `sets` don't fit.
+        UsageError: `start_from` is none of these; ConfigErrors: `sets` don't fit, or change what
+            the checkpoints are.
     """
     if not (start_from is None or start_from in ("best", "last") or start_from.isdecimal()):
         raise UsageError(f"--from {start_from!r}: give a step of this run, best or last")
@@ -58,7 +60,7 @@ def resume(
         if row.state in LIVE and abandoned(workspace, JobKey(run_id)):
             _refuse_changes(start_from, sets, run_id)
             return Resumed(JobKey(run_id), ("its supervisor had died; it gets a new one",))
-        _require_ended(row, changed=bool(sets or start_from))
+        _require_ended(row)
         lock = FileLock.acquire(run.job.lock, _GOODBYE_S)
         if lock is None:
             raise ConflictError(
@@ -71,8 +73,11 @@ def resume(
                 sets,
                 workspace=workspace.root,
             )
+            step = _first_step(run, start_from)
+            check_resume(composed, step)
+            _require_work(row, composed, step)
             preflight(composed.config, workspace.runs, cpu_command=cpu_command)
-            notes = _rewind(run, registry, start_from)
+            notes = _rewind(run, registry, step)
             notes += _change_config(run, registry, composed)
             _queue(run, registry)
     return Resumed(JobKey(run_id), tuple(notes))
@@ -85,7 +90,7 @@ def _refuse_changes(start_from: str | None, sets: tuple[str, ...], run_id: str) 
         )
 
 
-def _require_ended(row: RunRow, *, changed: bool) -> None:
+def _require_ended(row: RunRow) -> None:
     if row.state in LIVE:
         raise ConflictError(f"run {row.id} is {row.state.value} on host {row.host}")
     if row.state == RunState.QUEUED:
@@ -93,24 +98,35 @@ def _require_ended(row: RunRow, *, changed: bool) -> None:
             f"run {row.id} is queued already: `orchestra wait {row.id}` starts it when it can; "
             f"to change it, `orchestra stop {row.id}` first"
         )
-    if row.state == RunState.COMPLETED and not changed:
+
+
+def _first_step(run: RunFolder, start_from: str | None) -> int:
+    """The step of the wanted checkpoint (NotFoundError); 0 if there is none yet."""
+    if start_from is None or start_from == "last":
+        return max(steps(run), default=0)
+    return step_of(find(run, start_from))
+
+
+def _require_work(row: RunRow, composed: Composed, step: int) -> None:
+    """A run that did not complete may still have its test splits to evaluate."""
+    max_steps = composed.config.train.max_steps
+    if row.state == RunState.COMPLETED and step >= max_steps:
         raise ConflictError(
-            f"run {row.id} is completed; to train on: "
-            f"`orchestra resume {row.id} --set train.max_steps=N`"
+            f"run {row.id} is completed: step {step} of train.max_steps = {max_steps}; to train "
+            f"on: `orchestra resume {row.id} --set train.max_steps=N`"
         )
 
 
-def _rewind(run: RunFolder, registry: Registry, start_from: str | None) -> list[str]:
-    """Make the wanted checkpoint the newest."""
-    if start_from in (None, "last"):
-        newest = max(steps(run), default=0)
-        return [f"continues from step {newest}" if newest else "starts at step 0: no checkpoint"]
-    assert start_from is not None
-    step = step_of(find(run, start_from))
+def _rewind(run: RunFolder, registry: Registry, step: int) -> list[str]:
+    """Make the checkpoint of `step` the newest."""
+    if not step:
+        return ["starts at step 0: no checkpoint"]
     aside = set_aside_newer(run, registry, step)
-    kept = f"; checkpoints {', '.join(map(str, aside))} moved aside" if aside else ""
-    registry.add_event(run.id, "resume", f"from step {step}{kept}")
-    return [f"continues from step {step}{kept}"]
+    if not aside:
+        return [f"continues from step {step}"]
+    kept = f"from step {step}; checkpoints {', '.join(map(str, aside))} moved aside"
+    registry.add_event(run.id, "resume", kept)
+    return [f"continues {kept}"]
 
 
 def _change_config(run: RunFolder, registry: Registry, composed: Composed) -> list[str]:

@@ -1,0 +1,141 @@
+"""What may change when a run is resumed or evaluated, and what is refused before it does harm."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from orchestra.registry.rows import JobKey
+from orchestra.registry.store import open_registry
+from orchestra.schedule.changes import BEFORE_A_CHECKPOINT, EVALUATE, RESUME, refused
+from orchestra.schedule.evaluate import submit_evaluation
+from orchestra.schedule.resume import resume
+from orchestra.schedule.submission import Given, Submission
+from orchestra.schedule.submit import staged
+from orchestra.wire.errors import ConflictError, UsageError
+from orchestra.wire.folders import RunFolder
+from orchestra.wire.job import JobState
+from orchestra.wire.states import RunState
+from orchestra.workspace import Workspace, init_workspace
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, str]:
+    """A workspace and a run of the example task that has trained 30 of 30 steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ORCHESTRA_RUNS_DIR", raising=False)
+        workspace = init_workspace(tmp_path_factory.mktemp("changes") / "workspace")
+    subprocess.run(["git", "init", "-q", workspace.root], check=True)
+    submission = Submission(
+        "example", given=(Given("launch.device", "cpu", "--cpu"),), sets=("train.max_steps=30",)
+    )
+    with staged(workspace, submission) as stage:
+        return workspace, stage.commit().key.run_id
+
+
+@pytest.fixture
+def run(made: tuple[Workspace, str]) -> RunFolder:
+    """That run, just completed, with checkpoints of steps 10 and 30."""
+    workspace, run_id = made
+    run = workspace.runs.run(run_id)
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    for step in (10, 30):
+        run.checkpoint(step).mkdir(parents=True)
+    for first in sorted(run.path.glob("config.1.toml")):
+        first.replace(run.job.config)
+    end(workspace, run, RunState.COMPLETED)
+    return run
+
+
+@pytest.fixture
+def workspace(made: tuple[Workspace, str]) -> Workspace:
+    return made[0]
+
+
+def end(workspace: Workspace, run: RunFolder, state: RunState) -> None:
+    JobState(state, "", 1, 0.0).write(run.job)
+    with open_registry(workspace.runs) as registry:
+        registry.transition(JobKey(run.id), set(RunState), state)
+
+
+def go_on(workspace: Workspace, run: RunFolder, *sets: str, start_from: str | None = None) -> None:
+    resume(workspace, run.id, start_from=start_from, sets=sets, cpu_command="")
+
+
+def test_a_key_stands_for_all_below_it_and_for_no_other() -> None:
+    keys = [
+        "train.max_steps",
+        "launch.nproc",
+        "launcher",
+        "optim.lr",
+        "optim.kind",
+        "batch.seconds",
+    ]
+    assert refused(keys, RESUME) == ["launcher", "optim.kind", "batch.seconds"]
+    assert refused(keys, BEFORE_A_CHECKPOINT) == ["launcher", "optim.kind"]
+    assert refused(["data.train", "batch.eval_seconds", "seed"], EVALUATE) == ["seed"]
+
+
+def test_what_a_checkpoint_is_can_not_change_and_all_is_named_at_once(
+    workspace: Workspace, run: RunFolder
+) -> None:
+    before = run.job.config.read_bytes()
+    sets = ("seed=77", "upstream.name=other", "data.train=x", "batch.seconds=3.5", "optim.lr=0.5")
+    with pytest.raises(UsageError) as error:
+        go_on(workspace, run, *sets, "train.max_steps=40")
+    for text in sets:
+        key = text.partition("=")[0]
+        assert (f"--set: {key}: a run that is resumed keeps it" in str(error.value)) == (
+            key != "optim.lr"
+        )
+    assert "micro_batches" not in str(error.value), "only what the user wrote"
+    assert run.job.config.read_bytes() == before
+    assert JobState.read(run.job).state == RunState.COMPLETED
+
+
+def test_what_may_change_is_applied(workspace: Workspace, run: RunFolder) -> None:
+    go_on(workspace, run, "train.max_steps=40", "optim.lr=0.5", "seed=" + seed(run))
+    assert b"max_steps = 40" in run.job.config.read_bytes()
+    assert JobState.read(run.job).state == RunState.QUEUED
+
+
+def test_without_a_checkpoint_the_batch_may_change(workspace: Workspace, run: RunFolder) -> None:
+    shutil.rmtree(run.checkpoints)
+    end(workspace, run, RunState.FAILED)
+    go_on(workspace, run, "batch.max_micro_seconds=2.5")
+    assert b"max_micro_seconds = 2.5" in run.job.config.read_bytes()
+
+
+@pytest.mark.parametrize("steps", ["29", "12"])
+def test_fewer_steps_than_were_taken_are_refused(
+    workspace: Workspace, run: RunFolder, steps: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"max_steps: is {steps}, but .* from step 30"):
+        go_on(workspace, run, f"train.max_steps={steps}")
+    go_on(workspace, run, f"train.max_steps={steps}", start_from="10")
+
+
+def test_a_completed_run_needs_more_steps(workspace: Workspace, run: RunFolder) -> None:
+    for sets in ((), ("optim.lr=0.5",), ("train.max_steps=30",)):
+        with pytest.raises(ConflictError, match=r"step 30 of train\.max_steps = 30"):
+            go_on(workspace, run, *sets)
+    end(workspace, run, RunState.STOPPED)
+    go_on(workspace, run)  # its test splits may be left
+
+
+def test_an_evaluation_keeps_what_was_trained(workspace: Workspace, run: RunFolder) -> None:
+    def evaluate(*sets: str) -> None:
+        submit_evaluation(
+            workspace, run.id, split="test", checkpoint="10", sets=sets, cpu_command=""
+        )
+
+    with pytest.raises(UsageError, match=r"2 errors:\s+.*seed: .*keeps it.*\s+.*optim\.lr: "):
+        evaluate("seed=77", "optim.lr=0.5", "batch.eval_seconds=3.5")
+    evaluate("batch.eval_seconds=3.5", "train.precision=bf16")
+
+
+def seed(run: RunFolder) -> str:
+    lines = run.job.config.read_text().splitlines()
+    return next(line for line in lines if line.startswith("seed = ")).removeprefix("seed = ")
