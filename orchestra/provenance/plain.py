@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +32,15 @@ Files = dict[str, File]
 
 
 def read_workspace(root: Path, runs: Path) -> tuple[Files, list[str]]:
-    """All files but hidden ones and runs; those over the size limit are left out and named.
+    """All files but hidden ones, runs, and folders whose .gitignore is `*`.
+
+    Those over the size limit are left out and named.
 
     Raises:
         UsageError: together they are too big.
         OrchestraError: one can't be read.
     """
-    paths = list(_walk(root, runs.resolve()))
+    paths = list(_walk(root, {runs.resolve(), root / "runs"}))
     sizes = {path: os.lstat(root / path).st_size for path in paths}
     big = sorted(path for path, size in sizes.items() if size > MAX_FILE_BYTES)
     small = {path: size for path, size in sizes.items() if size <= MAX_FILE_BYTES}
@@ -50,11 +52,11 @@ def read_package() -> Files:
     """The running orchestra, built-in tasks and presets included, under `orchestra/`."""
     package = package_folder()
     files = {
-        f"orchestra/{path}": _read(package / path) for path in _walk(package, package / BUILTIN)
+        f"orchestra/{path}": _read(package / path) for path in _walk(package, {package / BUILTIN})
     }
     for part in ("tasks", "presets"):
         folder = builtin_folder() / part
-        for path in _walk(folder, folder):
+        for path in _walk(folder):
             files[f"orchestra/{BUILTIN}/{part}/{path}"] = _read(folder / path)
     return files
 
@@ -82,20 +84,29 @@ def write(files: Files, folder: Path) -> None:
             path.chmod(0o755)
 
 
-def _walk(root: Path, without: Path) -> Iterator[str]:
+def _walk(root: Path, without: Collection[Path] = ()) -> Iterator[str]:
     """Relative paths of files and links, hidden and derived ones left out."""
     for folder, folders, names in os.walk(root):
         here = Path(folder)
         folders[:] = sorted(
             name
             for name in folders
-            if not (name.startswith(".") or name in _SKIPPED or here / name == without)
+            if not (name.startswith(".") or name in _SKIPPED or here / name in without)
+            and not _is_ignored(here / name)
         )
         links = [name for name in folders if (here / name).is_symlink()]
         for name in sorted([*names, *links]):
             path = here / name
             if not name.startswith(".") and (path.is_symlink() or path.is_file()):
                 yield os.fspath(path.relative_to(root))
+
+
+def _is_ignored(folder: Path) -> bool:
+    """Whether the folder asks to be left out, as runs folders do: its .gitignore is `*`."""
+    try:
+        return (folder / ".gitignore").read_text(errors="replace").split() == ["*"]
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> File:

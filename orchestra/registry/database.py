@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.wire.errors import ConflictError, OrchestraError
+from orchestra.wire.files import is_disk_full
 
 BUSY_TIMEOUT_S = 30.0
 
@@ -24,7 +25,6 @@ _UNWRITABLE = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_IOERR,
 }
-
 
 REBUILT = "repeat the command; it is then rebuilt from the run folders"
 
@@ -41,10 +41,20 @@ class Database:
         self._connection, self._inode = self._connect()
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of one query."""
+        """All rows of one query. A file that can be read, but not used in place, is copied for it:
+        even readers of a WAL write, which a full or read-only disk does not let them.
+        """
         connection = self._current()
         with errors_as_sentences(self.path, self._remedy):
-            return connection.execute(sql, parameters).fetchall()
+            try:
+                return connection.execute(sql, parameters).fetchall()
+            except sqlite3.OperationalError as error:
+                if _primary_code(error) not in _UNWRITABLE | {sqlite3.SQLITE_FULL}:
+                    raise
+                rows = _read_copy(self.path, sql, parameters)
+                if rows is None:
+                    raise
+                return rows
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -57,6 +67,9 @@ class Database:
             yield connection
             return
         with errors_as_sentences(self.path, self._remedy):
+            # In WAL mode the file stays whole at a power cut; only the newest rows may be missing,
+            # and the run folders have them. Not in _connect(): it touches the file.
+            connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -87,9 +100,6 @@ class Database:
                 isolation_level=None,
             )
             connection.execute("PRAGMA foreign_keys = ON")
-            # In WAL mode the file stays whole at a power cut; only the newest rows may be
-            # missing, and the run folders have them.
-            connection.execute("PRAGMA synchronous = NORMAL")
             return connection, _inode(self.path)
 
     def version(self) -> int:
@@ -103,8 +113,7 @@ def errors_as_sentences(path: Path, remedy: str = REBUILT) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        # Extended result codes keep the primary one in their low byte.
-        code = getattr(error, "sqlite_errorcode", -1) & 0xFF
+        code = _primary_code(error)
         if code in _DAMAGED:
             raise OrchestraError(
                 f"{path} is damaged ({error}): move it away (mv {path} {path}.damaged) and {remedy}"
@@ -114,15 +123,39 @@ def errors_as_sentences(path: Path, remedy: str = REBUILT) -> Iterator[None]:
                 f"{path} stayed locked by another process for {BUSY_TIMEOUT_S:.0f} s: "
                 "see who holds it with `fuser` and try again"
             ) from error
-        if code == sqlite3.SQLITE_FULL:
-            raise OrchestraError(f"cannot write {path}: the disk is full; free some space") from (
-                error
-            )
+        if code == sqlite3.SQLITE_FULL or (code in _UNWRITABLE and is_disk_full(path.parent)):
+            raise OrchestraError(
+                f"cannot write {path}: the disk of {path.parent} is full; make room"
+            ) from error
         if code in _UNWRITABLE:
             raise OrchestraError(
                 f"cannot use {path} ({error}): check the permissions of it and its folder"
             ) from error
         raise
+
+
+def _read_copy(path: Path, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
+    """The rows from a copy in memory; None if the file can't be copied."""
+    import shutil
+    import tempfile
+
+    memory = Path("/dev/shm")
+    try:
+        with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+            copy = Path(folder) / path.name
+            shutil.copyfile(path, copy)
+            log = path.with_name(f"{path.name}-wal")
+            if log.exists():
+                shutil.copyfile(log, copy.with_name(log.name))
+            with contextlib.closing(sqlite3.connect(copy)) as connection:
+                return connection.execute(sql, parameters).fetchall()
+    except OSError:
+        return None
+
+
+def _primary_code(error: sqlite3.DatabaseError) -> int:
+    """Extended result codes keep the primary one in their low byte."""
+    return getattr(error, "sqlite_errorcode", -1) & 0xFF
 
 
 def _inode(path: Path) -> int:

@@ -11,10 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
+from orchestra.registry.rows import EvaluationRow, JobKey
 from orchestra.registry.store import Registry
-from orchestra.schedule.listing import list_row
-from orchestra.schedule.watch import supervisor_of
+from orchestra.schedule.listing import health, list_row, supervisor_of
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import RunFolder
@@ -22,7 +21,7 @@ from orchestra.wire.heartbeat import pages_folder, read_beats
 from orchestra.wire.identity import start_ticks
 from orchestra.wire.job import Attempt
 from orchestra.wire.manifest import read_summary
-from orchestra.wire.states import LIVE, AttemptState
+from orchestra.wire.states import AttemptState
 from orchestra.workspace import Workspace
 
 
@@ -48,7 +47,7 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             "alive": supervisor.is_alive() if supervisor and supervisor.is_here() else None,
             "host": supervisor.host if supervisor else None,
         },
-        "where": _where(row, workspace, key),
+        "where": health(workspace, key, row.state),
         "attempts": [_attempt(attempt) for attempt in attempts],
         "checkpoints": [
             {"step": item.step, "path": str(run.path / item.path), "score": item.score}
@@ -84,16 +83,6 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             else None,
         },
     }
-
-
-def _where(row: RunRow, workspace: Workspace, key: JobKey) -> str:
-    """One word or two on a live run's health, for people; empty if there is nothing to say."""
-    supervisor = supervisor_of(workspace, key)
-    if row.state not in LIVE or supervisor is None:
-        return ""
-    if not supervisor.is_here():
-        return f"lives on host {supervisor.host}"
-    return "" if supervisor.is_alive() else "its supervisor died: `orchestra wait` revives it"
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:

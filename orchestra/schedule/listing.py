@@ -9,11 +9,12 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from orchestra.registry.store import open_registry
-from orchestra.wire.errors import NotFoundError
-from orchestra.wire.states import RunState
+from orchestra.wire.errors import NotFoundError, OrchestraError
+from orchestra.wire.states import LIVE, RunState
 
 if TYPE_CHECKING:
-    from orchestra.registry.rows import RunRow
+    from orchestra.registry.rows import JobKey, RunRow
+    from orchestra.wire.identity import ProcessIdentity
     from orchestra.workspace import Workspace
 
 
@@ -23,7 +24,7 @@ def find_run(workspace: Workspace, reference: str) -> str:
     Raises:
         NotFoundError: none or several; the message names candidates.
     """
-    if not workspace.runs.path.is_dir():
+    if not _any_runs(workspace):
         raise NotFoundError("there are no runs yet: start one with `orchestra run TASK`")
     with open_registry(workspace.runs) as registry:
         return registry.resolve(reference)
@@ -33,10 +34,41 @@ def list_runs(
     workspace: Workspace, *, states: Collection[RunState] | None, limit: int | None
 ) -> list[RunRow]:
     """Runs, newest first."""
-    if not workspace.runs.path.is_dir():
+    if not _any_runs(workspace):
         return []
     with open_registry(workspace.runs) as registry:
         return registry.list_runs(states=states, limit=limit)
+
+
+def supervisor_of(workspace: Workspace, key: JobKey) -> ProcessIdentity | None:
+    """Who owns the job according to its folder; None also where the folder is damaged."""
+    from orchestra.supervise.jobs import job_of
+    from orchestra.wire.job import JobState
+
+    try:
+        return JobState.read(job_of(workspace.runs, key)).supervisor
+    except (FileNotFoundError, OrchestraError):
+        return None
+
+
+def health(workspace: Workspace, key: JobKey, state: RunState) -> str:
+    """A few words on a live job's supervisor, for people; empty if there is nothing to say."""
+    supervisor = supervisor_of(workspace, key) if state in LIVE else None
+    if supervisor is None:
+        return ""
+    if not supervisor.is_here():
+        return f"lives on host {supervisor.host}"
+    return "" if supervisor.is_alive() else "its supervisor died: `orchestra wait` revives it"
+
+
+def _any_runs(workspace: Workspace) -> bool:
+    """Whether there is a registry, or a run folder to make it from."""
+    runs = workspace.runs
+    if runs.registry.is_file():
+        return True
+    return runs.path.is_dir() and any(
+        runs.run(entry.name).identity.is_file() for entry in runs.path.iterdir()
+    )
 
 
 def list_row(row: RunRow) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.dispatch import dispatch
 from orchestra.supervise.jobs import job_of
-from orchestra.wire.errors import NotFoundError, WaitTimeoutError
-from orchestra.wire.identity import ProcessIdentity
+from orchestra.wire.errors import NotFoundError, OrchestraError, WaitTimeoutError
+from orchestra.wire.files import is_disk_full
 from orchestra.wire.job import JobState
 from orchestra.wire.states import ENDED, LIVE, RunState
 from orchestra.workspace import Workspace
@@ -23,6 +23,8 @@ from orchestra.workspace import Workspace
 _POLL_S = 0.1
 _REVIVE_EVERY_S = 1.0
 _START_EVERY_S = 5.0
+#: So many supervisors in a row that get no attempt started, and there will be no more.
+_MOST_REVIVALS = 5
 #: An ended job's supervisor frees its devices and goes within a moment.
 _GOODBYE_S = 10.0
 
@@ -64,9 +66,11 @@ def watch(workspace: Workspace, key: JobKey, *, poll_s: float = _POLL_S) -> Iter
 
     Raises:
         NotFoundError: it was removed.
+        OrchestraError: its supervisors die as fast as they are started, or could write nothing.
     """
     next_start = time.monotonic() + _START_EVERY_S
     next_revival = time.monotonic()
+    revivals = Revivals(workspace, key)
     with open_registry(workspace.runs) as registry:
         while True:
             view = look(registry, key)
@@ -79,11 +83,45 @@ def watch(workspace: Workspace, key: JobKey, *, poll_s: float = _POLL_S) -> Iter
                 next_start = now + _START_EVERY_S
             elif view.state in LIVE and now >= next_revival:
                 if abandoned(workspace, key):
-                    dispatch(workspace)
+                    revivals.revive()
                 next_revival = now + _REVIVE_EVERY_S
             time.sleep(poll_s)
         _wait_for_goodbye(workspace, key)
         yield view
+
+
+class Revivals:
+    """Gives the job new supervisors, but not for ever: what killed one may kill them all."""
+
+    def __init__(self, workspace: Workspace, key: JobKey) -> None:
+        self._workspace = workspace
+        self._job = job_of(workspace.runs, key)
+        self._key = key
+        self._attempt = -1
+        self._count = 0
+
+    def revive(self) -> None:
+        """Dispatch.
+
+        Raises:
+            OrchestraError: the disk is full, or the last few supervisors started no attempt.
+        """
+        verb = "resume" if self._key.evaluation is None else "wait"
+        then = f"then `orchestra {verb} {self._key.run_id}`"
+        if is_disk_full(self._job.folder):
+            raise OrchestraError(
+                f"the supervisor of {self._key} died: the disk of {self._workspace.runs.path} is "
+                f"full; make room, {then}"
+            )
+        attempt = JobState.read(self._job).attempt
+        self._count = self._count + 1 if attempt == self._attempt else 1
+        self._attempt = attempt
+        if self._count > _MOST_REVIVALS:
+            raise OrchestraError(
+                f"the supervisor of {self._key} died, and so did {_MOST_REVIVALS} new ones before "
+                f"they could start an attempt: mend what {self._job.supervisor_log} names, {then}"
+            )
+        dispatch(self._workspace)
 
 
 def wait_for(workspace: Workspace, key: JobKey, timeout_s: float | None) -> View:
@@ -110,14 +148,6 @@ def unfinished_evaluations(workspace: Workspace, run_id: str) -> list[JobKey]:
             for row in registry.evaluations(run_id)
             if row.state not in ENDED
         ]
-
-
-def supervisor_of(workspace: Workspace, key: JobKey) -> ProcessIdentity | None:
-    """Who owns the job according to its folder."""
-    try:
-        return JobState.read(job_of(workspace.runs, key)).supervisor
-    except FileNotFoundError:
-        return None
 
 
 def abandoned(workspace: Workspace, key: JobKey) -> bool:

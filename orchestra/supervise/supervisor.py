@@ -28,6 +28,7 @@ from orchestra.supervise.settle import clear, settle
 from orchestra.supervise.state import JobRecord
 from orchestra.supervise.tail import Tail, newest_checkpoint
 from orchestra.wire.errors import ConflictError, OrchestraError
+from orchestra.wire.files import is_disk_full
 from orchestra.wire.folders import AttemptFolder, Job, RunsFolder
 from orchestra.wire.identity import ProcessIdentity, self_identity
 from orchestra.wire.job import Attempt, Result, StopFlag
@@ -77,6 +78,11 @@ class Supervisor:
 
     def _fail(self, reason: str) -> None:
         """End a job that can't be supervised any more; its processes are gone by now."""
+        if is_disk_full(self._job.folder):
+            run = self._job.run.id
+            reason += (
+                f"; the disk of {self._runs.path} is full: make room, then `orchestra resume {run}`"
+            )
         with contextlib.suppress(OrchestraError, OSError):  # the state below tells the same
             settle(self._record, f"its supervisor failed: {reason}")
         self._record.fail(reason)

@@ -11,6 +11,8 @@ from typing import Any
 
 from orchestra.wire.errors import OrchestraError
 
+_LITTLE_BYTES = 2**18
+
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data`; after a crash the old or the new content is there, never a mix.
@@ -60,6 +62,15 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise OrchestraError(f"{path} is broken or of another version: {error!r}") from error
+
+
+def is_disk_full(folder: Path) -> bool:
+    """Whether the disk of `folder` has no room left for small documents."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _LITTLE_BYTES
 
 
 def sync_folder(folder: Path) -> None:

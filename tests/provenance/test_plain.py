@@ -63,6 +63,15 @@ def test_what_is_left_out(root: Path) -> None:
     assert "big.bin" in snapshot(root).warnings[1]
 
 
+def test_runs_are_no_code_wherever_they_lie(root: Path, tmp_path: Path) -> None:
+    for name in ("runs", "old"):
+        (root / name / "r1").mkdir(parents=True, exist_ok=True)
+        (root / name / "r1" / "run.json").write_text("{}")
+    (root / "old" / ".gitignore").write_text("*\n")
+    (root / "tasks" / ".gitignore").write_text("*.pyc\n")
+    assert set(read_workspace(root, tmp_path / "elsewhere")[0]) == {"tasks/mine.py"}
+
+
 def test_too_much_in_all_is_refused(root: Path) -> None:
     for number in range(11):
         (root / f"part{number}.bin").touch()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import os
 import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -317,8 +320,53 @@ def test_a_full_disk_is_a_sentence_and_costs_nothing(
     connection = registry._database._connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(OrchestraError, match=r"registry\.db: the disk is full"), registry.bulk():
+    with (
+        pytest.raises(OrchestraError, match=r"registry\.db: the disk of .* is full"),
+        registry.bulk(),
+    ):
         for number in range(1000):
             registry.add_event("r1", "notice", f"event {number} " * 100)
     assert [event.text for event in registry.events("r1")] == ["queued"]
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+READS = """
+import sys
+from pathlib import Path
+from orchestra.registry.store import open_registry
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.folders import RunsFolder
+with open_registry(RunsFolder(Path(sys.argv[1]))) as registry:
+    print([row.id for row in registry.list_runs()])
+    try:
+        registry.add_event("r1", "notice", "x")
+    except OrchestraError as error:
+        print(error)
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount a small disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_runs_can_be_read_on_a_full_disk(small_disk: Path, new_run: MakeRun) -> None:
+    runs = RunsFolder(small_disk / "runs")
+    with open_registry(runs) as registry:
+        registry.create_run(new_run("r1"))
+        left = runs.path / "registry.db-wal"
+        rows_only_there = left.read_bytes()
+    left.write_bytes(rows_only_there)  # as a killed process leaves it
+    with contextlib.suppress(OSError), (small_disk / "fill").open("wb", buffering=0) as fill:
+        while True:
+            fill.write(bytes(4096))
+    done = subprocess.run([sys.executable, "-c", READS, runs.path], capture_output=True, text=True)
+    assert done.stdout.splitlines()[0] == "['r1']", done.stderr
+    assert f"the disk of {runs.path} is full; make room" in done.stdout

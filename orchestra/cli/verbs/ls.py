@@ -37,11 +37,13 @@ def ls(
       orchestra ls --state running --state queued
       orchestra ls --json | jq -r '.[] | select(.state == "failed") | .id'
     """
-    from orchestra.schedule.listing import list_row, list_runs
+    from orchestra.registry.rows import JobKey
+    from orchestra.schedule.listing import health, list_row, list_runs
 
     states = [_state(word) for word in state] if state else None
     most = limit if limit or json else _SCREENFUL
-    rows = list_runs(workspace_of(context), states=states, limit=most and most + 1)
+    workspace = workspace_of(context)
+    rows = list_runs(workspace, states=states, limit=most and most + 1)
     more = most is not None and len(rows) > most
     rows = rows[:most]
     if json:
@@ -50,7 +52,11 @@ def ls(
     if not rows:
         say("no runs yet: start one with `orchestra run TASK`" if not states else "no such runs")
         return
-    table([_cells(row) for row in rows], right=("step", "loss", "score"))
+    notes = [health(workspace, JobKey(row.id), row.state) for row in rows]
+    table(
+        [_cells(row, note) for row, note in zip(rows, notes, strict=True)],
+        right=("step", "loss", "score"),
+    )
     if more and not limit:
         say(f"the newest {most} are shown; --limit N shows more")
 
@@ -62,7 +68,7 @@ def _state(word: str) -> RunState:
         raise UsageError(f"--state {word!r}: states are {', '.join(RunState)}") from None
 
 
-def _cells(row: RunRow) -> dict[str, str]:
+def _cells(row: RunRow, note: str) -> dict[str, str]:
     score = "-" if row.best_score is None else f"{row.metric or ''} {number(row.best_score)}"
     return {
         "id": row.id,
@@ -72,5 +78,5 @@ def _cells(row: RunRow) -> dict[str, str]:
         "loss": number(row.loss),
         "score": score.strip(),
         "created": ago(row.created_at),
-        "reason": row.reason,
+        "reason": "; ".join(filter(None, (note, row.reason))),
     }
