@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.supervise.reaper import ExitStatus
@@ -48,6 +48,7 @@ class Failure:
     sentence: str
     retry: bool
     remedy: str = ""
+    said: str = ""  # a rank's last words, whichever rank it was; empty if it was killed
 
 
 def gather(folder: AttemptFolder, agent: ExitStatus, first_dead: int | None, step: int) -> Evidence:
@@ -86,7 +87,7 @@ def classify(evidence: Evidence) -> Failure:
     sentence = f"{where} failed{at} with exit code {cause.exit_code}{_quote(said)}"
     if cause.exit_code in _FIX_FIRST:
         return Failure(sentence, retry=False, remedy=_FIX_FIRST[ExitCode(cause.exit_code)])
-    return _by_message(sentence, said)
+    return replace(_by_message(sentence, said), said=said)
 
 
 def _without_ranks(evidence: Evidence) -> Failure:

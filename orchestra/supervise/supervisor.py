@@ -55,6 +55,7 @@ class Supervisor:
         self._metrics = MetricStore(job.run.metrics)
         self._events = Events()
         self._reaper = Reaper()
+        self._said = ""  # last words of the attempt before, if it took no step
 
     def run(self) -> RunState:
         """Take the job to an end state, or back to queued if its GPUs are taken."""
@@ -133,11 +134,13 @@ class Supervisor:
     def _tail(self, folder: AttemptFolder) -> Tail:
         return Tail(self._job, folder, self._registry, self._metrics, self._mirror)
 
-    def _history(self, attempt: Attempt) -> History:
+    def _history(self, attempt: Attempt, step: int) -> History:
         return History(
             failures_before=attempt.failures_before,
             first_checkpoint=attempt.first_step,
             newest_checkpoint=newest_checkpoint(self._job.run),
+            newest_step=step,
+            said_before=self._said,
         )
 
     def _lease(self, settings: Settings, leases: ExitStack) -> tuple[str, ...]:
@@ -249,8 +252,9 @@ class Supervisor:
             self._end_stopped(result)
         else:
             failure = classify(gather(folder, outcome.agent, outcome.first_dead, outcome.step))
-            history = self._history(attempt)
+            history = self._history(attempt, outcome.step)
             decision = decide(failure, history, launch.settings.budget)
+            self._said = "" if history.took_step else failure.said
             reason = "; ".join(filter(None, (decision.sentence, remains)))
             self._record.end_attempt(folder, close(state=AttemptState.CRASHED, reason=reason))
             if decision.restart:

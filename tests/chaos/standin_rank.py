@@ -85,6 +85,12 @@ def fail(how: str) -> None:
         sys.exit(0)
 
 
+def strike(step: int) -> None:
+    for fault in task.get("faults", []):
+        if (fault["rank"], fault["step"]) == (rank, step) and fault["attempt"] in (0, number):
+            fail(fault["how"])
+
+
 def finish(outcome: str, step: int) -> None:
     if rank == 0:
         Result(outcome, step).write(attempt)
@@ -94,15 +100,15 @@ def finish(outcome: str, step: int) -> None:
 
 first = Attempt.read(attempt).first_step  # not the newest now: rank 0 may be ahead
 record("start", first, step=first, max_steps=task["steps"])
+if first == 0:
+    strike(0)
 last = task["steps"] if job.kind == "train" else 0
 for step in range(first + 1, last + 1):
     pulse.beat(step, Phase.FORWARD)
     record("train", step, loss=1.0 / step)
     if step % task["save_every"] == 0:
         save(step)
-    for fault in task.get("faults", []):
-        if (fault["rank"], fault["step"]) == (rank, step) and fault["attempt"] in (0, number):
-            fail(fault["how"])
+    strike(step)
     while True:
         if not task.get("deaf") and StopFlag.read(job) is not None:
             if rank == 0 and not job.run.checkpoint(step).is_dir():

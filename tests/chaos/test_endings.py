@@ -42,17 +42,22 @@ def test_crash_loop_ends_after_max_restarts(sandbox: Sandbox) -> None:
     assert not sandbox.alive(job)
 
 
+def test_the_same_exception_before_the_first_step_is_tried_twice(sandbox: Sandbox) -> None:
+    fault = {"attempt": 0, "rank": 0, "step": 0, "how": "raise"}
+    job = sandbox.start(sandbox.add_run(nproc=1, faults=[fault], launch={"max_restarts": 3}))
+    state = sandbox.wait_end(job)
+    assert state.reason.endswith("boom; failed the same way twice before the first step")
+    assert len(sandbox.attempts(job)) == 2
+
+
 def test_progress_refills_the_budget(sandbox: Sandbox) -> None:
     """Two crashes with a checkpoint between them are not a crash loop."""
     faults = [
-        {"attempt": 1, "rank": 1, "step": 3, "how": "kill"},
-        {"attempt": 2, "rank": 1, "step": 7, "how": "kill"},
+        # Ranks don't wait for each other: it is rank 0 that saves, at step 5.
+        {"attempt": 1, "rank": 0, "step": 3, "how": "kill"},
+        {"attempt": 2, "rank": 0, "step": 7, "how": "kill"},
     ]
-    # Ranks don't wait for each other: without a hold rank 0 would save at any time.
-    job = sandbox.add_run(nproc=2, hold=True, faults=faults, launch={"max_restarts": 1})
-    sandbox.start(job)
-    wait_for("the second attempt", lambda: len(sandbox.attempts(job)) == 2)
-    sandbox.release(job)
+    job = sandbox.start(sandbox.add_run(faults=faults, launch={"max_restarts": 1}))
     assert sandbox.wait_end(job).state == RunState.COMPLETED
 
 

@@ -38,6 +38,7 @@ def test_exception_is_quoted_and_retried() -> None:
     cause = rank_failure(0, exit_code=1, message="RuntimeError: boom")
     failure = classify(Evidence(AGENT_FAILED, cause, "  File x", step=0))
     assert failure.sentence == "rank 0 failed with exit code 1: RuntimeError: boom"
+    assert failure.said == "RuntimeError: boom"
     assert failure.retry
 
 
