@@ -13,6 +13,7 @@ from orchestra.wire.states import RunState
 from orchestra.wire.terminal import clean
 
 if TYPE_CHECKING:
+    from orchestra.registry.rows import JobKey
     from orchestra.schedule.watch import View
     from orchestra.workspace import Workspace
 
@@ -40,7 +41,7 @@ def print_result(workspace: Workspace, view: View) -> None:
     if view.state != RunState.COMPLETED:
         say(f"{view.state.value}: {view.reason}" if view.reason else view.state.value)
         if view.state == RunState.FAILED:
-            say(f"look at `orchestra logs {document['id']}`; `orchestra resume {document['id']}`")
+            say(_what_to_do(view.key))
 
 
 def print_evaluations(evaluations: Sequence[dict[str, Any]], metric: str | None) -> None:
@@ -53,6 +54,13 @@ def print_evaluations(evaluations: Sequence[dict[str, Any]], metric: str | None)
         numbers = [f"{name}\xa0{number(row['metrics'][name])}" for name in names]
         for line in textwrap.wrap("  ".join(numbers), width, break_long_words=False):
             emit(f"  {line}".replace("\xa0", " "))
+
+
+def _what_to_do(key: JobKey) -> str:
+    """After a failure. A run is resumed, an evaluation is asked for anew."""
+    if key.evaluation is not None:
+        return f"look at `orchestra logs {key.run_id} --eval {key.evaluation}`"
+    return f"look at `orchestra logs {key.run_id}`; `orchestra resume {key.run_id}`"
 
 
 def bold(text: str) -> str:

@@ -192,6 +192,11 @@ class Registry(Reads):
         with self._database.write() as connection:
             _update(connection, JobKey(run_id), {"step": step, **changes})
 
+    def change_config(self, run_id: str, sha256: str) -> None:
+        """Record the identity of the config that the run goes on with."""
+        with self._database.write() as connection:
+            _update(connection, JobKey(run_id), {"config_sha256": sha256})
+
     def start_attempt(self, key: JobKey, attempt: Attempt) -> None:
         """Record a launch."""
         with self._database.write() as connection:

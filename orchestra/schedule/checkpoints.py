@@ -11,6 +11,7 @@ from orchestra.registry.summary import best_of, existing_checkpoints
 from orchestra.wire.errors import NotFoundError, OrchestraError
 from orchestra.wire.folders import RunFolder
 
+_MANIFEST = "manifest.json"
 _STEP = re.compile(r"step-(\d{8,})")
 
 
@@ -34,8 +35,11 @@ def step_of(folder: Path) -> int:
 def find(run: RunFolder, wanted: str) -> Path:
     """The checkpoint called `best`, `last`, by its step or by its path.
 
+    A path is relative to the run folder, as `show` prints it, or to the current folder.
+
     Raises:
-        NotFoundError: there is none; the message names those that exist.
+        NotFoundError: there is none, and the message names those that exist; or a folder of that
+            path is no checkpoint.
     """
     there = steps(run)
     if wanted == "last" and there:
@@ -44,10 +48,20 @@ def find(run: RunFolder, wanted: str) -> Path:
         return there[_best(run)]
     if wanted.isdecimal() and int(wanted) in there:
         return there[int(wanted)]
-    if "/" in wanted and Path(wanted).is_dir():
-        return Path(wanted).absolute()
+    folders = [path for path in (run.path / wanted, Path(wanted).absolute()) if path.is_dir()]
+    if "/" in wanted and folders:
+        found = next((path for path in folders if (path / _MANIFEST).is_file()), None)
+        if found is None:
+            raise NotFoundError(f"{folders[0]} is no checkpoint: it has no {_MANIFEST}")
+        return found
     some = ", ".join(str(step) for step in there) or "none yet"
     raise NotFoundError(f"run {run.id} has no checkpoint {wanted!r}; steps with one: {some}")
+
+
+def recorded(run: RunFolder, folder: Path) -> str:
+    """A checkpoint as every record has it: relative to the run folder where it lies in it."""
+    root, folder = run.path.resolve(), folder.resolve()
+    return str(folder.relative_to(root) if folder.is_relative_to(root) else folder)
 
 
 def set_aside_newer(run: RunFolder, registry: Registry, step: int) -> list[int]:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestra.registry.rows import EvaluationRow, JobKey
+from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
 from orchestra.registry.store import Registry
 from orchestra.schedule.listing import health, list_row, supervisor_of
 from orchestra.wire.errors import OrchestraError
@@ -19,7 +19,7 @@ from orchestra.wire.files import read_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.heartbeat import pages_folder, read_beats
 from orchestra.wire.identity import start_ticks
-from orchestra.wire.job import Attempt
+from orchestra.wire.job import Attempt, config_sha256
 from orchestra.wire.manifest import read_summary
 from orchestra.wire.states import AttemptState
 from orchestra.workspace import Workspace
@@ -70,7 +70,7 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             "tree": row.git_tree,
         },
         "data": _data(run),
-        "config_sha256": row.config_sha256,
+        "config_sha256": _config_sha256(row, run),
         "command": list(attempts[-1].command) if attempts else None,
         "argv": _read(run.identity).get("argv"),
         "folders": {
@@ -94,6 +94,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "devices": list(attempt.devices),
         "started_at": attempt.started_at,
         "ended_at": attempt.ended_at,
+        "config_sha256": attempt.config_sha256 or None,
         "first_step": attempt.first_step,
         "last_step": attempt.last_step,
         "ranks": _ranks(attempt),
@@ -111,14 +112,27 @@ def _ranks(attempt: Attempt) -> list[dict[str, int]]:
     ]
 
 
+def _config_sha256(row: RunRow, run: RunFolder) -> str:
+    """Of the config that the run has now; `resume --set` changes it."""
+    try:
+        return config_sha256(run.job)
+    except OSError:  # a damaged folder
+        return row.config_sha256
+
+
 def _evaluation(run: RunFolder, row: EvaluationRow) -> dict[str, Any]:
+    """`checkpoint` is `best` or `last` until the ranks know which one that is."""
+    result = _read(run.evaluation(row.number).metrics)
+    checkpoint = result.get("checkpoint", {})
     return {
         "number": row.number,
         "state": row.state.value,
         "reason": row.reason,
         "split": row.split,
-        "checkpoint": row.checkpoint,
+        "checkpoint": checkpoint.get("path", row.checkpoint),
+        "checkpoint_sha256": checkpoint.get("sha256"),
         "checkpoint_step": row.checkpoint_step,
+        "config_sha256": result.get("config_sha256"),
         "metrics": row.metrics,
         "predictions": str(run.evaluation(row.number).predictions),
     }

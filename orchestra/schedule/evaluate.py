@@ -9,7 +9,7 @@ from orchestra.config.compose import Composed, override
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import open_registry
 from orchestra.schedule.changes import check_evaluation
-from orchestra.schedule.checkpoints import find, steps
+from orchestra.schedule.checkpoints import find, recorded, steps
 from orchestra.schedule.preflight import preflight
 from orchestra.schedule.staging import building
 from orchestra.schedule.submission import Given, flags
@@ -65,13 +65,12 @@ def submit_evaluation(
 
 
 def _require_checkpoint(run: RunFolder, checkpoint: str) -> str:
-    """`checkpoint` as the record and the ranks shall have it: a path is made absolute."""
+    """`checkpoint` as the record and the ranks shall have it; they find out what best is."""
     if checkpoint in ("best", "last"):
         if not steps(run):
             raise NotFoundError(f"run {run.id} has no checkpoint yet")
         return checkpoint
-    found = find(run, checkpoint)
-    return str(found) if "/" in checkpoint else checkpoint
+    return recorded(run, find(run, checkpoint))
 
 
 def _new_folder(run: RunFolder) -> EvaluationFolder:

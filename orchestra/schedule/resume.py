@@ -138,6 +138,7 @@ def _change_config(run: RunFolder, registry: Registry, composed: Composed) -> li
     write_json(run.job.origins, composed.origins)
     write_atomic(run.job.config, composed.toml)
     text = f"config changed: {', '.join(composed.changed)}"
+    registry.change_config(run.id, composed.sha256)
     registry.add_event(run.id, "config", text)
     return [text]
 

@@ -31,7 +31,7 @@ from orchestra.wire.errors import ConflictError, OrchestraError
 from orchestra.wire.files import is_disk_full
 from orchestra.wire.folders import AttemptFolder, Job, RunsFolder
 from orchestra.wire.identity import ProcessIdentity, self_identity
-from orchestra.wire.job import Attempt, Result, StopFlag
+from orchestra.wire.job import Attempt, Result, StopFlag, config_sha256
 from orchestra.wire.states import ENDED, AttemptState, RunState
 
 _LAST_WRITES_S = 30.0
@@ -123,7 +123,7 @@ class Supervisor:
             return
         folder = self._job.attempt(newest.number)
         # What the dead one did not pass on; records that are known already change nothing.
-        tail = self._tail(folder)
+        tail = self._tail(folder, newest)
         tail.close()
         if newest.state == AttemptState.LOST:
             self._record.update_attempt(folder, replace(newest, last_step=tail.step))
@@ -131,8 +131,15 @@ class Supervisor:
         if result is not None and result.outcome == "completed":
             self._record.move(RunState.COMPLETED)
 
-    def _tail(self, folder: AttemptFolder) -> Tail:
-        return Tail(self._job, folder, self._registry, self._metrics, self._mirror)
+    def _tail(self, folder: AttemptFolder, attempt: Attempt) -> Tail:
+        return Tail(
+            self._job,
+            folder,
+            self._registry,
+            self._metrics,
+            self._mirror,
+            first_step=attempt.first_step,
+        )
 
     def _history(self, attempt: Attempt, step: int) -> History:
         return History(
@@ -175,13 +182,16 @@ class Supervisor:
 
     def _start(self, launch: Launch, folder: AttemptFolder) -> Attempt:
         """Write the attempt down, then start its agent."""
+        step = newest_checkpoint(self._job.run)
         attempt = Attempt(
             number=launch.attempt,
             tag=launch.tag,
             world_size=launch.settings.nproc,
             devices=launch.devices,
             started_at=time.time(),
-            first_step=newest_checkpoint(self._job.run),
+            first_step=step,
+            last_step=step,
+            config_sha256=config_sha256(self._job),
             failures_before=self._record.state.failures,
             command=launch.plain_command(),
         )
@@ -206,7 +216,7 @@ class Supervisor:
             nproc=launch.settings.nproc,
             events=self._events,
             reaper=self._reaper,
-            tail=self._tail(folder),
+            tail=self._tail(folder, attempt),
             stop_flag=lambda: self._stop_flag(launch.settings),
             on_ranks=lambda ranks: self._record.update_attempt(
                 folder, replace(attempt, ranks=ranks)

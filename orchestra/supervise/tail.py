@@ -20,7 +20,7 @@ _TELLS_STEP = ("start", "train", "checkpoint")  # a notice may be about no step 
 
 
 class Tail:
-    """One attempt's records. `step` is the newest one heard of."""
+    """One attempt's records. `step` is the newest one heard of, at first the one it starts from."""
 
     def __init__(
         self,
@@ -29,6 +29,8 @@ class Tail:
         registry: Registry,
         metrics: MetricStore,
         mirror: Mirror,
+        *,
+        first_step: int,
     ) -> None:
         self._job = job
         self._run = job.run
@@ -37,7 +39,7 @@ class Tail:
         self._metrics = metrics
         self._mirror = mirror
         self._file: IO[bytes] | None = None
-        self.step = 0
+        self.step = first_step
         self.started = False  # a first record was read: the ranks are at work
 
     def poll(self) -> None:

@@ -17,7 +17,7 @@ from orchestra.wire.errors import NotFoundError
 from orchestra.wire.files import read_json, write_json
 from orchestra.wire.folders import EvaluationFolder
 from orchestra.wire.heartbeat import Phase
-from orchestra.wire.job import EvaluationSpec, Result
+from orchestra.wire.job import EvaluationSpec, Result, config_sha256
 
 VERSION = 1
 
@@ -105,6 +105,7 @@ def _evaluate(
             "version": VERSION,
             "split": split.name,
             "checkpoint": {"step": subject.step, "path": path, "sha256": subject.sha256},
+            "config_sha256": config_sha256(session.job),
             "data": {"split": split.name, "manifest_sha256": split.manifest_sha256},
             "upstream": model.upstream.identity(),
             "metrics": evaluated.metrics,

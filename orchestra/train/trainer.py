@@ -29,7 +29,7 @@ from orchestra.train.statistics import Clock, Window
 from orchestra.train.step import Stepper, Taken, wrap
 from orchestra.train.training_data import TrainingData, goal_of, load_training_data
 from orchestra.train.warmup import warm_up
-from orchestra.wire.errors import DataError, NotFiniteError
+from orchestra.wire.errors import DataError, NotFiniteError, UsageError
 from orchestra.wire.heartbeat import Phase
 from orchestra.wire.job import Result
 
@@ -56,6 +56,7 @@ def train(session: Session) -> None:
     scalars = warm_up(session.config, wrapped, model, data.warm_up_batch(session.ranks.device))
     optimizer = build_optimizer(session.config, model)
     progress = restore(session, model, optimizer, data.fingerprint)
+    _require_steps(progress.step, session.config.train.max_steps)
     trainer = Trainer(session, goal, data, valid, model, wrapped, optimizer, scalars, progress)
     outcome = trainer.run()
     if outcome.outcome == "completed" and not evaluate_tests(session, model, tests, progress.step):
@@ -64,6 +65,14 @@ def train(session: Session) -> None:
     if session.ranks.is_first:
         outcome.write(session.attempt)
     session.pulse.beat(progress.step, Phase.DONE)
+
+
+def _require_steps(step: int, max_steps: int) -> None:
+    if step > max_steps:
+        raise UsageError(
+            f"train.max_steps is {max_steps}, but the newest checkpoint is of step {step}: "
+            "resume with more steps, or from an older checkpoint"
+        )
 
 
 class Trainer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -17,6 +18,11 @@ RUN = "ORCHESTRA_RUN"  # run id
 TAG = "ORCHESTRA_TAG"  # <run id>.<attempt>.<nonce>: unique, inherited, the only key to kill by
 CODE = "ORCHESTRA_CODE"  # the laid-out snapshot whose tasks/ and orchestra/ are used
 WORKSPACE = "ORCHESTRA_WORKSPACE"
+
+
+def config_sha256(job: Job) -> str:
+    """The identity of the job's frozen config as it is now (OSError)."""
+    return hashlib.sha256(job.config.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class Attempt:
     failures_before: int = 0  # failed attempts since the last checkpoint progress
     ranks: tuple[int, ...] = ()  # pid of each rank, once all have beaten
     command: tuple[str, ...] = field(default=())  # the equivalent plain torchrun command
+    config_sha256: str = ""  # of the job's config.toml as this attempt reads it
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""

@@ -4,6 +4,7 @@ Ctrl-C. Real processes throughout."""
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import pty
@@ -73,6 +74,10 @@ def no_process_of(run_id: str) -> bool:
     return True
 
 
+def sha256_of_config(job: Path) -> str:
+    return hashlib.sha256((job / "config.toml").read_bytes()).hexdigest()
+
+
 def test_attached_run_prints_metrics_on_stdout_and_talk_on_stderr(finished: Cli) -> None:
     out = (finished.root / "attached.txt").read_text()
     err = (finished.root / "attached.err").read_text()
@@ -94,6 +99,9 @@ def test_show_json_has_what_scripts_rely_on(finished: Cli) -> None:
     assert Path(run["checkpoints"][-1]["path"]).is_dir()
     assert run["evaluations"][0]["split"] == "test"
     assert run["evaluations"][0]["metrics"]["accuracy"] >= 0
+    digest = sha256_of_config(Path(run["folders"]["run"]))
+    assert run["config_sha256"] == attempt["config_sha256"] == digest
+    assert run["evaluations"][0]["config_sha256"] == digest
     assert run["git"]["commit"] == git(finished.root, "rev-parse", "HEAD").strip()
     assert run["git"]["branch"] == "main"
     assert no_process_of(run["id"])
@@ -126,7 +134,10 @@ def test_eval_of_the_same_checkpoint_gives_the_same_number(finished: Cli) -> Non
     assert "\n  accuracy " in done.stdout
     newest = finished.json("show", "first")["evaluations"][-1]
     assert newest["number"] == 2 and newest["metrics"] == before
-    assert newest["checkpoint"] == str(folder), "as the record of what was asked for has it"
+    assert newest["checkpoint"] == f"checkpoints/{folder.name}", "as `show` has it everywhere"
+    manifest = (folder / "manifest.json").read_bytes()
+    assert newest["checkpoint_sha256"] == hashlib.sha256(manifest).hexdigest()
+    assert newest["config_sha256"] == sha256_of_config(folder.parents[1] / "evaluations" / "0002")
 
 
 def test_eval_on_any_number_of_ranks_gives_the_same_records(finished: Cli) -> None:
@@ -173,7 +184,10 @@ def test_resume_trains_on_with_more_steps(finished: Cli) -> None:
     assert done.returncode == 0, done.stderr
     run = finished.json("show", "first")
     assert (run["state"], run["progress"]["step"]) == ("completed", 12)
-    assert run["attempts"][-1]["first_step"] == 10
+    first, second = run["attempts"]
+    assert second["first_step"] == 10
+    digest = sha256_of_config(Path(run["folders"]["run"]))
+    assert run["config_sha256"] == second["config_sha256"] == digest != first["config_sha256"]
     assert (Path(run["folders"]["run"]) / "config.1.toml").is_file()
 
 
@@ -198,7 +212,7 @@ def test_detach_stop_resume_wait_rm(cli: Cli) -> None:
     assert "stopped" in cli.ok("stop", run_id)
     assert no_process_of(run_id)
     step = cli.json("show", run_id)["checkpoints"][-1]["step"]
-    short = ("--set", f"train.max_steps={step + 2}", "--set", "task.delay_s=0.0")
+    short = ("--set", f"train.max_steps={step + 2}")
     assert cli.ok("resume", run_id, *short, "-q", "--detach").strip() == run_id
     assert cli.ok("wait", run_id) == "completed\n"
     assert cli.ok("rm", run_id, "--yes").strip() == run_id

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import open_registry
 from orchestra.schedule.changes import BEFORE_A_CHECKPOINT, EVALUATE, RESUME, refused
+from orchestra.schedule.describe import describe
 from orchestra.schedule.evaluate import submit_evaluation
 from orchestra.schedule.resume import resume
 from orchestra.schedule.submission import Given, Submission
 from orchestra.schedule.submit import staged
-from orchestra.wire.errors import ConflictError, UsageError
+from orchestra.wire.errors import ConflictError, NotFoundError, UsageError
 from orchestra.wire.folders import RunFolder
-from orchestra.wire.job import JobState
+from orchestra.wire.job import EvaluationSpec, JobState, config_sha256
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace, init_workspace
 
@@ -98,6 +100,9 @@ def test_what_a_checkpoint_is_can_not_change_and_all_is_named_at_once(
 def test_what_may_change_is_applied(workspace: Workspace, run: RunFolder) -> None:
     go_on(workspace, run, "train.max_steps=40", "optim.lr=0.5", "seed=" + seed(run))
     assert b"max_steps = 40" in run.job.config.read_bytes()
+    with open_registry(workspace.runs) as registry:
+        assert registry.get_run(run.id).config_sha256 == config_sha256(run.job)
+        assert describe(workspace, registry, run.id)["config_sha256"] == config_sha256(run.job)
     assert JobState.read(run.job).state == RunState.QUEUED
 
 
@@ -134,6 +139,28 @@ def test_an_evaluation_keeps_what_was_trained(workspace: Workspace, run: RunFold
     with pytest.raises(UsageError, match=r"2 errors:\s+.*seed: .*keeps it.*\s+.*optim\.lr: "):
         evaluate("seed=77", "optim.lr=0.5", "batch.eval_seconds=3.5")
     evaluate("batch.eval_seconds=3.5", "train.precision=bf16")
+
+
+def test_a_checkpoint_is_recorded_in_one_form_whatever_it_was_called(
+    workspace: Workspace, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked_for(checkpoint: str) -> str:
+        key = submit_evaluation(
+            workspace, run.id, split="test", checkpoint=checkpoint, cpu_command=""
+        )
+        assert key.evaluation is not None
+        return EvaluationSpec.read(run.evaluation(key.evaluation)).checkpoint
+
+    monkeypatch.chdir(run.path.parent)
+    inside = "checkpoints/step-00000010"
+    (run.path / inside / "manifest.json").touch()
+    for name in ("10", inside, f"./{run.id}/{inside}", str(run.path / inside)):
+        assert asked_for(name) == inside
+    for folder in (tmp_path, run.checkpoints):
+        with pytest.raises(NotFoundError, match=f"{folder} is no checkpoint: it has no manifest"):
+            asked_for(str(folder))
+    (tmp_path / "manifest.json").touch()
+    assert asked_for(str(tmp_path)) == str(tmp_path)
 
 
 def seed(run: RunFolder) -> str:

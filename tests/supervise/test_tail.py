@@ -20,10 +20,11 @@ def test_notice_does_not_move_the_step(tmp_path: Path) -> None:
     with open_registry(runs) as registry:
         registry.create_run(NewRun("r1", "r1", "asr", "none", 0.0, 12, config_sha256="0"))
         registry.progress("r1", 5, {})
-        tail = Tail(job, attempt, registry, MetricStore(job.run.metrics), Mirror())
+        metrics = MetricStore(job.run.metrics)
+        tail = Tail(job, attempt, registry, metrics, Mirror(), first_step=5)
         writer.write(Record("notice", 0, 0.0, {"text": "before the first step"}))
         tail.poll()
-        assert registry.get_run("r1").step == 5
+        assert (tail.step, registry.get_run("r1").step) == (5, 5)
         writer.write(Record("train", 7, 0.0, {"loss": 1.0}))
         writer.write(Record("notice", 0, 0.0, {"text": "a checkpoint was set aside"}))
         tail.poll()

@@ -351,6 +351,7 @@ def test_a_number_of_ranks_that_does_not_fit_names_those_that_do(tmp_path: Path)
     [
         ("batch", "micro_batches", "6", "micro_batches can't change"),
         ("task", "train_utterances", "80", "training split is not the one"),
+        ("train", "max_steps", "11", "max_steps is 11, but .* of step 12: resume with more steps"),
         ("upstream", "mels", "40", r"head.inner.weight is float32\[48, 20\] instead of"),
     ],
 )

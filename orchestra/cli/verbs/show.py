@@ -123,6 +123,7 @@ def _attempt(item: dict[str, Any]) -> dict[str, str]:
         "state": item["state"],
         "steps": f"{item['first_step']}-{item['last_step']}",
         "took": duration(took),
+        "config": (item["config_sha256"] or "-")[:8],
         "rank pids": ranks or "-",
         "reason": item["reason"],
     }

@@ -1,0 +1,37 @@
+"""What people are told at the end of a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestra.cli.result import print_result
+from orchestra.registry.rows import JobKey, NewRun
+from orchestra.registry.store import open_registry
+from orchestra.schedule.watch import View
+from orchestra.wire.folders import RunsFolder
+from orchestra.wire.states import RunState
+from orchestra.workspace import Workspace
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "advice"),
+    [
+        (None, "look at `orchestra logs r1`; `orchestra resume r1`"),
+        (1, "look at `orchestra logs r1 --eval 1`"),
+    ],
+)
+def test_only_a_failed_run_is_to_be_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], evaluation: int | None, advice: str
+) -> None:
+    workspace = Workspace(tmp_path, RunsFolder(tmp_path))
+    with open_registry(workspace.runs) as registry:
+        registry.create_run(NewRun("r1", "r1", "asr", "none", 0.0, 12, config_sha256="0"))
+        registry.create_evaluation("r1", 1, "test", "best")
+        for key in (JobKey("r1"), JobKey("r1", 1)):
+            registry.transition(key, {RunState.QUEUED}, RunState.FAILED, reason="boom")
+        row = registry.get_run("r1")
+        asked = registry.evaluations("r1")[0] if evaluation else None
+    print_result(workspace, View(JobKey("r1", evaluation), row, asked))
+    assert capsys.readouterr().err.splitlines()[-1].endswith(advice)
