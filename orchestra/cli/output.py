@@ -7,6 +7,7 @@ before it is printed; `emit_raw` alone prints what it gets.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -97,8 +98,17 @@ def table(rows: Sequence[Mapping[str, str]], right: Sequence[str] = ()) -> None:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number with so many significant digits, or a dash."""
-    return "-" if value is None else f"{value:.{digits}g}"
+    """Whole numbers in full, others with so many significant digits; a dash for None.
+
+    An exponent only where it is shorter than zeros: below 1e-4 and from 1e7.
+    """
+    if value is None:
+        return "-"
+    if math.isfinite(value) and value == int(value):
+        return str(int(value))
+    if 1e-4 <= abs(value) < 1e7:
+        digits = max(digits, len(str(int(abs(value)))))
+    return f"{value:.{digits}g}"
 
 
 def duration(seconds: float | None) -> str:

@@ -80,7 +80,8 @@ def check_split(folder: Path, split: str) -> dict[str, Any]:
             findings.append(Finding(line, utterances[line - 1].id, problem))
             program.say(f"{manifest_path(folder, split)}, line {line}: {problem}")
         if line % _PROGRESS_EVERY == 0 or line == len(utterances):
-            program.say(f"{split}: {line} of {len(utterances)} decoded")
+            checked = f"{line} of {len(utterances)} checked"
+            program.say(f"{split}: {checked}, {len(findings)} unusable")
     return {
         "count": len(utterances),
         "seconds": round(sum(utterance.duration_s for utterance in utterances), 3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestra.gpu.probe import Device
-from orchestra.wire.errors import UsageError
+from orchestra.wire.errors import NotFoundError, UsageError
 
 #: Memory in use above this means that somebody computes there, whoever it is.
 MEMORY_FLOOR = 512 * 2**20
@@ -32,14 +32,15 @@ def wanted(pool: Sequence[Device], ids: Sequence[str]) -> list[Device]:
     """The devices named by index or by UUID (its beginning is enough), in that order.
 
     Raises:
-        UsageError: an id names no device of the pool, or one device is named twice.
+        NotFoundError: an id names no device of the pool.
+        UsageError: one device is named twice.
     """
     chosen: list[Device] = []
     for word in ids:
         device = _named(pool, word)
         if device is None:
             there = ", ".join(str(item.index) for item in pool) or "none"
-            raise UsageError(f"there is no GPU {word!r} here; usable ones: {there}")
+            raise NotFoundError(f"there is no GPU {word!r} here; usable ones: {there}")
         if device in chosen:
             raise UsageError(f"GPU {word!r} is named twice")
         chosen.append(device)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def preflight(
             conflict = error
     if missing:
         lines = [*missing, str(conflict)] if conflict else missing
-        raise PreflightError("\n".join(lines))
+        raise PreflightError("\n  ".join(lines))
     if conflict:
         raise conflict
     return found
@@ -100,10 +101,11 @@ def _data(data: DataConfig, splits: tuple[str, ...] | None) -> Iterator[Finding 
             yield str(error)
             continue
         except NotFoundError as error:
+            corpus = ""
             if data.root is not None and not data.root.is_dir():
-                yield f"the corpus folder {data.root} (data.root) does not exist"
+                corpus = f", and no corpus folder {data.root} (data.root)"
             remedy = prepare_command(data.prepare, data.root, data.manifests)
-            yield f"{error}. Prepare it with `{remedy}`"
+            yield f"{error}{corpus}; prepare it with `{remedy}`"
             return
         yield Finding(
             f"split {split}",
@@ -116,7 +118,8 @@ def prepare_command(command: str | None, root: Path | None, manifests: Path) -> 
     """The exact command: `{root}` and `{manifests}` in a preset's are filled in."""
     if command is None:
         command = "orchestra data prepare CORPUS --root {root} --out {manifests}"
-    return command.replace("{root}", str(root or "DIR")).replace("{manifests}", str(manifests))
+    root_word, manifests_word = (shlex.quote(str(path)) for path in (root or "DIR", manifests))
+    return command.replace("{root}", root_word).replace("{manifests}", manifests_word)
 
 
 def _upstream(config: RunConfig) -> Iterator[Finding | str]:
@@ -175,10 +178,14 @@ def _gpus(
     """Enough GPUs exist. That they are busy is no error: the run waits for them."""
     count = config.launch.nproc
     pool = visible(reading.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    if config.launch.gpu_ids:
-        pool = wanted(pool, config.launch.gpu_ids)
-    if len(pool) >= count:
-        return Finding("GPUs", f"{count} of {len(pool)}")
+    asked = f"{count} GPU{'s' if count > 1 else ''} asked for"
+    try:
+        chosen = wanted(pool, config.launch.gpu_ids) if config.launch.gpu_ids else pool
+    except NotFoundError as error:
+        asked = str(error)
+    else:
+        if len(chosen) >= count:
+            return Finding("GPUs", f"{count} of {len(chosen)}")
     has = f"{len(pool)} usable" if pool else "no usable GPU"
     why = f" ({reading.error})" if reading.error else ""
     if len(pool) < len(reading.devices):
@@ -188,7 +195,4 @@ def _gpus(
         for device in reading.devices
         if device.uuid in holders
     )
-    raise ConflictError(
-        f"{count} GPU{'s' if count > 1 else ''} asked for, this machine has {has}{why}{held}. "
-        f"On the CPU: `{cpu_command}`"
-    )
+    raise ConflictError(f"{asked}, this machine has {has}{why}{held}. On the CPU: `{cpu_command}`")

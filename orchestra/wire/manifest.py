@@ -1,17 +1,19 @@
 """Manifests: one JSON object per utterance, and a small summary beside it for quick checks.
 
     <split>.jsonl          {"id", "path", "offset_s", "duration_s", "text"?, "speaker"?, ...}
-    <split>.summary.json   {"version", "count", "seconds", "longest_s", "words", "prepared_by"}
+    <split>.summary.json   {"version", "manifest_bytes", "count", "seconds", "longest_s", "words",
+                            "prepared_by"}
 
 `path` is relative to the manifest's folder unless it is absolute; `offset_s` is where the utterance
-starts in the file. Unknown keys are kept for tasks.
+starts in the file. Unknown keys are kept for tasks. Where the summary is missing or out of date
+(`manifest_bytes`), the manifest itself is counted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ class Summary:
     seconds: float
     longest_s: float
     words: int  # distinct words of the transcripts; 0 where there are none
-    prepared_by: str  # the command that made the manifest
+    prepared_by: str  # the command that made the manifest; empty if unknown
 
 
 def manifest_path(folder: Path, split: str) -> Path:
@@ -67,43 +69,37 @@ def write_manifest(
         manifest_path(folder, split),
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode(),
     )
-    durations = [float(row["duration_s"]) for row in rows]
-    summary = Summary(
-        count=len(rows),
-        seconds=round(sum(durations), 3),
-        longest_s=max(durations, default=0.0),
-        words=len({word for row in rows for word in str(row.get("text", "")).split()}),
-        prepared_by=prepared_by,
-    )
-    write_json(summary_path(folder, split), {"version": VERSION, **asdict(summary)})
+    summary = _summarise(rows, prepared_by)
+    size = manifest_path(folder, split).stat().st_size
+    document = {"version": VERSION, "manifest_bytes": size, **asdict(summary)}
+    write_json(summary_path(folder, split), document)
     return summary
 
 
 def read_summary(folder: Path, split: str) -> Summary:
-    """The summary of a split.
+    """What a split holds: from its summary, or from the manifest where that is of no use.
 
     Raises:
         NotFoundError: there is no such manifest; the message lists those that exist.
-        DataError: the summary can't be read or is none.
+        DataError: the manifest had to be read and can't be.
     """
-    path = summary_path(folder, split)
     try:
-        document = read_json(path)
-        return Summary(
-            count=int(document["count"]),
-            seconds=float(document["seconds"]),
-            longest_s=float(document["longest_s"]),
-            words=int(document["words"]),
-            prepared_by=str(document["prepared_by"]),
-        )
-    except FileNotFoundError:
+        size = manifest_path(folder, split).stat().st_size
+    except OSError:
         raise _missing(folder, split) from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path}: not the summary of a manifest ({error!r}); prepare the data again"
-        ) from error
-    except OrchestraError as error:
-        raise DataError(f"{error}; prepare the data again") from error
+    try:
+        document = read_json(summary_path(folder, split))
+        if document["manifest_bytes"] == size:
+            return Summary(
+                count=int(document["count"]),
+                seconds=float(document["seconds"]),
+                longest_s=float(document["longest_s"]),
+                words=int(document["words"]),
+                prepared_by=str(document["prepared_by"]),
+            )
+    except (FileNotFoundError, OrchestraError, KeyError, TypeError, ValueError):
+        pass
+    return _summarise([utterance.fields for utterance in read_manifest(folder, split)], "")
 
 
 def read_manifest(folder: Path, split: str) -> list[Utterance]:
@@ -147,6 +143,17 @@ def manifest_sha256(folder: Path | None, split: str) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _summarise(rows: Sequence[dict[str, Any]], prepared_by: str) -> Summary:
+    durations = [float(row["duration_s"]) for row in rows]
+    return Summary(
+        count=len(rows),
+        seconds=round(sum(durations), 3),
+        longest_s=max(durations, default=0.0),
+        words=len({word for row in rows for word in str(row.get("text", "")).split()}),
+        prepared_by=prepared_by,
+    )
+
+
 def _parse(path: Path, number: int, line: bytes) -> Utterance:
     try:
         row = json.loads(line.decode())
@@ -166,9 +173,6 @@ def _parse(path: Path, number: int, line: bytes) -> Utterance:
 
 
 def _missing(folder: Path, split: str) -> NotFoundError:
-    if manifest_path(folder, split).exists():
-        name = summary_path(folder, split).name
-        return NotFoundError(f"{manifest_path(folder, split)} has no {name} beside it")
     known = splits_in(folder) if folder.is_dir() else []
     there = f"it has {', '.join(known)}" if known else "it has no manifests"
     return NotFoundError(f"no manifest of split {split!r} in {folder}: {there}")

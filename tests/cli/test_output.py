@@ -72,6 +72,9 @@ def test_units() -> None:
     ]  # fmt: skip
     assert [size(n) for n in (10, 2048, 3 * 2**30)] == ["10 B", "2.0 KiB", "3.0 GiB"]
     assert (number(None), number(0.123456), number(120.0)) == ("-", "0.1235", "120")
+    assert (number(46970), number(46970.0), number(46970.4)) == ("46970", "46970", "46970")
+    assert (number(0), number(12345678), number(-98765.4)) == ("0", "12345678", "-98765")
+    assert (number(2.5e9), number(1e-7), number(math.nan)) == ("2500000000", "1e-07", "nan")
 
 
 def test_global_options_may_stand_anywhere() -> None:

@@ -92,6 +92,7 @@ def test_everything_training_would_stumble_over_is_named(
         assert reason in problem and repr(id_) in problem
         assert f"dev.jsonl, line {number}: {problem}" in err
     assert document["problems"] == len(expected)
+    assert "dev: 10 of 10 checked, 8 unusable" in err
 
 
 def test_several_utterances_may_share_a_long_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -62,16 +63,27 @@ def test_a_summary_of_a_newer_version_is_read(tmp_path: Path) -> None:
     assert read_summary(tmp_path, "train") == summary
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"count": 1, "seconds": "?"}', "null"])
-def test_a_broken_summary_is_named(tmp_path: Path, text: str) -> None:
-    write_manifest(tmp_path, "train", [LINE], "a test")
-    summary_path(tmp_path, "train").write_text(text)
-    with pytest.raises(DataError, match=r"train\.summary\.json.*prepare the data again"):
-        read_summary(tmp_path, "train")
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"count": 1, "seconds": "?"}', "null", None])
+def test_without_a_summary_of_use_the_manifest_is_counted(tmp_path: Path, text: str | None) -> None:
+    lines = [{**LINE, "text": "one two"}, {**LINE, "id": "b", "duration_s": 2.5, "text": "two"}]
+    made = write_manifest(tmp_path, "train", lines, "a test")
+    path = summary_path(tmp_path, "train")
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    assert read_summary(tmp_path, "train") == dataclasses.replace(made, prepared_by="")
+    assert (made.count, made.seconds, made.longest_s, made.words) == (2, 3.5, 2.5, 2)
 
 
-def test_a_missing_summary_is_not_called_a_missing_manifest(tmp_path: Path) -> None:
-    write_manifest(tmp_path, "train", [LINE], "a test")
-    summary_path(tmp_path, "train").unlink()
-    with pytest.raises(NotFoundError, match=r"train\.jsonl has no train\.summary\.json beside it"):
-        read_summary(tmp_path, "train")
+def test_a_summary_of_an_edited_manifest_is_not_believed(tmp_path: Path) -> None:
+    write_manifest(tmp_path, "train", [LINE, {**LINE, "id": "b"}], "a test")
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write(json.dumps({**LINE, "id": "c"}) + "\n")
+    assert read_summary(tmp_path, "train").count == 3
+
+
+def test_a_summary_alone_is_no_manifest(tmp_path: Path) -> None:
+    write_manifest(tmp_path, "dev", [LINE], "a test")
+    (tmp_path / "dev.jsonl").rename(tmp_path / "valid.jsonl")
+    with pytest.raises(NotFoundError, match=r"no manifest of split 'dev' in .*: it has valid"):
+        read_summary(tmp_path, "dev")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from orchestra.config.compose import Flag, Request, compose
 from orchestra.config.schema import RunConfig
 from orchestra.schedule import preflight as module
 from orchestra.schedule.preflight import PreflightError, preflight
-from orchestra.wire.errors import ConflictError, OrchestraError, UsageError
+from orchestra.wire.errors import ConflictError, OrchestraError
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.manifest import write_manifest
 from orchestra.workspace import init_workspace
@@ -83,6 +84,20 @@ def test_missing_data_upstream_and_disk_are_told_together(
     assert "MiB are free" in text and "--runs-dir" in text
 
 
+def test_the_remedy_can_be_pasted_into_a_shell(root: Path, runs: RunsFolder) -> None:
+    wrong = config(
+        root,
+        f"data.manifests={root}/my data",
+        "data.prepare=make --root {root} {manifests}",
+        f"data.root={root}/it's",
+    )
+    with pytest.raises(PreflightError) as caught:
+        preflight(wrong, runs, cpu_command=CPU)
+    (line,) = str(caught.value).splitlines()
+    words = shlex.split(line.split("`")[1])
+    assert words == ["make", "--root", f"{root}/it's", f"{root}/my data"]
+
+
 def pretrained(root: Path, source: str) -> RunConfig:
     return config(root, f'upstream={{kind="huggingface", name="mine", source="{source}"}}')
 
@@ -119,14 +134,14 @@ def test_a_hub_that_does_not_answer(
         preflight(pretrained(root, "some-lab/none"), runs, cpu_command=CPU)
 
 
-def test_a_broken_summary_is_told_with_the_others(root: Path, runs: RunsFolder) -> None:
+def test_broken_manifests_are_told_with_the_others(root: Path, runs: RunsFolder) -> None:
     line = {"id": "a", "path": "x", "duration_s": 1.0}
     for split in ("train", "valid", "test"):
         write_manifest(root / "m", split, [line], "a test")
-        (root / "m" / f"{split}.summary.json").write_text("{}")
+        (root / "m" / f"{split}.jsonl").write_text("{}")
     with pytest.raises(PreflightError) as caught:
         preflight(config(root, f"data.manifests={root}/m"), runs, cpu_command=CPU)
-    assert str(caught.value).count("not the summary of a manifest") == 3
+    assert str(caught.value).count("line 1: not an utterance") == 3
 
 
 def test_only_the_split_of_an_evaluation_is_needed(root: Path, runs: RunsFolder) -> None:
@@ -194,7 +209,7 @@ def test_hidden_and_misnamed_gpus(
     root: Path, runs: RunsFolder, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nvml.idle(2)
-    with pytest.raises(UsageError, match="no GPU '5' here; usable ones: 0, 1"):
+    with pytest.raises(ConflictError, match=r"no GPU '5' here.*2 usable.*On the CPU"):
         preflight(config(root, gpus=1, ids=("5",)), runs, cpu_command=CPU)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with pytest.raises(ConflictError, match="CUDA_VISIBLE_DEVICES hides"):
