@@ -114,7 +114,8 @@ class Task(orchestra.tasks.Task):
             raise DataError(
                 f"{_some(self._unalignable)} of the first {self._trained_on} utterances can't be "
                 "learnt: their transcripts need more frames than the head gives; lower a "
-                "small head's task.head.frame_ms, take an upstream with shorter frames, or correct the data"
+                "small head's task.head.frame_ms, take an upstream with shorter frames, or correct "
+                "the data"
             )
 
     def predict(
