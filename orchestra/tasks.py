@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import PydanticUserError
 
@@ -153,6 +153,11 @@ class TaskInfo:
         if not (isinstance(model, type) and issubclass(model, TaskConfig)):
             raise UsageError(
                 f"{self.folder / 'config.py'}: no class Config(orchestra.config.schema.TaskConfig)"
+            )
+        if get_args(model.model_fields["kind"].annotation) != (self.name,):
+            raise UsageError(
+                f"{self.folder / 'config.py'}: Config must have the folder's name as its kind: "
+                f'kind: Literal["{self.name}"] = "{self.name}"'
             )
         return model
 

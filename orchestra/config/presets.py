@@ -47,6 +47,8 @@ def find_preset(name_or_path: str, workspace: Path) -> PresetInfo:
             path = (base / Path(name_or_path).expanduser()).resolve()
             if path.is_file():
                 return PresetInfo(path.stem, path, False, _describe(path))
+            if path.is_dir():
+                raise UsageError(f"{name_or_path!r} is a folder: give a preset's name or TOML file")
         raise UsageError(f"no file {name_or_path!r}")
     presets = {preset.name: preset for preset in list_presets(workspace)}
     if name_or_path in presets:

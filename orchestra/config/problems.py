@@ -28,7 +28,8 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.place, self.key, self.text) if part)
+        key = "" if self.place == f"--{self.key}" else self.key
+        return ": ".join(part for part in (self.place, key, self.text) if part)
 
 
 class ConfigErrors(UsageError):

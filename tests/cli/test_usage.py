@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shutil
 import subprocess
 import tomllib
 from dataclasses import replace
@@ -17,6 +18,7 @@ from orchestra.cli.result import print_result
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import open_registry
 from orchestra.schedule.watch import View
+from orchestra.wire.builtin import builtin_folder
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.states import RunState
 from orchestra.workspace import find_workspace
@@ -76,7 +78,7 @@ def test_a_missing_corpus_is_answered_with_its_command(cli: Cli) -> None:
     done = cli("run", "asr", "--cpu", "--set", "data.root=corpora/L S")
     assert done.returncode == 2
     folder = cli.root / "corpora/L S"
-    assert f"the corpus folder {folder} (data.root) does not exist" in done.stderr
+    assert f"no corpus folder {folder} (data.root); prepare it" in done.stderr
     assert f"`orchestra data prepare librispeech --root {folder}`" in done.stderr
     assert nothing_left(cli)
 
@@ -124,6 +126,14 @@ def test_read_commands_have_json(cli: Cli) -> None:
     assert cli.json("config", "explain", "optim.lr", "example")["value"] > 0
     assert cli.ok("config", "schema", "example").startswith("{")
     assert {row["name"] for row in cli.json("doctor")} >= {"python", "torch", "git", "registry"}
+
+
+def test_a_task_whose_config_is_wrong_is_marked(cli: Cli) -> None:
+    shutil.copytree(builtin_folder() / "tasks" / "example", cli.root / "tasks" / "mine")
+    errors = {row["name"]: row["error"] for row in cli.json("tasks")}
+    assert 'kind: Literal["mine"]' in errors.pop("mine")
+    assert set(errors.values()) == {None}
+    assert "can't be used" in cli.ok("tasks")
 
 
 def test_config_show_is_toml_that_run_would_freeze(cli: Cli) -> None:

@@ -110,7 +110,7 @@ def test_mistakes_in_flags(workspace: Path) -> None:
         "--preset: no preset 'tyo': did you mean 'toy'?",
         "--preset: no file './no.toml'",
     ]
-    assert "--upstream: upstream: no upstream 'wavml': did you mean 'wavlm'?" in lines[2]
+    assert lines[2].startswith("--upstream: no upstream 'wavml': did you mean 'wavlm'?")
     assert lines[3:] == ["--nproc: launch.nproc: must be greater than 0, not 0"]
 
 
@@ -139,7 +139,7 @@ def test_all_errors_of_all_layers_at_once(workspace: Path, write: Write) -> None
         [
             "presets/broken.toml:1: not TOML",
             "presets/worse.toml:1: not TOML",
-            "--upstream: upstream",
+            "--upstream: no upstream '?'",
             "--set: task.x",
             "presets/typo.toml:3: task.word",
             "presets/typo.toml:1: optim.lrr",
@@ -176,3 +176,14 @@ def test_unknown_task_and_broken_task(workspace: Path) -> None:
     (workspace / "tasks" / "toy" / "config.py").write_text("x = undefined")
     with pytest.raises(UsageError, match=r"tasks/toy/config.py: NameError: name 'undefined'"):
         compose(Request(workspace, "toy"))
+
+
+def test_a_copied_task_needs_a_kind_of_its_own(workspace: Path) -> None:
+    (workspace / "tasks" / "toy").rename(workspace / "tasks" / "mine")
+    (workspace / "presets" / "toy.toml").rename(workspace / "presets" / "mine.toml")
+    with pytest.raises(UsageError) as caught:
+        compose(Request(workspace, "mine"))
+    assert str(caught.value).endswith(
+        """tasks/mine/config.py: Config must have the folder's name as its kind: """
+        """kind: Literal["mine"] = "mine\""""
+    )

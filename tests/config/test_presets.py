@@ -36,3 +36,5 @@ def test_find_by_name_and_by_file(
         find_preset("toi", workspace)
     with pytest.raises(UsageError, match=r"no file '\./toi\.toml'"):
         find_preset("./toi.toml", workspace)
+    with pytest.raises(UsageError, match=r"'/' is a folder: give a preset's name or TOML file"):
+        find_preset("/", workspace)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
 from orchestra.cli.output import emit_json, table
+from orchestra.wire.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestra.tasks import TaskInfo
 
 
 def tasks(context: typer.Context, json: options.Json = False) -> None:
@@ -29,6 +35,7 @@ def tasks(context: typer.Context, json: options.Json = False) -> None:
                     "folder": str(task.folder),
                     "builtin": task.builtin,
                     "shadows": str(task.shadows) if task.shadows else None,
+                    "error": _error(task),
                 }
                 for task in found
             ]
@@ -40,8 +47,21 @@ def tasks(context: typer.Context, json: options.Json = False) -> None:
                 "task": task.name,
                 "summary": task.summary(),
                 "from": "built in" if task.builtin else str(task.folder),
-                "note": f"shadows {task.shadows}" if task.shadows else "",
+                "note": "; ".join(filter(None, (_shadows(task), _error(task)))),
             }
             for task in found
         ]
     )
+
+
+def _shadows(task: TaskInfo) -> str | None:
+    return f"shadows {task.shadows}" if task.shadows else None
+
+
+def _error(task: TaskInfo) -> str | None:
+    """Why the task can't be used, as far as its config tells."""
+    try:
+        task.config_model()
+    except UsageError as error:
+        return f"can't be used: {error}"
+    return None
