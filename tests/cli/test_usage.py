@@ -79,7 +79,7 @@ def test_a_missing_corpus_is_answered_with_its_command(cli: Cli) -> None:
     assert done.returncode == 2
     folder = cli.root / "corpora/L S"
     assert f"no corpus folder {folder} (data.root); prepare it" in done.stderr
-    assert f"`orchestra data prepare librispeech --root {folder}`" in done.stderr
+    assert f"`orchestra data prepare librispeech --root '{folder}'`" in done.stderr
     assert nothing_left(cli)
 
 
