@@ -16,6 +16,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from orchestra.wire.files import write_json
+from orchestra.wire.folders import Job
+
+VERSION = 1
+
 _NAMES = {
     "CONDA_DEFAULT_ENV",
     "HF_HOME",
@@ -50,6 +55,11 @@ def capture(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         "gpu_driver": _gpu_driver(),
         "variables": allowed(os.environ if environment is None else environment),
     }
+
+
+def record_environment(job: Job) -> None:
+    """Keep what this shell says for the job that is asked for from it (OrchestraError)."""
+    write_json(job.environment, {"version": VERSION, "variables": allowed(os.environ)})
 
 
 def packages() -> dict[str, str]:

@@ -86,13 +86,13 @@ def _start_supervisor(workspace: Workspace, job: Job, lock: FileLock) -> None:
 
 
 def _environment(job: Job) -> dict[str, str]:
-    """The dispatcher's, but what the run's record tells is as it was when the run was submitted.
+    """The dispatcher's, but what the job's record tells is as it was where the job was asked for.
 
     Whoever happens to dispatch, the job has the submitter's GPUs, caches and libraries.
     """
     mine = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     try:
-        recorded: dict[str, str] = read_json(job.run.provenance)["environment"]["variables"]
+        recorded: dict[str, str] = read_json(job.environment)["variables"]
     except (FileNotFoundError, OrchestraError, KeyError):
         return mine  # if the job can't do without the record, its supervisor says so
     theirs = {name: value for name, value in recorded.items() if name not in _OWN}

@@ -6,6 +6,7 @@ import shutil
 import time
 
 from orchestra.config.compose import Composed, override
+from orchestra.provenance.environment import record_environment
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import open_registry
 from orchestra.schedule.changes import check_evaluation
@@ -92,5 +93,6 @@ def _write(folder: EvaluationFolder, composed: Composed, spec: EvaluationSpec) -
     """All files of the evaluation; state.json, by which it is a job, comes last."""
     write_atomic(folder.job.config, composed.toml)
     write_json(folder.job.origins, composed.origins)
+    record_environment(folder.job)
     spec.write(folder)
     JobState(RunState.QUEUED, "", attempt=0, updated_at=spec.created_at).write(folder.job)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from orchestra.config.compose import Composed, override
+from orchestra.provenance.environment import record_environment
 from orchestra.registry.rows import JobKey, RunRow
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.changes import check_resume
@@ -146,6 +147,7 @@ def _change_config(run: RunFolder, registry: Registry, composed: Composed) -> li
 def _queue(run: RunFolder, registry: Registry) -> None:
     """Ended -> queued, in the folder and in the registry; an old stop flag goes."""
     run.job.stop.unlink(missing_ok=True)
+    record_environment(run.job)
     attempt = JobState.read(run.job).attempt
     JobState(RunState.QUEUED, "", attempt, time.time()).write(run.job)
     if not registry.transition(JobKey(run.id), ENDED, RunState.QUEUED):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestra import __version__
 from orchestra.provenance.client import Pending, Snapshot, start_snapshot
-from orchestra.provenance.environment import capture
+from orchestra.provenance.environment import capture, record_environment
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.names import check_name, default_names
@@ -154,6 +154,7 @@ def _write(
     """All files of the new run; run.json, by which a folder is known as a run, comes last."""
     write_atomic(folder.job.config, composed.toml)
     write_json(folder.job.origins, composed.origins)
+    record_environment(folder.job)
     write_json(folder.provenance, {**snapshot.to_json(), "environment": environment})
     JobState(RunState.QUEUED, "", attempt=0, updated_at=row.created_at).write(folder.job)
     write_json(

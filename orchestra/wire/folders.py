@@ -15,6 +15,7 @@
 A job folder holds what one supervisor owns:
         config.toml                  the frozen config (an evaluation has its own copy)
         origins.json                 where each value came from
+        environment.json             the allow-listed variables of the shell that asked for it
         state.json                   state, reason, attempt, supervisor identity
         supervisor.lock              flock held by the supervisor for its whole life
         supervisor.log
@@ -46,6 +47,10 @@ class Job:
     @property
     def origins(self) -> Path:
         return self.folder / "origins.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.folder / "environment.json"
 
     @property
     def state(self) -> Path:

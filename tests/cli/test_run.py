@@ -140,6 +140,19 @@ def test_eval_of_the_same_checkpoint_gives_the_same_number(finished: Cli) -> Non
     assert newest["config_sha256"] == sha256_of_config(folder.parents[1] / "evaluations" / "0002")
 
 
+def test_each_job_keeps_the_environment_of_its_own_command(finished: Cli) -> None:
+    finished.environment["NCCL_DEBUG"] = "WARN"
+    done = finished("eval", "first", "--split", "test", "--cpu")
+    del finished.environment["NCCL_DEBUG"]
+    assert done.returncode == 0, done.stderr
+    shown = finished.json("show", "first")
+    run = Path(shown["folders"]["run"])
+    evaluation = run / "evaluations" / f"{shown['evaluations'][-1]['number']:04d}"
+    variables = json.loads((evaluation / "environment.json").read_bytes())["variables"]
+    assert variables["NCCL_DEBUG"] == "WARN"
+    assert "NCCL_DEBUG" not in json.loads((run / "environment.json").read_bytes())["variables"]
+
+
 def test_eval_on_any_number_of_ranks_gives_the_same_records(finished: Cli) -> None:
     # The run's V does not bind an evaluation: 3 ranks need not divide it.
     answers = set()

@@ -80,8 +80,7 @@ def test_attempts_have_the_environment_of_the_submitter(
 ) -> None:
     job = sandbox.add_run(hold=True, nproc=1)
     variables = {"NCCL_DEBUG": "INFO", "HF_HOME": "/theirs", "PYTHONPATH": "/theirs"}
-    record = {"code": "standin", "environment": {"variables": variables}}
-    write_json(job.run.provenance, record)
+    write_json(job.environment, {"version": 1, "variables": variables})
     monkeypatch.setenv("HF_HOME", "/mine")
     monkeypatch.setenv("TORCH_HOME", "/mine")
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -181,7 +180,7 @@ def test_gpus_come_from_the_pool_of_the_submitter(
     _, second = nvml.idle(2)
     job = sandbox.add_run(nproc=1, launch={"device": "gpu"})
     variables = {**allowed(os.environ), "CUDA_VISIBLE_DEVICES": "1"}
-    write_json(job.run.provenance, {"code": "standin", "environment": {"variables": variables}})
+    write_json(job.environment, {"version": 1, "variables": variables})
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert sandbox.wait_end(sandbox.start(job)).state == RunState.COMPLETED
     assert sandbox.attempts(job)[0].devices == (second,)
