@@ -71,7 +71,7 @@ class Leases:
 
         Raises:
             ConflictError: not enough of them are free; the message says why for each.
-            UsageError: an id names no device.
+            NotFoundError: an id names no device.
         """
         with Prober() as prober:
             candidates = _pool(prober, wanted_ids)

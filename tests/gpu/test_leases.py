@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.gpu.leases import FOLDER, Leases, _machine_folder
-from orchestra.wire.errors import ConflictError, UsageError
+from orchestra.wire.errors import ConflictError, NotFoundError
 from tests.fakes.nvml import FakeNvml
 
 HOLD = (
@@ -110,7 +110,7 @@ def test_exported_devices_limit_the_pool(nvml: FakeNvml, monkeypatch: pytest.Mon
     with Leases() as leases:
         with pytest.raises(ConflictError, match="1 of 1"):
             leases.acquire(2, [], "mine")
-        with pytest.raises(UsageError, match="usable ones: 2"):
+        with pytest.raises(NotFoundError, match="usable ones: 2"):
             leases.acquire(1, ["0"], "mine")
         assert [device.index for device in leases.acquire(1, [], "mine")] == [2]
 
