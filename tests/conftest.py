@@ -8,11 +8,17 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def same_environment_afterwards() -> Iterator[None]:
+def _same_environment_afterwards() -> Iterator[None]:
     """Programs called in-process announce themselves to their children by an environment variable;
     ranks started by a later test would see the wrong parent and end at once."""
     before = dict(os.environ)
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+# A module's own fixtures run outside of its tests, so that both scopes are needed.
+same_environment_after_a_module = pytest.fixture(autouse=True, scope="module")(
+    _same_environment_afterwards
+)
+same_environment_after_a_test = pytest.fixture(autouse=True)(_same_environment_afterwards)
