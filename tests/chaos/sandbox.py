@@ -24,7 +24,7 @@ from orchestra.schedule.dispatch import dispatch
 from orchestra.supervise import tree
 from orchestra.wire.files import write_json
 from orchestra.wire.folders import Job, RunFolder, RunsFolder
-from orchestra.wire.heartbeat import read_beats
+from orchestra.wire.heartbeat import pages_folder, read_beats
 from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import Attempt, JobState
 from orchestra.wire.states import ENDED, RunState
@@ -186,11 +186,10 @@ class Sandbox:
                 os.kill(supervisor.pid, signal.SIGKILL)
             for attempt in self.attempts(job):
                 tree.sweep(attempt.tag, 5.0)
+                shutil.rmtree(pages_folder(attempt.tag), ignore_errors=True)
 
 
 def read_beats_of(attempt: Attempt) -> list[Any]:
-    from orchestra.wire.heartbeat import pages_folder
-
     return read_beats(pages_folder(attempt.tag))
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,17 +41,22 @@ def rank(job: Job, tmp_path: Path, **environment: str) -> subprocess.CompletedPr
     )
 
 
-def test_a_rank_completes_and_its_heart_shows_it(tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def pages(tmp_path: Path) -> Iterator[Path]:
+    """The rank's heartbeat pages; a supervisor would remove them."""
+    folder = pages_folder(f"test.{tmp_path.name}.{os.getpid()}")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_rank_completes_and_its_heart_shows_it(tmp_path: Path, pages: Path) -> None:
     job = write_job(tmp_path / "run", train={"max_steps": 2})
     done = rank(job, tmp_path)
     assert done.returncode == 0, log_of(job)
     assert done.stdout + done.stderr == b"", "everything belongs into the rank's log"
     assert Result.read(job.attempt(1)) == Result("completed", 2)
-    folder = pages_folder(f"test.{tmp_path.name}.{os.getpid()}")
-    (beat,) = read_beats(folder)
+    (beat,) = read_beats(pages)
     assert (beat.rank, beat.step, beat.phase) == (0, 2, Phase.DONE)
-    (folder / "rank0").unlink()
-    folder.rmdir()
 
 
 @pytest.mark.parametrize(
