@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from orchestra.cli.main import VERBS, build
 from tests.cli.conftest import Cli
 
-ISSUE_VERBS = (
+PROMISED = (
     "run resume eval ls show logs wait stop rm gc tasks upstreams presets config data doctor init"
 )
 
@@ -25,7 +25,7 @@ def leaves() -> list[tuple[str, ...]]:
 
 
 def test_all_verbs_are_there() -> None:
-    assert list(VERBS) == ISSUE_VERBS.split()
+    assert list(VERBS) == PROMISED.split()
     assert {("config", part) for part in ("show", "explain", "schema")} < set(leaves())
     assert {("data", part) for part in ("synth", "prepare", "check")} < set(leaves())
 
