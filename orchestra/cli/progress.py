@@ -74,7 +74,7 @@ def describe(view: View) -> str:
     if row.loss is not None:
         parts.append(f"loss {number(row.loss)}")
     if row.audio_s_per_s is not None:
-        parts.append(f"{number(row.audio_s_per_s, 3)} s audio/s")
+        parts.append(f"{number(row.audio_s_per_s, 3)} x real time")
     if row.eta_s is not None:
         parts.append(f"ETA {duration(row.eta_s)}")
     if row.score is not None:
