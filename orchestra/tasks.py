@@ -63,6 +63,17 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Outputs:
+    """A task's distributions over classes, for loss terms that any task can have."""
+
+    logits: torch.Tensor
+    """(..., classes)."""
+    weights: torch.Tensor
+    """(...): what each distribution counts; 0 where there is only padding. They sum up to the
+    `weight` of the loss terms, so that uneven batches weigh exactly."""
+
+
+@dataclass(frozen=True)
 class LossTerms:
     """A loss as a sum over its natural units, so that uneven batches weigh exactly."""
 
@@ -72,6 +83,8 @@ class LossTerms:
     """Scalar, > 0: how many units (frames, characters, utterances) were summed."""
     scalars: dict[str, torch.Tensor] = field(default_factory=dict)
     """More sums to log; each is divided by `weight` too."""
+    outputs: Outputs | None = None
+    """What the loss was computed from; needed where the config's `regularise` asks for more."""
 
 
 class Task(ABC):
@@ -123,6 +136,13 @@ class Task(ABC):
     @abstractmethod
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         """The metrics of a whole split, from records ordered by id; empty if none has a label."""
+
+    def stops_early(self, validations: Sequence[Mapping[str, float]]) -> bool | None:
+        """Whether training is to end after these validations, oldest first; all ranks ask.
+
+        Each holds the metrics and "step". None leaves it to the config's train.stopping.
+        """
+        return None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,13 @@ from orchestra.config.layers import Layer, Merged, Setting, flatten, merge
 from orchestra.config.presets import PresetInfo, find_preset, list_presets
 from orchestra.config.problems import ConfigErrors, KeyPath, Problem, dotted, shown
 from orchestra.config.read import PresetReader
-from orchestra.config.schema import RunConfig, micro_batches, run_config_model, unfit_ranks
+from orchestra.config.schema import (
+    INCOMPLETE,
+    RunConfig,
+    micro_batches,
+    run_config_model,
+    unfit_ranks,
+)
 from orchestra.config.upstream_names import resolve_upstream
 from orchestra.config.validation import Finding, findings
 from orchestra.tasks import TaskInfo, find_task
@@ -205,6 +211,8 @@ class _Composer:
             return []
         if finding.kind == "missing":
             return [Problem(key, "", self._missing(finding, merged))] if self._complete else []
+        if finding.kind == INCOMPLETE and not self._complete:
+            return []
         places = merged.places(finding.path) or [""]
         if finding.kind == "extra_forbidden":
             text = f"{finding.text}; {schema.nearest(finding.path)}"

@@ -8,12 +8,24 @@ another version's reading. Imports pydantic only.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SerializeAsAny
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
+
+INCOMPLETE = "incomplete"
+"""Error type: several keys could give what is missing."""
 
 
 class Table(BaseModel):
@@ -75,7 +87,11 @@ class DataConfig(Table):
     prepare: str | None = None
     """The command that makes them, told where they are missing; `{root}`, `{manifests}` filled."""
     train: str = "train"
+    """A split; "a+b" is the manifests a and b as one split, here and wherever a split is named."""
     valid: str = "dev"
+    valid_utterances: PositiveInt | None = None
+    """Validate on so many utterances, drawn by the seed; at the end the best checkpoint is
+    evaluated on the whole split."""
     test: list[str] = ["test"]
     """Splits evaluated at the end of the run with the best checkpoint."""
     workers: NonNegativeInt = 2
@@ -91,14 +107,26 @@ class BatchConfig(Table):
     """Audio (padding included) in one forward pass: what fits into memory."""
     micro_batches: PositiveInt | None = None
     """V: micro-batches of a step, frozen at the first start; any divisor of V may resume."""
+    too_long: Literal["refuse", "isolate"] = "refuse"
+    """An utterance above max_micro_seconds ends the run before it starts, or makes a micro-batch
+    of its own; it is named in both cases."""
     eval_seconds: PositiveFloat | None = None
     """Audio in one evaluation batch; default: max_micro_seconds."""
+
+
+class FreezeConfig(Table):
+    """Parameters that are not trained, for a while or ever."""
+
+    parameters: str
+    """Beginning of their names up to a dot, such as `upstream` or `upstream.model.encoder`."""
+    until_step: PositiveInt | None = None
+    """The first step that trains them; default: none does."""
 
 
 class OptimConfig(Table):
     """The optimizer."""
 
-    kind: Literal["adamw", "adam", "sgd"] = "adamw"
+    kind: Literal["adamw", "adam", "adafactor", "sgd"] = "adamw"
     lr: PositiveFloat
     betas: tuple[float, float] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
@@ -106,28 +134,90 @@ class OptimConfig(Table):
     weight_decay: NonNegativeFloat = 0.0
     clip_norm: NonNegativeFloat = 1.0
     """Global gradient norm over all groups; 0 switches clipping off."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Keep an exponential moving average of the weights; it is what is evaluated."""
+    freeze: list[FreezeConfig] = []
 
 
 class ScheduleConfig(Table):
     """Learning-rate factor as a closed form of the step."""
 
-    kind: Literal["linear", "cosine", "constant"] = "constant"
+    kind: Literal["linear", "cosine", "polynomial", "step", "constant"] = "constant"
     warmup_steps: NonNegativeInt = 0
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Warm-up as a share of all steps, instead of warmup_steps."""
     final_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Factor at the last step (linear, cosine)."""
+    """Factor at the last step (linear, cosine, polynomial)."""
+    power: PositiveFloat = 2.0
+    """polynomial: of the share of steps that is left."""
+    every: PositiveInt = 10_000
+    """step: steps from one drop to the next, counted from the end of the warm-up."""
+    drop: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """step: what each drop multiplies by."""
+
+    @model_validator(mode="after")
+    def _one_warm_up(self) -> Self:
+        if self.warmup_steps and self.warmup_ratio:
+            raise ValueError("warmup_steps and warmup_ratio are both given; set one of them to 0")
+        return self
+
+
+class StoppingConfig(Table):
+    """Early stopping: the run completes when its validations no longer get better."""
+
+    patience: PositiveInt
+    """Validations without an improvement after which it ends."""
+    metric: str | None = None
+    """Default: checkpoint.metric."""
+    direction: Literal["min", "max"] | None = None
+    """Default: the task's for this metric."""
+    min_delta: NonNegativeFloat = 0.0
+    """What counts as an improvement."""
+
+
+class RegulariseConfig(Table):
+    """Loss terms that any task can have which gives its outputs (orchestra.tasks.Outputs)."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    r_drop: NonNegativeFloat = 0.0
+    """Weight of the divergence between two passes with other dropout masks."""
+    vat: NonNegativeFloat = 0.0
+    """Weight of the divergence that the worst small perturbation of the features causes."""
+    vat_epsilon: PositiveFloat = 1.0
+    """Norm of that perturbation, relative to that of the utterance's features."""
+    vat_iterations: PositiveInt = 1
+    """Power iterations that look for it."""
 
 
 class TrainConfig(Table):
-    """The loop."""
+    """The loop. It ends at the first of the limits."""
 
-    max_steps: PositiveInt
-    eval_every: PositiveInt
+    max_steps: PositiveInt | None = None
+    max_epochs: PositiveInt | None = None
+    max_hours: PositiveFloat | None = None
+    """Of training, validation and saving, over all attempts."""
+    eval_every: PositiveInt | None = None
     """Validation on data.valid every so many steps, and after the last."""
+    eval_every_epochs: PositiveFloat | None = None
+    """The same by epochs, 0.5 is twice in each; with both given, both count."""
+    eval_at_start: bool = False
+    """Also before the first step."""
+    stopping: StoppingConfig | None = None
     log_every: PositiveInt = 20
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast."""
+    log_format: Literal["text", "json"] = "text"
+    """Of the lines about steps in rank 0's log."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """bf16, fp16: autocast; fp16 with a loss scale that adapts."""
     deterministic: bool = False
     """GPU only: deterministic kernels; CPU runs always are."""
+
+    @model_validator(mode="after")
+    def _ends_and_validates(self) -> Self:
+        if self.max_steps is None and self.max_epochs is None and self.max_hours is None:
+            raise _incomplete("give max_steps, max_epochs or max_hours")
+        if self.eval_every is None and self.eval_every_epochs is None:
+            raise _incomplete("give eval_every (steps) or eval_every_epochs")
+        return self
 
 
 class CheckpointConfig(Table):
@@ -136,8 +226,27 @@ class CheckpointConfig(Table):
     every: PositiveInt
     keep_last: Annotated[int, Field(ge=2)] = 2
     keep_best: PositiveInt = 1
+    keep_every: PositiveInt | None = None
+    """Also keep, for good, those of steps that this divides."""
     metric: str | None = None
     """Validation metric that names the best; default: the task's first metric."""
+    direction: Literal["min", "max"] | None = None
+    """Which values of it are better; default: the task's word."""
+    export_best: bool = False
+    """Write the best weights to the run's export/ folder whenever they change."""
+
+
+class InitConfig(Table):
+    """Weights that a new run starts from, instead of random ones."""
+
+    source: str
+    """What the user named: a run, or a folder."""
+    folder: Path
+    """The checkpoint or export that was meant; what is loaded is the run's own copy of it."""
+    sha256: str
+    """Of its manifest."""
+    parts: list[str] = []
+    """Beginnings of parameter names (up to a dot) to take, such as `upstream`; default: all."""
 
 
 class LaunchConfig(Table):
@@ -169,9 +278,25 @@ class RunConfig(Table):
     batch: BatchConfig
     optim: OptimConfig
     schedule: ScheduleConfig = ScheduleConfig()
+    regularise: RegulariseConfig = RegulariseConfig()
     train: TrainConfig
     checkpoint: CheckpointConfig
+    init: InitConfig | None = None
     launch: LaunchConfig = LaunchConfig()
+
+    @model_validator(mode="after")
+    def _schedule_has_an_end(self) -> Self:
+        falls = self.schedule.kind in ("linear", "cosine", "polynomial")
+        endless = self.train.max_steps is None and self.train.max_epochs is None
+        if endless and (falls or self.schedule.warmup_ratio):
+            wish = f"schedule.kind = {self.schedule.kind!r}" if falls else "schedule.warmup_ratio"
+            raise _incomplete(f"{wish} needs train.max_steps or train.max_epochs")
+        return self
+
+
+def _incomplete(text: str) -> PydanticCustomError:
+    """What only a preset that couldn't be read may have set is no mistake of the others."""
+    return PydanticCustomError(INCOMPLETE, text)
 
 
 def run_config_model(task_config: type[TaskConfig]) -> type[RunConfig]:

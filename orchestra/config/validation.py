@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestra.config.problems import KeyPath
+from orchestra.config.schema import INCOMPLETE
 
 _SHOWN_CHARACTERS = 60
 
@@ -54,6 +55,8 @@ def _translate(details: ErrorDetails, document: dict[str, Any]) -> Iterator[Find
         near = get_close_matches(str(given), expected.replace("'", " ").split(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         yield Finding(path, kind, f"must be {expected}, not {_show(given)}{hint}")
+    elif kind == INCOMPLETE:
+        yield Finding(path, kind, details["msg"])
     elif kind in ("value_error", "assertion_error"):
         yield Finding(path, kind, str(context["error"]))
     else:

@@ -134,7 +134,7 @@ def _add_run(registry: Registry, run: RunFolder, identity: dict[str, Any]) -> No
         task=str(identity["task"]),
         upstream=str(identity["upstream"]),
         created_at=float(identity["created_at"]),
-        max_steps=int(settings["train"]["max_steps"]),
+        max_steps=settings["train"].get("max_steps"),
         config_sha256=hashlib.sha256(config).hexdigest(),
         metric=settings.get("checkpoint", {}).get("metric"),
         git_commit=git.get("commit"),

@@ -36,7 +36,7 @@ class NewRun:
     task: str
     upstream: str
     created_at: float  # Unix time
-    max_steps: int
+    max_steps: int | None
     config_sha256: str
     metric: str | None = None
     git_commit: str | None = None

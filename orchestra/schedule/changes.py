@@ -13,7 +13,9 @@ from orchestra.config.problems import ConfigErrors, Problem
 RESUME = (
     "batch.eval_seconds",
     "checkpoint.every",
+    "checkpoint.export_best",
     "checkpoint.keep_best",
+    "checkpoint.keep_every",
     "checkpoint.keep_last",
     "data.manifests",
     "data.prepare",
@@ -24,9 +26,11 @@ RESUME = (
     "optim.betas",
     "optim.clip_norm",
     "optim.eps",
+    "optim.freeze",
     "optim.lr",
     "optim.momentum",
     "optim.weight_decay",
+    "regularise",
     "schedule",
     "train",
     "upstream.lr",
@@ -52,7 +56,7 @@ def check_resume(composed: Composed, step: int) -> None:
         Problem(key, SET, text) for key in refused(changed, RESUME if step else BEFORE_A_CHECKPOINT)
     ]
     max_steps = composed.config.train.max_steps
-    if "train.max_steps" in changed and max_steps <= step:
+    if "train.max_steps" in changed and max_steps is not None and max_steps <= step:
         text = f"is {max_steps}, but the run goes on from step {step}: give more, or --from STEP"
         problems.append(Problem("train.max_steps", SET, text))
     if problems:

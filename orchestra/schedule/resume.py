@@ -111,7 +111,7 @@ def _first_step(run: RunFolder, start_from: str | None) -> int:
 def _require_work(row: RunRow, composed: Composed, step: int) -> None:
     """A run that did not complete may still have its test splits to evaluate."""
     max_steps = composed.config.train.max_steps
-    if row.state == RunState.COMPLETED and step >= max_steps:
+    if row.state == RunState.COMPLETED and max_steps is not None and step >= max_steps:
         raise ConflictError(
             f"run {row.id} is completed: step {step} of train.max_steps = {max_steps}; to train "
             f"on: `orchestra resume {row.id} --set train.max_steps=N`"

@@ -47,7 +47,8 @@ def test_tables_and_task_keys(workspace: Path) -> None:
     composed = compose(Request(workspace, "toy", sets=("task.word=x",)))
     assert explain(composed, "task.word").description == "What is said."
     batch = explain(composed, "batch")
-    assert batch.value == {"seconds": 10.0, "max_micro_seconds": 4.0, "micro_batches": 3}
+    values = {"seconds": 10.0, "max_micro_seconds": 4.0, "micro_batches": 3}
+    assert batch.value == {**values, "too_long": "refuse"}
     assert [setting.key for setting in batch.settings] == [
         "batch.seconds",
         "batch.max_micro_seconds",
