@@ -32,8 +32,8 @@ FILE_MISTAKES = {
         "presets/p.toml:3: task.head.width: no such key; task.head of kind 'small' has kind, stack"
     ],
     "zzz = 1": [
-        "presets/p.toml:1: zzz: no such key; there are batch, checkpoint, data, init, launch, optim, "
-        "regularise, schedule, seed, task, train, upstream, version"
+        "presets/p.toml:1: zzz: no such key; there are batch, checkpoint, data, init, launch, "
+        "optim, regularise, schedule, seed, task, train, upstream, version"
     ],
     "optim.lr = '1'": ['presets/p.toml:1: optim.lr: must be a number, not the text "1"'],
     "optim.lr = -1": ["presets/p.toml:1: optim.lr: must be greater than 0, not -1"],
@@ -48,8 +48,8 @@ FILE_MISTAKES = {
     "[data]\ntest = [\n  'a',\n  2,\n]": ["presets/p.toml:4: data.test[1]: must be text, not 2"],
     "task.either = [1]": ["presets/p.toml:1: task.either: must be an integer, not [1]"],
     "optim.kind = 'adamww'\noptim.lr = 1": [
-        "presets/p.toml:1: optim.kind: must be 'adamw', 'adam', 'adafactor' or 'sgd', not the text \"adamww\"; "
-        "did you mean 'adamw'?"
+        "presets/p.toml:1: optim.kind: must be 'adamw', 'adam', 'adafactor' or 'sgd', not the text "
+        "\"adamww\"; did you mean 'adamw'?"
     ],
     "upstream.kind = 'fbnk'": [
         "presets/p.toml:1: upstream.kind: must be 'fbank', 'huggingface', not the text \"fbnk\"; "
