@@ -9,10 +9,11 @@ from pathlib import Path
 
 from orchestra.train import checkpoint
 from orchestra.train.evaluation import Evaluator, Split, load_split
+from orchestra.train.goals import best_goal
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.saving import best_first
 from orchestra.train.session import Session
-from orchestra.train.training_data import goal_of
+from orchestra.wire import checkpoints
 from orchestra.wire.errors import NotFoundError
 from orchestra.wire.files import read_json, write_json
 from orchestra.wire.folders import EvaluationFolder
@@ -134,16 +135,16 @@ def _subject(session: Session, reference: str) -> Subject:
     root = session.job.run.checkpoints
     if reference in ("best", "last"):
         found = _ranked(session, reference) if session.ranks.is_first else 0
-        folder = checkpoint.step_folder(root, session.ranks.from_first(found))
+        folder = checkpoints.step_folder(root, session.ranks.from_first(found))
     elif reference.isdigit():
-        folder = checkpoint.step_folder(root, int(reference))
+        folder = checkpoints.step_folder(root, int(reference))
     else:
         folder = session.job.run.path / reference  # an absolute path replaces all before it
     if not folder.is_dir():
-        there = ", ".join(path.name for path in checkpoint.committed(root)) or "none"
+        there = ", ".join(path.name for path in checkpoints.committed(root)) or "none"
         raise NotFoundError(f"no checkpoint {reference!r} in {root}; there are: {there}")
     # Rank 0 reads every byte; the others need the identity alone.
-    read = checkpoint.verify if session.ranks.is_first else checkpoint.read_manifest
+    read = checkpoints.verify if session.ranks.is_first else checkpoints.read_manifest
     manifest = read(folder)
     return Subject(manifest.step, folder, manifest.sha256)
 
@@ -152,11 +153,11 @@ def _ranked(session: Session, reference: str) -> int:
     """Rank 0: step of the best or the newest good checkpoint; 0 (never saved) if there is none."""
     root = session.job.run.checkpoints
     if reference == "best":
-        folders = best_first(root, goal_of(session).direction)
+        folders = best_first(root, best_goal(session.config, session.task.metrics).direction)
     else:
-        folders = checkpoint.committed(root)
+        folders = checkpoints.committed(root)
     good = checkpoint.first_good(folders, lambda text: session.recorder.notice(0, text))
-    return checkpoint.read_manifest(good).step if good else 0
+    return checkpoints.read_manifest(good).step if good else 0
 
 
 def _own_number(session: Session, split: str, subject: Subject) -> int:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.config.schema import CheckpointConfig
 from orchestra.tasks import Direction
 from orchestra.train import checkpoint
-from orchestra.train.checkpoint import BadCheckpointError, Contents
+from orchestra.train.checkpoint import Contents
+from orchestra.train.goals import Goal
 from orchestra.train.recorder import DISK_FULL, Recorder
 from orchestra.train.retention import Kept, by_score, superfluous
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What "best" means in this run."""
-
-    metric: str
-    direction: Direction
+from orchestra.wire import checkpoints
+from orchestra.wire.checkpoints import BadCheckpointError
 
 
 class Saver:
@@ -51,9 +45,9 @@ class Saver:
             self._recorder.notice(step, text)
             return False
         for old in superfluous(kept(self._root), self._config, self._goal.direction):
-            checkpoint.delete(checkpoint.step_folder(self._root, old))
+            checkpoint.delete(checkpoints.step_folder(self._root, old))
         # Said last: whoever hears of the new one finds the superfluous ones gone.
-        folder = checkpoint.step_folder(self._root, step)
+        folder = checkpoints.step_folder(self._root, step)
         best = by_score(kept(self._root), self._goal.direction)
         values = {
             "path": f"{self._root.name}/{folder.name}",
@@ -68,9 +62,9 @@ class Saver:
 def kept(root: Path) -> list[Kept]:
     """Committed checkpoints with a readable manifest."""
     found = []
-    for folder in checkpoint.committed(root):
+    for folder in checkpoints.committed(root):
         try:
-            manifest = checkpoint.read_manifest(folder)
+            manifest = checkpoints.read_manifest(folder)
         except BadCheckpointError:
             continue  # the next scan for the newest good one puts it into quarantine
         found.append(Kept(manifest.step, manifest.score))
@@ -81,4 +75,4 @@ def best_first(root: Path, direction: Direction) -> list[Path]:
     """The scored checkpoints, best first, then those without a score, newest first."""
     found = kept(root)
     unscored = sorted((k for k in found if k.score is None), key=lambda k: -k.step)
-    return [checkpoint.step_folder(root, k.step) for k in by_score(found, direction) + unscored]
+    return [checkpoints.step_folder(root, k.step) for k in by_score(found, direction) + unscored]

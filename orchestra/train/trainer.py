@@ -19,15 +19,16 @@ from orchestra.tasks import Batch
 from orchestra.train.checkpoint import Contents
 from orchestra.train.evaluation import Evaluator, Split, load_split
 from orchestra.train.final import evaluate_tests
+from orchestra.train.goals import Goal, best_goal
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.optim import build_optimizer, optimizer_tensors
 from orchestra.train.progress import Progress, to_document
 from orchestra.train.resume import restore
-from orchestra.train.saving import Goal, Saver
+from orchestra.train.saving import Saver
 from orchestra.train.session import Session
 from orchestra.train.statistics import Clock, Window
 from orchestra.train.step import Stepper, Taken, wrap
-from orchestra.train.training_data import TrainingData, goal_of, load_training_data
+from orchestra.train.training_data import TrainingData, load_training_data
 from orchestra.train.warmup import warm_up
 from orchestra.wire.errors import DataError, NotFiniteError, UsageError
 from orchestra.wire.heartbeat import Phase
@@ -44,7 +45,7 @@ def train(session: Session) -> None:
         OrchestraError: the data, the task or the config can't be used, or the loss stays NaN.
         OSError: the run folder can't be written.
     """
-    goal = goal_of(session)
+    goal = best_goal(session.config, session.task.metrics)
     data = load_training_data(session)
     # Read now: a missing test split must not show after the last step.
     valid, *tests = (

@@ -12,7 +12,6 @@ from orchestra.data.batches import Planner
 from orchestra.data.loader import Loader, Request, to_device
 from orchestra.tasks import Batch
 from orchestra.train.progress import Fingerprint
-from orchestra.train.saving import Goal
 from orchestra.train.session import Session
 from orchestra.wire.errors import UsageError
 from orchestra.wire.manifest import manifest_sha256
@@ -63,12 +62,3 @@ def load_training_data(session: Session) -> TrainingData:
         manifest_sha256(config.data.manifests, config.data.train),
         tuple(shortest),
     )
-
-
-def goal_of(session: Session) -> Goal:
-    """Metric and direction that name the best checkpoint (UsageError: the task lacks it)."""
-    metrics = session.task.metrics
-    name = session.config.checkpoint.metric or next(iter(metrics))
-    if name not in metrics:
-        raise UsageError(f"checkpoint.metric = {name!r}: the task has {', '.join(metrics)}")
-    return Goal(name, metrics[name])
