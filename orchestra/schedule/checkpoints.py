@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 
 from orchestra.registry.store import Registry
 from orchestra.registry.summary import best_of, existing_checkpoints
+from orchestra.wire.checkpoints import MANIFEST, SUPERSEDED, committed, step_of
 from orchestra.wire.errors import NotFoundError, OrchestraError
 from orchestra.wire.folders import RunFolder
 
-_MANIFEST = "manifest.json"
-_STEP = re.compile(r"step-(\d{8,})")
-
 
 def steps(run: RunFolder) -> dict[int, Path]:
-    """Committed checkpoints, by step."""
-    if not run.checkpoints.is_dir():
-        return {}
-    found = {
-        int(match[1]): path
-        for path in run.checkpoints.iterdir()
-        if (match := _STEP.fullmatch(path.name))
-    }
-    return dict(sorted(found.items()))
-
-
-def step_of(folder: Path) -> int:
-    """The step of a checkpoint folder, by its name."""
-    return int(folder.name.removeprefix("step-"))
+    """Committed checkpoints by step, oldest first."""
+    return {step_of(path): path for path in reversed(committed(run.checkpoints))}
 
 
 def find(run: RunFolder, wanted: str) -> Path:
@@ -50,9 +35,9 @@ def find(run: RunFolder, wanted: str) -> Path:
         return there[int(wanted)]
     folders = [path for path in (run.path / wanted, Path(wanted).absolute()) if path.is_dir()]
     if "/" in wanted and folders:
-        found = next((path for path in folders if (path / _MANIFEST).is_file()), None)
+        found = next((path for path in folders if (path / MANIFEST).is_file()), None)
         if found is None:
-            raise NotFoundError(f"{folders[0]} is no checkpoint: it has no {_MANIFEST}")
+            raise NotFoundError(f"{folders[0]} is no checkpoint: it has no {MANIFEST}")
         return found
     some = ", ".join(str(step) for step in there) or "none yet"
     raise NotFoundError(f"run {run.id} has no checkpoint {wanted!r}; steps with one: {some}")
@@ -72,7 +57,7 @@ def set_aside_newer(run: RunFolder, registry: Registry, step: int) -> list[int]:
     newer = [(number, path) for number, path in steps(run).items() if number > step]
     if not newer:
         return []
-    aside = run.checkpoints / ".superseded" / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    aside = run.checkpoints / SUPERSEDED / time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     try:
         aside.mkdir(parents=True, exist_ok=True)
         for number, path in newer:

@@ -10,12 +10,13 @@ from orchestra.provenance.environment import record_environment
 from orchestra.registry.rows import JobKey, RunRow
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.changes import check_resume
-from orchestra.schedule.checkpoints import find, set_aside_newer, step_of, steps
+from orchestra.schedule.checkpoints import find, set_aside_newer, steps
 from orchestra.schedule.preflight import preflight
 from orchestra.schedule.staging import building
 from orchestra.schedule.watch import abandoned
 from orchestra.supervise.launch import code_folder
 from orchestra.supervise.lock import FileLock
+from orchestra.wire.checkpoints import step_of
 from orchestra.wire.errors import ConflictError, UsageError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder

@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING
 
 from orchestra.registry.summary import summary
 from orchestra.supervise.mirror import Mirror
+from orchestra.wire.checkpoints import committed, step_of
 from orchestra.wire.folders import AttemptFolder, Job, RunFolder
 from orchestra.wire.records import Record, read_records
 from orchestra.wire.states import RunState
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from orchestra.registry.metrics import MetricStore
     from orchestra.registry.store import Registry
 
-_PREFIX = "step-"
 _TELLS_STEP = ("start", "train", "checkpoint")  # a notice may be about no step at all
 
 
@@ -108,8 +108,4 @@ class Tail:
 
 def newest_checkpoint(run: RunFolder) -> int:
     """The newest committed step, 0 if there is none: how far a restart can count on."""
-    if not run.checkpoints.is_dir():
-        return 0
-    names = (path.name for path in run.checkpoints.iterdir())
-    steps = (name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX))
-    return max((int(step) for step in steps if step.isdigit()), default=0)
+    return next(map(step_of, committed(run.checkpoints)), 0)

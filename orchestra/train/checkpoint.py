@@ -30,36 +30,22 @@ import safetensors.torch
 from torch import Tensor
 
 from orchestra.train import tensors as tied
-from orchestra.wire.errors import OrchestraError
+from orchestra.wire.checkpoints import (
+    MANIFEST,
+    QUARANTINE,
+    BadCheckpointError,
+    Manifest,
+    committed,
+    parse_manifest,
+    step_folder,
+    verify,
+)
 from orchestra.wire.files import sync_folder
 from orchestra.wire.identity import start_ticks
 
 VERSION = 1
-MODEL, OPTIMIZER, STATE, MANIFEST = (
-    "model.safetensors",
-    "optimizer.safetensors",
-    "state.json",
-    "manifest.json",
-)
-_WRITING, _DELETING, _QUARANTINE = ".writing-", ".deleting-", ".quarantine"
-
-
-class BadCheckpointError(OrchestraError):
-    """The folder is not a whole checkpoint; the message says what is wrong with it."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """manifest.json."""
-
-    step: int
-    score: float | None
-    """Value of `metric` on the validation split, if it was validated at this step."""
-    metric: str
-    files: dict[str, tuple[int, str]]
-    """Name -> (bytes, sha256)."""
-    sha256: str
-    """Of manifest.json itself: the checkpoint's identity."""
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+_WRITING, _DELETING = ".writing-", ".deleting-"
 
 
 @dataclass(frozen=True)
@@ -69,20 +55,6 @@ class Contents:
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
-
-
-def step_folder(root: Path, step: int) -> Path:
-    """Where the checkpoint of `step` lies."""
-    return root / f"step-{step:08d}"
-
-
-def committed(root: Path) -> list[Path]:
-    """Committed checkpoints, newest first; not yet verified."""
-    if not root.is_dir():
-        return []
-    prefix = len("step-")
-    found = [p for p in root.glob("step-*") if p.name[prefix:].isdigit() and p.is_dir()]
-    return sorted(found, key=lambda path: int(path.name[prefix:]), reverse=True)
 
 
 def write(root: Path, step: int, contents: Contents, score: float | None, metric: str) -> Manifest:
@@ -120,36 +92,7 @@ def write(root: Path, step: int, contents: Contents, score: float | None, metric
         raise
     if replaced:
         shutil.rmtree(replaced)
-    return _parse_manifest(blobs[MANIFEST])
-
-
-def verify(folder: Path) -> Manifest:
-    """The manifest, after size and hash of every file were compared.
-
-    Raises:
-        BadCheckpointError: a file is missing, torn or altered, or the manifest is unreadable.
-    """
-    manifest = read_manifest(folder)
-    for name, (size, sha256) in manifest.files.items():
-        try:
-            with (folder / name).open("rb") as file:
-                found = os.fstat(file.fileno()).st_size
-                if found != size:
-                    raise BadCheckpointError(f"{folder / name} has {found} bytes instead of {size}")
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise BadCheckpointError(f"cannot read {folder / name}: {error.strerror}") from error
-        if digest != sha256:
-            raise BadCheckpointError(f"{folder / name} was altered: its sha256 differs")
-    return manifest
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest, without a look at the other files (BadCheckpointError)."""
-    try:
-        return _parse_manifest((folder / MANIFEST).read_bytes())
-    except OSError as error:
-        raise BadCheckpointError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
+    return parse_manifest(blobs[MANIFEST])
 
 
 def first_good(folders: Iterable[Path], alarm: Callable[[str], None]) -> Path | None:
@@ -243,20 +186,6 @@ def _manifest_document(
     }
 
 
-def _parse_manifest(data: bytes) -> Manifest:
-    try:
-        document = json.loads(data)
-        return Manifest(
-            step=document["step"],
-            score=document["score"],
-            metric=document["metric"],
-            files={n: (f["size"], f["sha256"]) for n, f in document["files"].items()},
-            sha256=hashlib.sha256(data).hexdigest(),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadCheckpointError(f"{MANIFEST} is not a manifest ({error!r})") from error
-
-
 def _check_space(root: Path, size: int) -> None:
     """Fail before the disk is full to the last byte: others write there too."""
     free = shutil.disk_usage(root).free
@@ -272,7 +201,7 @@ def _write_durably(path: Path, data: bytes) -> None:
 
 
 def _quarantine(folder: Path) -> Path:
-    home = folder.parent / _QUARANTINE
+    home = folder.parent / QUARANTINE
     home.mkdir(exist_ok=True)
     number = 0
     while (place := home / f"{folder.name}.{number}").exists():

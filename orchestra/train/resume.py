@@ -9,6 +9,7 @@ from orchestra.train.model import SpeechModel
 from orchestra.train.optim import load_optimizer
 from orchestra.train.progress import Fingerprint, Progress, from_document
 from orchestra.train.session import Session
+from orchestra.wire import checkpoints
 from orchestra.wire.heartbeat import Phase
 
 
@@ -29,10 +30,10 @@ def restore(
     if session.ranks.is_first:
         # One rank verifies and puts bad ones aside; the others trust its word.
         found = checkpoint.newest_good(root, lambda text: session.recorder.notice(0, text))
-    step = session.ranks.from_first(checkpoint.read_manifest(found).step if found else -1)
+    step = session.ranks.from_first(checkpoints.read_manifest(found).step if found else -1)
     if step < 0:
         return Progress()
-    contents = checkpoint.read(checkpoint.step_folder(root, step))
+    contents = checkpoint.read(checkpoints.step_folder(root, step))
     progress = from_document(contents.state, fingerprint)
     model.load_saved_state(contents.model)
     load_optimizer(optimizer, model, contents.optimizer)

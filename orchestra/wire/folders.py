@@ -4,7 +4,7 @@
         run.json                     identity: id, name, task, upstream, created_at, argv, version
         provenance.json, patch.diff  commit, branch, dirty, tree, packages, hardware
         metrics.db                   the run's own metric store, written by its supervisor
-        checkpoints/step-00001000/   committed checkpoints (see train/checkpoint.py)
+        checkpoints/step-00001000/   committed checkpoints (see wire/checkpoints.py)
         checkpoints/.quarantine/     those that failed verification
         checkpoints/.superseded/     those that `resume --from` went back behind
         evaluations/0001/            job folders of kind "evaluate", plus spec.json,
@@ -29,6 +29,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from orchestra.wire.checkpoints import step_folder
 
 JobKind = Literal["train", "evaluate"]
 
@@ -158,7 +160,7 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def checkpoint(self, step: int) -> Path:
-        return self.checkpoints / f"step-{step:08d}"
+        return step_folder(self.checkpoints, step)
 
     @property
     def evaluations(self) -> Path:

@@ -13,8 +13,10 @@ import torch
 
 from orchestra.config.schema import CheckpointConfig
 from orchestra.train import checkpoint
-from orchestra.train.checkpoint import BadCheckpointError, Contents
+from orchestra.train.checkpoint import Contents
 from orchestra.train.retention import Kept, by_score, superfluous
+from orchestra.wire import checkpoints
+from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import OrchestraError
 
 STATE = {"progress": {"step": 1}}
@@ -28,12 +30,12 @@ def contents(value: float) -> Contents:
 
 def save(root: Path, step: int, score: float | None = None) -> Path:
     checkpoint.write(root, step, contents(float(step)), score, "wer")
-    return checkpoint.step_folder(root, step)
+    return checkpoints.step_folder(root, step)
 
 
 def test_round_trip_keeps_values_and_ties(tmp_path: Path) -> None:
     folder = save(tmp_path, 7, score=1.5)
-    manifest = checkpoint.verify(folder)
+    manifest = checkpoints.verify(folder)
     assert (manifest.step, manifest.score, manifest.metric) == (7, 1.5, "wer")
     read = checkpoint.read(folder)
     assert read.model["tied"] is read.model["a"]
@@ -75,7 +77,7 @@ def test_damage_leads_to_the_one_before_and_to_quarantine(
     else:
         damage(bad / name)  # type: ignore[operator]
     with pytest.raises(BadCheckpointError):
-        checkpoint.verify(bad)
+        checkpoints.verify(bad)
     alarms: list[str] = []
     assert checkpoint.newest_good(tmp_path, alarms.append) == good
     assert [path.name for path in (tmp_path / ".quarantine").iterdir()] == ["step-00000002.0"]
@@ -185,7 +187,7 @@ def test_no_space_is_noticed_before_writing(
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     save(tmp_path, 3)
     checkpoint.write(tmp_path, 3, contents(9.0), 0.5, "wer")
-    assert checkpoint.verify(checkpoint.step_folder(tmp_path, 3)).score == 0.5
+    assert checkpoints.verify(checkpoints.step_folder(tmp_path, 3)).score == 0.5
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
 
 
@@ -196,7 +198,7 @@ def test_a_good_one_of_the_same_step_stays(tmp_path: Path) -> None:
     assert {path.name: path.stat().st_ino for path in folder.iterdir()} == files
     truncate(folder / "model.safetensors")
     save(tmp_path, 3, score=0.5)
-    checkpoint.verify(folder)
+    checkpoints.verify(folder)
 
 
 def test_newest_is_that_of_the_highest_step(tmp_path: Path) -> None:
@@ -204,7 +206,7 @@ def test_newest_is_that_of_the_highest_step(tmp_path: Path) -> None:
     for step in steps:
         save(tmp_path, step)
     (tmp_path / "step-00000007.copy").mkdir()
-    found = [checkpoint.read_manifest(path).step for path in checkpoint.committed(tmp_path)]
+    found = [checkpoints.read_manifest(path).step for path in checkpoints.committed(tmp_path)]
     assert found == sorted(steps, reverse=True)
 
 

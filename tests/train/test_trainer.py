@@ -16,6 +16,7 @@ import torch
 from orchestra.train import checkpoint, trainer
 from orchestra.train.distributed import Ranks
 from orchestra.train.training_data import load_training_data
+from orchestra.wire import checkpoints
 from orchestra.wire.errors import (
     DataError,
     NotFiniteError,
@@ -69,7 +70,7 @@ def test_records_tell_the_run(finished: Job) -> None:
 
 
 def test_last_two_and_best_checkpoints_stay(finished: Job) -> None:
-    manifests = [checkpoint.verify(p) for p in checkpoint.committed(finished.run.checkpoints)]
+    manifests = [checkpoints.verify(p) for p in checkpoints.committed(finished.run.checkpoints)]
     scores = {r.step: r.values["loss"] for r in records_of(finished) if r.kind == "validation"}
     best = min(scores, key=lambda step: scores[step])
     assert {m.step for m in manifests} >= {12, best}
@@ -163,16 +164,16 @@ def test_a_score_found_after_a_stop_is_saved(tmp_path: Path) -> None:
 
     session.task.read = read_and_stop  # type: ignore[method-assign]
     trainer.train(session)
-    assert checkpoint.verify(job.run.checkpoint(5)).score is None
+    assert checkpoints.verify(job.run.checkpoint(5)).score is None
     job.stop.unlink()
     records = run_here(job, 2)
     (score,) = [r.values["loss"] for r in records if r.kind == "validation"]
-    assert checkpoint.verify(job.run.checkpoint(5)).score == score
+    assert checkpoints.verify(job.run.checkpoint(5)).score == score
 
 
 def test_the_next_best_stands_in_for_a_bad_best(copy: Job) -> None:
     shutil.rmtree(copy.run.evaluation(1).path)
-    best = checkpoint.committed(copy.run.checkpoints)[-1]  # not the one to resume from
+    best = checkpoints.committed(copy.run.checkpoints)[-1]  # not the one to resume from
     manifest = json.loads((best / "manifest.json").read_text())
     (best / "manifest.json").write_text(json.dumps({**manifest, "score": -1.0}))
     (best / "model.safetensors").write_bytes(b"")
@@ -244,7 +245,7 @@ def test_evaluation_job(copy: Job, reference: str) -> None:
     assert metrics["split"] == "other"
     assert len(target.predictions.read_text().splitlines()) == metrics["utterances"] == 11
     step = metrics["checkpoint"]["step"]
-    manifest = checkpoint.read_manifest(copy.run.checkpoint(step))
+    manifest = checkpoints.read_manifest(copy.run.checkpoint(step))
     assert metrics["checkpoint"]["sha256"] == manifest.sha256
     assert reference == "best" or step == 12
 
@@ -313,10 +314,10 @@ def test_nan_skips_updates_then_fails(tmp_path: Path) -> None:
     with pytest.raises(NotFiniteError, match="not finite in 20 steps") as caught:
         trainer.train(session)
     assert caught.value.exit_code is ExitCode.NOT_FINITE  # the supervisor won't try again
-    weights = checkpoint.read_model(checkpoint.committed(job.run.checkpoints)[0])
+    weights = checkpoint.read_model(checkpoints.committed(job.run.checkpoints)[0])
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     # BatchNorm's statistics move in a forward pass; the parameters must not.
-    first = checkpoint.read_model(checkpoint.committed(job.run.checkpoints)[-1])
+    first = checkpoint.read_model(checkpoints.committed(job.run.checkpoints)[-1])
     assert torch.equal(weights["head.inner.weight"], first["head.inner.weight"])
 
 
