@@ -122,6 +122,11 @@ def plan_evaluation(durations: Sequence[float], budget_s: float) -> list[MicroBa
     return pack(order, durations, budget_s)
 
 
+def draw_subset(count: int, wanted: int, seed: int) -> list[int]:
+    """`wanted` of `count` indices, sorted; the same for the same seed."""
+    return sorted(random.Random(f"{seed}/subset").sample(range(count), wanted))
+
+
 def deal(batches: Sequence[MicroBatch], durations: Sequence[float], ranks: int) -> list[list[int]]:
     """For each rank the numbers of its batches: the costliest first, to the least loaded rank."""
     cost = [len(batch) * max(durations[i] for i in batch) for batch in batches]

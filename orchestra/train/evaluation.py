@@ -10,13 +10,13 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from orchestra.config.schema import RunConfig
-from orchestra.data.batches import deal, plan_evaluation
+from orchestra.data.batches import deal, draw_subset, plan_evaluation
 from orchestra.data.loader import Loader, Request, to_device
 from orchestra.tasks import Prediction, Task
 from orchestra.train.distributed import Ranks
@@ -61,10 +61,23 @@ def load_split(task: Task, name: str, config: RunConfig) -> Split:
     utterances = task.utterances(name)
     if not utterances:
         raise DataError(f"split {name!r} has no utterances")
+    return planned(Split(name, utterances, [], manifest_sha256(config.data.manifests, name)), config)
+
+
+def planned(split: Split, config: RunConfig) -> Split:
+    """The split with its batches."""
     budget_s = config.batch.eval_seconds or config.batch.max_micro_seconds
-    durations = [utterance.duration_s for utterance in utterances]
-    sha256 = manifest_sha256(config.data.manifests, name)
-    return Split(name, utterances, plan_evaluation(durations, budget_s), sha256)
+    durations = [utterance.duration_s for utterance in split.utterances]
+    return replace(split, batches=plan_evaluation(durations, budget_s))
+
+
+def drawn(split: Split, config: RunConfig) -> Split:
+    """The part of the validation split that is looked at while training; drawn by the seed."""
+    wanted = config.data.valid_utterances
+    if wanted is None or wanted >= len(split.utterances):
+        return split
+    chosen = draw_subset(len(split.utterances), wanted, config.seed)
+    return planned(replace(split, utterances=[split.utterances[n] for n in chosen]), config)
 
 
 class Evaluator:
