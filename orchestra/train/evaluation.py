@@ -61,7 +61,8 @@ def load_split(task: Task, name: str, config: RunConfig) -> Split:
     utterances = task.utterances(name)
     if not utterances:
         raise DataError(f"split {name!r} has no utterances")
-    return planned(Split(name, utterances, [], manifest_sha256(config.data.manifests, name)), config)
+    sha256 = manifest_sha256(config.data.manifests, name)
+    return planned(Split(name, utterances, [], sha256), config)
 
 
 def planned(split: Split, config: RunConfig) -> Split:
