@@ -5,7 +5,7 @@ What DDP wraps; knows nothing of ranks, optimizers or files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ class SpeechModel(nn.Module):
     def __init__(self, config: RunConfig, task: Task) -> None:
         super().__init__()
         self._task = task
+        self._in_eval: tuple[nn.Module, ...] = ()
         self.upstream = build_upstream(config.upstream)
         if not self.upstream.trainable:
             self.upstream.requires_grad_(False)
@@ -32,11 +33,18 @@ class SpeechModel(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> SpeechModel:
-        """A frozen upstream stays in eval mode."""
+        """A frozen upstream and what `keep_in_eval` was told stay in eval mode."""
         super().train(mode)
         if not self.upstream.trainable:
             self.upstream.eval()
+        for module in self._in_eval:
+            module.eval()
         return self
+
+    def keep_in_eval(self, modules: Sequence[nn.Module]) -> None:
+        """From now on these parts, and no others of earlier calls, never are in training mode."""
+        self._in_eval = tuple(modules)
+        self.train(self.training)
 
     def forward(self, batch: Batch) -> LossTerms:
         """The training loss of a batch."""
