@@ -6,10 +6,11 @@ A full disk loses records, never the run.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestra.wire.folders import AttemptFolder
 from orchestra.wire.records import Kind, Record, RecordWriter
@@ -19,14 +20,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("orchestra")
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+LogFormat = Literal["text", "json"]
 
 
 class Recorder:
-    """Writes in rank 0; does nothing in the others."""
+    """Writes in rank 0; does nothing in the others.
 
-    def __init__(self, attempt: AttemptFolder, enabled: bool) -> None:
+    Args:
+        log_format: of the line that each record leaves in the rank's log. "json": one object per
+            line with the keys of records.jsonl, null for what is not finite.
+    """
+
+    def __init__(
+        self, attempt: AttemptFolder, enabled: bool, log_format: LogFormat = "text"
+    ) -> None:
         self._attempt = attempt
         self._records = RecordWriter(attempt.records) if enabled else None
+        # JSON lines go without the time and level that log lines begin with.
+        self._bare = logging.StreamHandler() if log_format == "json" else None
         self._board: SummaryWriter | None = None
         self._lost = 0
 
@@ -34,19 +45,20 @@ class Recorder:
         """One record, and its numbers as TensorBoard points."""
         if self._records is None:
             return
+        record = Record(kind, step, time.time(), values)
         try:
             if self._lost:
                 text = f"the disk was full: {self._lost} records are lost"
-                self._records.write(Record("notice", step, time.time(), {"text": text}))
+                self._records.write(Record("notice", step, record.time_s, {"text": text}))
                 self._lost = 0
-            self._records.write(Record(kind, step, time.time(), values))
+            self._records.write(record)
             if kind in ("train", "validation"):
-                self._plot(kind, step, values)
+                self._plot(record)
         except OSError as error:
             if error.errno not in DISK_FULL:
                 raise
             self._lost += 1
-        log.info("%s at step %d: %s", kind, step, _readable(values))
+        self._log(record)
 
     def notice(self, step: int, text: str) -> None:
         """A sentence for people."""
@@ -59,15 +71,28 @@ class Recorder:
         if self._board is not None:
             self._board.close()
 
-    def _plot(self, kind: str, step: int, values: dict[str, Any]) -> None:
+    def _plot(self, record: Record) -> None:
         if self._board is None:
             # Imported at the first point: it would delay the first step by 0.1 s.
             from torch.utils.tensorboard.writer import SummaryWriter
 
             self._board = SummaryWriter(str(self._attempt.tensorboard))
-        for name, value in values.items():
+        for name, value in record.values.items():
             if isinstance(value, int | float):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+                self._board.add_scalar(f"{record.kind}/{name}", value, record.step)
+
+    def _log(self, record: Record) -> None:
+        if self._bare is None:
+            log.info("%s at step %d: %s", record.kind, record.step, _readable(record.values))
+            return
+        document = {
+            "kind": record.kind,
+            "step": record.step,
+            "time_s": record.time_s,
+            "values": _finite(record.values),
+        }
+        line = json.dumps(document, allow_nan=False)
+        self._bare.handle(logging.LogRecord(log.name, logging.INFO, "", 0, line, None, None))
 
 
 def _readable(values: dict[str, Any]) -> str:
@@ -77,3 +102,12 @@ def _readable(values: dict[str, Any]) -> str:
         else f"{name} {value}"
         for name, value in values.items()
     )
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for numbers that JSON has no word for."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -51,4 +51,5 @@ def open_session(job: Job, attempt: AttemptFolder, pulse: Heartbeat) -> Session:
     set_determinism(config.train)
     pulse.beat(0, Phase.INIT)
     ranks = join(config.launch)
-    return Session(job, attempt, config, task, ranks, Recorder(attempt, ranks.is_first), pulse)
+    recorder = Recorder(attempt, ranks.is_first, config.train.log_format)
+    return Session(job, attempt, config, task, ranks, recorder, pulse)
