@@ -13,21 +13,33 @@ from orchestra.train.model import SpeechModel
 
 
 def build_optimizer(config: RunConfig, model: SpeechModel) -> torch.optim.Optimizer:
-    """The configured optimizer over all trainable parameters.
+    """The configured optimizer over all parameters that require a gradient now.
 
-    Each group holds its own `base_lr`. Biases, norms and other vectors are not decayed.
+    Make it before `Freezing.apply`, so that what is frozen for a while is in it: it gets no state
+    until it is trained.
+
+    adam adds the decay to the gradient, adamw takes it from the weights (Loshchilov and Hutter
+    2019, arXiv:1711.05101); sgd and adafactor use neither betas nor eps. adafactor (Shazeer and
+    Stern 2018, arXiv:1804.04235) steps by min(lr, 1 / sqrt(t)) relative to a tensor's root mean
+    square, so lr is a relative step (0.01 in the paper), and the schedule scales that bound.
     """
     groups = parameter_groups(config, model)
     optim = config.optim
     if optim.kind == "sgd":
         return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum)
+    if optim.kind == "adafactor":
+        return torch.optim.Adafactor(groups, lr=optim.lr)
     kind = torch.optim.AdamW if optim.kind == "adamw" else torch.optim.Adam
     on_gpu = next(model.parameters()).is_cuda
     return kind(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=on_gpu or None)
 
 
 def parameter_groups(config: RunConfig, model: SpeechModel) -> list[dict[str, Any]]:
-    """Non-empty groups of (upstream or not) x (decayed or not)."""
+    """Non-empty groups of (upstream or not) x (decayed or not), each with its own `base_lr`.
+
+    Decayed is what has two dimensions or more, embeddings too; not decayed are biases, the scales
+    of norms and other vectors.
+    """
     upstream_lr = config.optim.lr
     if isinstance(config.upstream, HuggingFaceConfig) and config.upstream.lr is not None:
         upstream_lr = config.upstream.lr
@@ -50,16 +62,10 @@ def parameter_groups(config: RunConfig, model: SpeechModel) -> list[dict[str, An
     return list(groups.values())
 
 
-def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Scale every group's base rate; returns the first group's rate, for the log."""
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Scale every group's base rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
-    return float(optimizer.param_groups[0]["lr"])
-
-
-def trainable(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters that get gradients."""
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

@@ -10,12 +10,25 @@ import torch
 
 from orchestra.config.schema import TrainConfig
 
+LOWEST_SCALE = 2.0**-10
+"""Of an fp16 loss. Below 1, since losses are sums: the gradient of a sum over a hundred thousand
+frames does not fit into fp16."""
+
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """The context of forward passes: bfloat16 where that is safe; weights stay float32."""
-    if config.precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
+    """The context of forward passes: half precision where that is safe; weights stay float32."""
+    if config.precision == "fp32":
+        return nullcontext()
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float16
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def loss_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
+    """Keeps small fp16 gradients from becoming 0; does nothing in other precisions.
+
+    Micikevicius et al. 2018, "Mixed Precision Training", arXiv:1710.03740.
+    """
+    return torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
 
 
 def set_determinism(config: TrainConfig) -> None:

@@ -1,12 +1,14 @@
 """One optimizer step: micro-batches, the exact gradient of the global batch, one agreed decision.
 
 The gradient is that of (sum of all losses) / (sum of all weights), over all ranks and
-micro-batches: uneven batches are exact.
+micro-batches: uneven batches are exact. Whether it is applied follows from sums over all ranks
+alone, so they never part.
 """
 
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,13 +23,13 @@ from orchestra.config.schema import RunConfig
 from orchestra.tasks import Batch, LossTerms
 from orchestra.train.distributed import Ranks
 from orchestra.train.model import SpeechModel
-from orchestra.train.optim import set_learning_rates, trainable
-from orchestra.train.precision import autocast
+from orchestra.train.optim import set_learning_rates
+from orchestra.train.precision import LOWEST_SCALE, autocast, loss_scaler
 from orchestra.train.schedules import factor
 from orchestra.train.seeds import reseed
 from orchestra.wire.heartbeat import Phase
 
-_FIXED = 4  # weight, loss, stop, non-finite
+_FIXED = 5  # weight, loss, stop, expired, non-finite
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Totals:
     sums: dict[str, float]
     """Loss and scalars, not divided by `weight`."""
     stop: bool
+    expired: bool
     finite: bool
+    """Loss and weight; the gradient is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,19 @@ class Taken:
 
     totals: Totals
     applied: bool
+    overflow: bool
+    """Skipped because the fp16 loss scale was too high; it has been lowered."""
     grad_norm: float
+    """Over all parameters, before clipping; not finite where the step was skipped."""
     lr: float
+    """optim.lr by the schedule; a group of its own rate has that times the same factor."""
+    non_finite: tuple[str, ...]
+    """What this rank found where a step was skipped but for an overflow: "loss", "weight",
+    "gradient of head.x". Other ranks may have caused it."""
+    data_s: float
+    """Waiting for batches."""
+    wait_s: float
+    """In the agreement: waiting for the last rank, on a GPU for its own queue too."""
 
 
 def wrap(model: SpeechModel, ranks: Ranks) -> nn.Module:
@@ -65,8 +80,10 @@ class Stepper:
     """Takes optimizer steps with one model and optimizer.
 
     Args:
+        wrapped: what `wrap` gave; set `model` to another one after a change of what is trained.
         scalars: names of the task's scalars, the same in every rank and batch.
         beat: told the phase that begins.
+        total_steps: for the schedule; None where the run ends by the clock.
     """
 
     def __init__(
@@ -77,86 +94,161 @@ class Stepper:
         ranks: Ranks,
         scalars: Sequence[str],
         beat: Callable[[Phase], None],
+        total_steps: int | None,
     ) -> None:
         self._config = config
-        self._wrapped = wrapped
         self._optimizer = optimizer
         self._ranks = ranks
         self._scalars = tuple(scalars)
-        self._parameters = trainable(wrapped)
         self._beat = beat
+        self._total_steps = total_steps
+        self._scaler = loss_scaler(config.train, ranks.device)
+        self.model = wrapped
+        self.consumed: list[tuple[int, Batch]] = []
+        """(number, micro-batch) of the step being taken or, between steps, of the last one."""
+        self._losses: list[Tensor] = []
+
+    @property
+    def model(self) -> nn.Module:
+        """What is called in training."""
+        return self._wrapped
+
+    @model.setter
+    def model(self, wrapped: nn.Module) -> None:
+        self._wrapped = wrapped
+        bare = wrapped.module if isinstance(wrapped, DistributedDataParallel) else wrapped
+        self._parameters = {n: p for n, p in bare.named_parameters() if p.requires_grad}
 
     def take(
-        self, number: int, numbers: Sequence[int], batches: Iterator[Batch], *, stop: bool
+        self,
+        number: int,
+        numbers: Sequence[int],
+        batches: Iterator[Batch],
+        *,
+        stop: bool,
+        expired: bool,
     ) -> Taken:
         """Step `number` (the first is 0).
 
         Args:
             numbers: this rank's micro-batches by their number in the step; at least one.
             batches: yields those micro-batches, on the device.
-            stop: whether this rank wants the run to end after this step.
+            stop, expired: whether this rank wants the run to end after this step, and whether
+                its time is over; all ranks learn whether any does.
         """
-        config = self._config
-        lr = set_learning_rates(
-            self._optimizer, factor(config.schedule, number, config.train.max_steps)
-        )
-        totals = self._agree(self._accumulate(number, numbers, batches, stop))
+        lr_factor = factor(self._config.schedule, number, self._total_steps)
+        set_learning_rates(self._optimizer, lr_factor)
+        vector, data_s = self._accumulate(number, numbers, batches)
+        vector[2], vector[3] = float(stop), float(expired)
+        started = time.monotonic()
+        totals = self._agree(vector)
+        wait_s = time.monotonic() - started
         self._beat(Phase.OPTIMIZER)
-        grad_norm = self._scale_gradients(totals) if totals.finite else math.nan
+        grad_norm = self._finish_gradients(totals) if totals.finite else math.nan
         applied = math.isfinite(grad_norm)
         if applied:
             self._optimizer.step()
+        overflow = totals.finite and self._adapt_loss_scale(applied)
+        non_finite = () if applied or overflow else self._non_finite(totals)
         self._optimizer.zero_grad(set_to_none=True)
-        return Taken(totals, applied, grad_norm, lr)
+        lr = self._config.optim.lr * lr_factor
+        return Taken(totals, applied, overflow, grad_norm, lr, non_finite, data_s, wait_s)
+
+    def scaler_state(self) -> dict[str, float | int]:
+        """The fp16 loss scale, for the checkpoint; empty in other precisions."""
+        return self._scaler.state_dict()
+
+    def load_scaler_state(self, state: dict[str, float | int]) -> None:
+        """Restore what `scaler_state` gave; of a checkpoint in another precision, nothing."""
+        if state and self._scaler.is_enabled():
+            self._scaler.load_state_dict(state)
 
     def _accumulate(
-        self, number: int, numbers: Sequence[int], batches: Iterator[Batch], stop: bool
-    ) -> Tensor:
-        """Backward of every micro-batch of this rank; ranks' gradients meet in the last one."""
+        self, number: int, numbers: Sequence[int], batches: Iterator[Batch]
+    ) -> tuple[Tensor, float]:
+        """Backward of every micro-batch of this rank; ranks' gradients meet in the last one.
+
+        Returns:
+            The vector to agree on, and the seconds waited for batches.
+        """
         vector = torch.zeros(
             _FIXED + len(self._scalars), dtype=torch.float64, device=self._ranks.device
         )
-        vector[2] = float(stop)
+        self.consumed, self._losses, data_s = [], [], 0.0
         for micro in numbers:
             self._beat(Phase.DATA)
+            started = time.monotonic()
             batch = next(batches)
+            data_s += time.monotonic() - started
+            self.consumed.append((micro, batch))
             with self._alone() if micro != numbers[-1] else nullcontext():
-                self._beat(Phase.FORWARD)
-                reseed(self._config.seed, "step", number, micro)
-                with autocast(self._config.train, self._ranks.device):
-                    terms: LossTerms = self._wrapped(batch)
-                self._beat(Phase.BACKWARD)
-                terms.sum.backward()  # type: ignore[no-untyped-call]
+                terms = self._backward(number, micro, batch)
+            self._losses.append(terms.sum.detach())
             vector += self._vector(terms)
-        return vector
+        return vector, data_s
+
+    def _backward(self, number: int, micro: int, batch: Batch) -> LossTerms:
+        self._beat(Phase.FORWARD)
+        reseed(self._config.seed, "step", number, micro)
+        with autocast(self._config.train, self._ranks.device):
+            terms: LossTerms = self._wrapped(batch)
+        self._beat(Phase.BACKWARD)
+        self._scaler.scale(terms.sum).backward()  # type: ignore[no-untyped-call]
+        return terms
 
     def _vector(self, terms: LossTerms) -> Tensor:
         loss = terms.sum.detach().double()
         scalars = [terms.scalars[name].detach().to(loss) for name in self._scalars]
         none = torch.zeros_like(loss)
         weight = terms.weight.detach().to(loss)  # a task may count on the CPU
-        return torch.stack([weight, loss, none, (~loss.isfinite()).double(), *scalars])
+        return torch.stack([weight, loss, none, none, (~loss.isfinite()).double(), *scalars])
 
     def _agree(self, vector: Tensor) -> Totals:
-        weight, loss, stop, non_finite, *scalars = self._ranks.sum(vector).tolist()
+        weight, loss, stop, expired, non_finite, *scalars = self._ranks.sum(vector).tolist()
         return Totals(
             weight=weight,
             sums={"loss": loss, **dict(zip(self._scalars, scalars, strict=True))},
             stop=stop > 0,
-            finite=non_finite == 0 and weight > 0,
+            expired=expired > 0,
+            finite=non_finite == 0 and 0 < weight < math.inf,
         )
 
-    def _scale_gradients(self, totals: Totals) -> float:
-        """Divide by the global weight, then clip; returns the norm before clipping."""
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
+    def _finish_gradients(self, totals: Totals) -> float:
+        """Divide by loss scale and global weight, then clip; returns the norm before clipping."""
+        self._scaler.unscale_(self._optimizer)
+        gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
         # DDP has averaged over ranks; what is wanted is their sum.
         torch._foreach_mul_(gradients, self._ranks.world_size / totals.weight)
         norm = torch.nn.utils.get_total_norm(gradients)
-        if self._config.optim.clip_norm > 0:
-            torch.nn.utils.clip_grads_with_norm_(
-                self._parameters, self._config.optim.clip_norm, norm
-            )
-        return float(norm)
+        grad_norm, clip_norm = float(norm), self._config.optim.clip_norm
+        if clip_norm > 0 and math.isfinite(grad_norm):
+            torch.nn.utils.clip_grads_with_norm_(self._parameters.values(), clip_norm, norm)
+        return grad_norm
+
+    def _adapt_loss_scale(self, applied: bool) -> bool:
+        """Raise or lower the fp16 loss scale after a step; whether it had been too high.
+
+        A gradient that is not finite at the lowest scale either is the model's own fault.
+        """
+        if not self._scaler.is_enabled():
+            return False
+        if applied:
+            self._scaler.update()
+            return False
+        before = self._scaler.get_scale()
+        self._scaler.update()
+        if self._scaler.get_scale() < LOWEST_SCALE:
+            self._scaler.update(LOWEST_SCALE)
+        return self._scaler.get_scale() < before
+
+    def _non_finite(self, totals: Totals) -> tuple[str, ...]:
+        names = [] if all(bool(loss.isfinite()) for loss in self._losses) else ["loss"]
+        if not 0 < totals.weight < math.inf:
+            names.append("weight")
+        for name, parameter in self._parameters.items():
+            if parameter.grad is not None and not parameter.grad.isfinite().all():
+                names.append(f"gradient of {name}")
+        return tuple(names)
 
     def _alone(self) -> AbstractContextManager[Any]:
         """Accumulate in this rank only."""

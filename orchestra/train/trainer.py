@@ -104,7 +104,15 @@ class Trainer:
         if self._ranks.is_first:
             root = session.job.run.checkpoints
             self._saver = Saver(root, self._config.checkpoint, self._goal, session.recorder)
-        self._stepper = Stepper(self._config, wrapped, optimizer, self._ranks, scalars, self._beat)
+        self._stepper = Stepper(
+            self._config,
+            wrapped,
+            optimizer,
+            self._ranks,
+            scalars,
+            self._beat,
+            self._config.train.max_steps,
+        )
         self._evaluator = Evaluator(
             self._config,
             session.task,
@@ -157,7 +165,11 @@ class Trainer:
         progress = self._progress
         started = time.monotonic()
         taken = self._stepper.take(
-            progress.step, self._share(step), batches, stop=self._session.stop_requested()
+            progress.step,
+            self._share(step),
+            batches,
+            stop=self._session.stop_requested(),
+            expired=False,
         )
         progress.step += 1
         progress.position = step.following

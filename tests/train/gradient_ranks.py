@@ -91,14 +91,20 @@ def main() -> None:
         model = Regression()
         wrapped = wrap(model, ranks)  # type: ignore[arg-type]
         stepper = Stepper(
-            config(clip_norm), wrapped, optimizer_of(model), ranks, ["absolute"], lambda phase: None
+            config(clip_norm),
+            wrapped,
+            optimizer_of(model),
+            ranks,
+            ["absolute"],
+            lambda phase: None,
+            10,
         )
         poisoned = (nan_batch(n) if n == 2 else batch(n) for n in numbers)
         before = weights(model)
-        skipped = stepper.take(0, numbers, poisoned, stop=False)
+        skipped = stepper.take(0, numbers, poisoned, stop=False, expired=False)
         assert not skipped.applied
         assert weights(model) == before
-        taken = stepper.take(1, numbers, map(batch, numbers), stop=rank == 1)
+        taken = stepper.take(1, numbers, map(batch, numbers), stop=rank == 1, expired=False)
         answer[str(clip_norm)] = {
             "weights": weights(model),
             "norm": taken.grad_norm,
