@@ -70,6 +70,33 @@ def code_folder(runs: RunsFolder, job: Job) -> Path:
     return code
 
 
+def code_environment(
+    code: Path, workspace: Path, *, threads: int, devices: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """What makes `python -m orchestra...` run the snapshot `code` on `devices` (GPU UUIDs)."""
+    return {
+        CODE: os.fspath(code),
+        WORKSPACE: os.fspath(workspace),
+        # Without both, `python -m` would import the workspace's live code.
+        "PYTHONPATH": os.fspath(code),
+        "PYTHONSAFEPATH": "1",
+        "OMP_NUM_THREADS": str(threads),
+        "CUDA_VISIBLE_DEVICES": ",".join(devices),
+    }
+
+
+def code_environment(code: Path, workspace: Path, threads: int) -> dict[str, str]:
+    """What makes a program of the training plane run the snapshot `code`."""
+    return {
+        CODE: os.fspath(code),
+        WORKSPACE: os.fspath(workspace),
+        # Without both, `python -m` would import the workspace's live code.
+        "PYTHONPATH": os.fspath(code),
+        "PYTHONSAFEPATH": "1",
+        "OMP_NUM_THREADS": str(threads),
+    }
+
+
 def new_tag(job: Job, attempt: int) -> str:
     """A value that no other attempt ever has: the only key to kill by."""
     part = "" if job.kind == "train" else f".e{int(job.folder.name)}"
@@ -119,15 +146,9 @@ class Launch:
         return ("env", *variables, sys.executable, *torchrun, *ranks, *self._job_arguments())
 
     def _code_environment(self) -> dict[str, str]:
-        return {
-            CODE: os.fspath(self.code),
-            WORKSPACE: os.fspath(self.workspace),
-            # Without both, `python -m` would import the workspace's live code.
-            "PYTHONPATH": os.fspath(self.code),
-            "PYTHONSAFEPATH": "1",
-            "OMP_NUM_THREADS": str(self.settings.threads),
-            "CUDA_VISIBLE_DEVICES": ",".join(self.devices),
-        }
+        return code_environment(
+            self.code, self.workspace, threads=self.settings.threads, devices=self.devices
+        )
 
     def _job_arguments(self) -> tuple[str, ...]:
         folder, number = os.fspath(self.job.folder), str(self.attempt)

@@ -7,8 +7,11 @@
         checkpoints/step-00001000/   committed checkpoints (see wire/checkpoints.py)
         checkpoints/.quarantine/     those that failed verification
         checkpoints/.superseded/     those that `resume --from` went back behind
+        capsules/step-00000124/      what a step had at hand that went wrong (see wire/capsules.py)
         evaluations/0001/            job folders of kind "evaluate", plus spec.json,
                                      predictions.jsonl, metrics.json
+        init/                        own copy of the weights it starts from (see wire/weights.py)
+        export/                      its best weights, where checkpoint.export_best asks for them
     runs/.snapshots/<tree>/          code, laid out once per git tree
     runs/registry.db                 the index
 
@@ -161,6 +164,18 @@ class RunFolder:
 
     def checkpoint(self, step: int) -> Path:
         return step_folder(self.checkpoints, step)
+
+    @property
+    def capsules(self) -> Path:
+        return self.path / "capsules"
+
+    @property
+    def init(self) -> Path:
+        return self.path / "init"
+
+    @property
+    def export(self) -> Path:
+        return self.path / "export"
 
     @property
     def evaluations(self) -> Path:
