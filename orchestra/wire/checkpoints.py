@@ -73,7 +73,13 @@ def verify(folder: Path) -> Manifest:
         BadCheckpointError: a file is missing, torn or altered, or the manifest is unreadable.
     """
     manifest = read_manifest(folder)
-    for name, (size, sha256) in manifest.files.items():
+    check_files(folder, manifest.files)
+    return manifest
+
+
+def check_files(folder: Path, files: dict[str, tuple[int, str]]) -> None:
+    """Compare size and sha256 of the named files (BadCheckpointError)."""
+    for name, (size, sha256) in files.items():
         try:
             with (folder / name).open("rb") as file:
                 found = os.fstat(file.fileno()).st_size
@@ -84,7 +90,6 @@ def verify(folder: Path) -> Manifest:
             raise BadCheckpointError(f"cannot read {folder / name}: {error.strerror}") from error
         if digest != sha256:
             raise BadCheckpointError(f"{folder / name} was altered: its sha256 differs")
-    return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
