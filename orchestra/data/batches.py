@@ -2,6 +2,8 @@
 
 Training: an epoch is a list of steps, a step a list of micro-batches of like length. The plan
 depends on (seed, epoch) and the batch config alone, never on ranks, workers or history.
+A micro-batch has a target, its share of the step's seconds, and a cap, what fits into memory: it
+takes the number of utterances whose padded length is nearest to the target and within the cap.
 Evaluation: the same batches whatever the number of ranks, dealt out by cost.
 """
 
@@ -12,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
+from typing import Literal
 
 from orchestra.wire.errors import DataError
 
@@ -20,6 +23,16 @@ MicroBatch = tuple[int, ...]
 
 LENGTH_JITTER = 0.04
 """Relative noise on durations before sorting: mixes neighbours for about 1 % of padding."""
+
+DISTINCT_COUNTS = 25
+"""Utterances of which 1, 2, ... up to so many fit into a micro-batch are kept apart when lengths
+are mixed: one that is a little longer would cost the others a place. Of 25, one place is little."""
+
+SHORTEST_S = 1e-3
+"""What a manifest calls shorter, 0 included, counts as this."""
+
+NAMED = 10
+"""Utterances that a message names."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +65,10 @@ class Planner:
         seconds: padded audio of a step (batch.seconds).
         max_micro_seconds: the most that one micro-batch may hold, padded.
         micro_batches: V.
+        too_long: "isolate" gives an utterance above `max_micro_seconds` a micro-batch of its own.
 
     Raises:
-        DataError: too few utterances for V, or one longer than `max_micro_seconds`.
+        DataError: too few utterances for V, or some above `max_micro_seconds` are refused.
     """
 
     def __init__(
@@ -66,12 +80,27 @@ class Planner:
         seconds: float,
         max_micro_seconds: float,
         micro_batches: int,
+        too_long: Literal["refuse", "isolate"] = "refuse",
     ) -> None:
-        _check(durations, ids, max_micro_seconds, micro_batches)
+        if len(durations) < micro_batches:
+            raise DataError(
+                f"the training split has {len(durations)} utterances, but a step takes "
+                f"{micro_batches} micro-batches; raise batch.max_micro_seconds or use fewer ranks"
+            )
+        self.too_long = too_long_for(durations, max_micro_seconds)
+        if self.too_long and too_long == "refuse":
+            said = tell_too_long(self.too_long, durations, ids, max_micro_seconds)
+            raise DataError(
+                f'{said}; raise it, cut them, or set batch.too_long = "isolate" to give each a '
+                "micro-batch of its own"
+            )
+        self.target_s = min(seconds / micro_batches, max_micro_seconds)
         self._durations = durations
+        self._sizes = [fitting(d, self.target_s, max_micro_seconds) for d in durations]
         self._seed = seed
-        self._budget_s = min(seconds / micro_batches, max_micro_seconds)
         self._virtual_ranks = micro_batches
+        mean_s = max(sum(durations) / len(durations), SHORTEST_S)
+        self._window = micro_batches * max(self.target_s / mean_s, 1.0) / 2
         self.epoch = lru_cache(maxsize=2)(self._plan_epoch)
 
     def steps(self, start: Position) -> Iterator[Step]:
@@ -88,28 +117,85 @@ class Planner:
         """Audio of a step over all ranks, without padding."""
         return sum(self._durations[i] for micro in step.micro_batches for i in micro)
 
+    def steps_in(self, epoch: int) -> int:
+        """How many steps an epoch has; a few more or less than another."""
+        return len(self.epoch(epoch))
+
+    def epochs_done(self, position: Position) -> float:
+        """Epochs that lie before `position`: whole ones, and the share of the one begun."""
+        if position.index == 0:
+            return float(position.epoch)
+        return position.epoch + position.index / self.steps_in(position.epoch)
+
+    def worst(self, epoch: int) -> tuple[MicroBatch, MicroBatch]:
+        """The micro-batch with the longest utterance and the one of most padded audio.
+
+        They may be one and the same.
+        """
+        micro_batches = [micro for step in self.epoch(epoch) for micro in step]
+        longest = max(micro_batches, key=lambda micro: max(self._durations[i] for i in micro))
+        return longest, max(micro_batches, key=lambda micro: padded_s(micro, self._durations))
+
     def _plan_epoch(self, epoch: int) -> list[tuple[MicroBatch, ...]]:
         draw = random.Random(f"{self._seed}/batches/{epoch}")
-        order = _jittered_order(self._durations, self._virtual_ranks, self._budget_s, draw)
-        packed = pack(order, self._durations, self._budget_s)
+        order = _jittered_order(self._durations, self._sizes, self._window, draw)
+        packed = pack(order, self._sizes)
         steps = _group(packed, self._virtual_ranks, draw)
         draw.shuffle(steps)
         return steps
 
 
-def pack(order: Sequence[int], durations: Sequence[float], budget_s: float) -> list[MicroBatch]:
-    """Cut `order` into runs whose padded length, count x longest, stays within the budget.
+def too_long_for(durations: Sequence[float], max_micro_seconds: float) -> tuple[int, ...]:
+    """Indices of the utterances above the cap, the longest first."""
+    above = (index for index, duration in enumerate(durations) if duration > max_micro_seconds)
+    return tuple(sorted(above, key=lambda index: -durations[index]))
 
-    An utterance longer than the budget makes a batch of its own.
+
+def tell_too_long(
+    indices: Sequence[int],
+    durations: Sequence[float],
+    ids: Sequence[str],
+    max_micro_seconds: float,
+) -> str:
+    """How many utterances are above the cap and which; the longest are named."""
+    named = ", ".join(f"{ids[index]} ({durations[index]:.1f} s)" for index in indices[:NAMED])
+    more = f" and {len(indices) - NAMED} more" if len(indices) > NAMED else ""
+    count = f"{len(indices)} utterances are" if len(indices) > 1 else "1 utterance is"
+    return f"{count} longer than batch.max_micro_seconds = {max_micro_seconds:g}: {named}{more}"
+
+
+def padded_s(batch: Sequence[int], durations: Sequence[float]) -> float:
+    """Seconds of audio in a batch, padding included."""
+    return len(batch) * max(durations[index] for index in batch)
+
+
+def fitting(duration_s: float, target_s: float, cap_s: float) -> int:
+    """How many utterances of this length come nearest to the target without passing the cap.
+
+    At least one, however long it is.
+    """
+    duration_s = max(duration_s, SHORTEST_S)
+    below = int(target_s / duration_s)
+    if below * duration_s > target_s:  # the quotient was rounded up
+        below -= 1
+    above_s = (below + 1) * duration_s
+    nearer = above_s - target_s < target_s - below * duration_s
+    return max(below + 1 if nearer and above_s <= cap_s else below, 1)
+
+
+def pack(order: Sequence[int], sizes: Sequence[int]) -> list[MicroBatch]:
+    """Cut `order` into runs as long as each utterance in them allows.
+
+    `sizes[i]`: how many a batch with utterance i may hold, at least 1.
     """
     batches: list[MicroBatch] = []
     current: list[int] = []
-    longest = 0.0
+    limit = len(order)
     for index in order:
-        longest = max(longest, durations[index])
-        if current and longest * (len(current) + 1) > budget_s:
+        limit = min(limit, sizes[index])
+        if len(current) >= limit:
             batches.append(tuple(current))
-            current, longest = [], durations[index]
+            current, limit = [], sizes[index]
         current.append(index)
     if current:
         batches.append(tuple(current))
@@ -119,17 +205,17 @@ def pack(order: Sequence[int], durations: Sequence[float], budget_s: float) -> l
 def plan_evaluation(durations: Sequence[float], budget_s: float) -> list[MicroBatch]:
     """The batches of a split, longest utterances first (what doesn't fit, fails at once)."""
     order = sorted(range(len(durations)), key=lambda index: (-durations[index], index))
-    return pack(order, durations, budget_s)
+    return pack(order, [fitting(duration, budget_s, budget_s) for duration in durations])
 
 
 def draw_subset(count: int, wanted: int, seed: int) -> list[int]:
-    """`wanted` of `count` indices, sorted; the same for the same seed."""
-    return sorted(random.Random(f"{seed}/subset").sample(range(count), wanted))
+    """`wanted` of `count` indices, sorted; the same for the same seed, all if there are no more."""
+    return sorted(random.Random(f"{seed}/subset").sample(range(count), min(wanted, count)))
 
 
 def deal(batches: Sequence[MicroBatch], durations: Sequence[float], ranks: int) -> list[list[int]]:
     """For each rank the numbers of its batches: the costliest first, to the least loaded rank."""
-    cost = [len(batch) * max(durations[i] for i in batch) for batch in batches]
+    cost = [padded_s(batch, durations) for batch in batches]
     load = [0.0] * ranks
     shares: list[list[int]] = [[] for _ in range(ranks)]
     for number in sorted(range(len(batches)), key=lambda n: (-cost[n], n)):
@@ -139,34 +225,17 @@ def deal(batches: Sequence[MicroBatch], durations: Sequence[float], ranks: int) 
     return shares
 
 
-def _check(
-    durations: Sequence[float], ids: Sequence[str], max_micro_seconds: float, micro_batches: int
-) -> None:
-    if len(durations) < micro_batches:
-        raise DataError(
-            f"the training split has {len(durations)} utterances, but a step takes "
-            f"{micro_batches} micro-batches; raise batch.max_micro_seconds or use fewer ranks"
-        )
-    longest = max(range(len(durations)), key=lambda index: durations[index])
-    if durations[longest] > max_micro_seconds:
-        raise DataError(
-            f"utterance {ids[longest]} lasts {durations[longest]:.1f} s, more than "
-            f"batch.max_micro_seconds = {max_micro_seconds:g}; raise it or cut the utterance"
-        )
-
-
 def _jittered_order(
-    durations: Sequence[float], virtual_ranks: int, budget_s: float, draw: random.Random
+    durations: Sequence[float], sizes: Sequence[int], window: float, draw: random.Random
 ) -> list[int]:
-    """Indices by duration, shuffled locally.
+    """Indices by duration, shuffled locally, but utterances of one batch size kept together.
 
-    Noise on the duration mixes large splits; noise on the place, about half a step wide, mixes
-    small ones, where few utterances are of like length.
+    Noise on the duration mixes large splits; noise on the place, about half a step wide
+    (`window`), mixes small ones, where few utterances are of like length.
     """
     noisy = [d * (1 + LENGTH_JITTER * (draw.random() - 0.5)) for d in durations]
     by_length = sorted(range(len(durations)), key=noisy.__getitem__)
-    mean_s = max(sum(durations) / len(durations), 1e-3)
-    window = virtual_ranks * max(budget_s / mean_s, 1.0) / 2
+    by_length.sort(key=lambda index: -min(sizes[index], DISTINCT_COUNTS))
     places = [place + window * draw.random() for place in range(len(by_length))]
     return [by_length[place] for place in sorted(range(len(places)), key=places.__getitem__)]
 
