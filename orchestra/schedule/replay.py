@@ -27,14 +27,14 @@ def prepare_replay(
     run_id: str,
     *,
     capsule: str | None,
-    device: str,
+    gpu: str | None,
     environment: Mapping[str, str],
 ) -> Replay:
     """The replay of one step, under the run's own code.
 
     Args:
         capsule: see `choose`.
-        device: as torch calls it.
+        gpu: index or UUID; it is not leased. None is the CPU.
         environment: of the program, before the run's code is put into it.
 
     Raises:
@@ -49,9 +49,16 @@ def prepare_replay(
     return Replay(
         [
             *(sys.executable, "-m", "orchestra.train.replay"),
-            *("--job", os.fspath(run.job.folder), "--device", device, *folders),
+            *("--job", os.fspath(run.job.folder)),
+            *("--device", "cuda" if gpu else "cpu"),
+            *folders,
         ],
-        {**environment, **code_environment(code, workspace.root, threads)},
+        {
+            **environment,
+            **code_environment(
+                code, workspace.root, threads=threads, devices=(gpu,) if gpu else ()
+            ),
+        },
     )
 
 

@@ -85,18 +85,6 @@ def code_environment(
     }
 
 
-def code_environment(code: Path, workspace: Path, threads: int) -> dict[str, str]:
-    """What makes a program of the training plane run the snapshot `code`."""
-    return {
-        CODE: os.fspath(code),
-        WORKSPACE: os.fspath(workspace),
-        # Without both, `python -m` would import the workspace's live code.
-        "PYTHONPATH": os.fspath(code),
-        "PYTHONSAFEPATH": "1",
-        "OMP_NUM_THREADS": str(threads),
-    }
-
-
 def new_tag(job: Job, attempt: int) -> str:
     """A value that no other attempt ever has: the only key to kill by."""
     part = "" if job.kind == "train" else f".e{int(job.folder.name)}"

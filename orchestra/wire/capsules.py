@@ -53,12 +53,13 @@ def capsule_of(root: Path, step: int, attempt: int, rank: int) -> Capsule:
 
 def capsules_in(root: Path) -> list[Capsule]:
     """The committed capsules, oldest first: attempts follow each other in time, as do steps."""
-    found = []
-    for step_folder in _folders(root):
-        step = _STEP.fullmatch(step_folder.name)
-        for folder in _folders(step_folder) if step else []:
-            if match := _RANK.fullmatch(folder.name):
-                found.append(Capsule(folder, int(step[1]), int(match[1]), int(match[2])))
+    found = [
+        Capsule(folder, int(step[1]), int(rank[1]), int(rank[2]))
+        for step_folder in _folders(root)
+        if (step := _STEP.fullmatch(step_folder.name))
+        for folder in _folders(step_folder)
+        if (rank := _RANK.fullmatch(folder.name))
+    ]
     return sorted(found, key=lambda capsule: (capsule.attempt, capsule.step, capsule.rank))
 
 
