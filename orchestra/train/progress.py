@@ -10,10 +10,18 @@ from typing import Any
 
 from orchestra.config.schema import RunConfig
 from orchestra.data.batches import Position
-from orchestra.tasks import Direction
-from orchestra.train.retention import better
 from orchestra.wire.errors import DataError, UsageError
 from orchestra.wire.manifest import Utterance
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One validation that ended, on the same utterances as all others of the run."""
+
+    step: int
+    epochs: float
+    """Epochs done by then."""
+    metrics: dict[str, float]
 
 
 @dataclass
@@ -23,27 +31,36 @@ class Progress:
     step: int = 0
     """Optimizer steps taken (skipped ones count)."""
     position: Position = field(default_factory=Position)
-    validated_step: int = 0
-    """The last step whose validation ended; a stop may come in between."""
-    score: float | None = None
-    """Of that validation; None if it is not finite."""
-    best_scores: list[float] = field(default_factory=list)
-    """Best validation scores so far, best first, at most checkpoint.keep_best."""
+    validations: list[Validation] = field(default_factory=list)
+    """All so far; the best checkpoint and the patience follow from them."""
     skipped: int = 0
     """Steps that were not applied because something was not finite, in the whole run."""
     skipped_in_a_row: int = 0
+    overflows: int = 0
+    """Steps that were not applied because the loss scale of fp16 was too high."""
+    loss_scale: dict[str, float | int] = field(default_factory=dict)
+    """State of the loss scale; empty without fp16."""
+    elapsed_s: float = 0.0
+    """Time that the run took so far; counted only where train.max_hours limits it."""
 
-    def admit(self, score: float, direction: Direction, keep_best: int) -> bool:
-        """Note the score of this step; whether it is among the best, so that it is worth a save."""
-        self.validated_step = self.step
-        self.score = score if math.isfinite(score) else None
-        if self.score is None:
-            return False
-        place = sum(not better(score, old, direction) for old in self.best_scores)
-        if place >= keep_best:
-            return False
-        self.best_scores = [*self.best_scores[:place], score, *self.best_scores[place:]][:keep_best]
-        return True
+    def add_validation(self, epochs: float, metrics: dict[str, float]) -> None:
+        """The step where the run stands was validated, after so many epochs."""
+        self.validations.append(Validation(self.step, epochs, metrics))
+
+    def is_validated(self) -> bool:
+        """Whether the step where the run stands was validated; a stop may come in between."""
+        return bool(self.validations) and self.validations[-1].step == self.step
+
+    def score(self, metric: str) -> float | None:
+        """Of this step's validation; None if there was none or the score is not finite."""
+        if not self.is_validated():
+            return None
+        value = self.validations[-1].metrics[metric]
+        return value if math.isfinite(value) else None
+
+    def scores(self, metric: str) -> list[float]:
+        """Of all validations, oldest first."""
+        return [validation.metrics[metric] for validation in self.validations]
 
 
 @dataclass(frozen=True)
@@ -88,4 +105,6 @@ def from_document(document: dict[str, Any], fingerprint: Fingerprint) -> Progres
             "durations); restore it or start a new run"
         )
     values = dict(document["progress"])
-    return Progress(**{**values, "position": Position(**values["position"])})
+    values["position"] = Position(**values["position"])
+    values["validations"] = [Validation(**validation) for validation in values["validations"]]
+    return Progress(**values)

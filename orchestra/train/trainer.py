@@ -5,32 +5,27 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator
-from itertools import islice
-
-from torch import nn
-from torch.optim import Optimizer
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 from orchestra.data.batches import Step
 from orchestra.data.loader import Request, to_device
 from orchestra.tasks import Batch
-from orchestra.train.checkpoint import Contents
-from orchestra.train.evaluation import Evaluator, Split, load_split
+from orchestra.train.endings import Horizon, left, limit_reached, time_is_up, validation_due
+from orchestra.train.evaluation import Split, drawn, load_split
 from orchestra.train.final import evaluate_tests
-from orchestra.train.goals import Goal, best_goal
-from orchestra.train.model import SpeechModel, build_model
-from orchestra.train.optim import build_optimizer, optimizer_tensors
-from orchestra.train.progress import Progress, to_document
-from orchestra.train.resume import restore
+from orchestra.train.goals import among_best, best_goal, out_of_patience, stopping_goal
+from orchestra.train.learner import Learner
+from orchestra.train.progress import Progress
+from orchestra.train.resume import newest_step, restore
 from orchestra.train.saving import Saver
 from orchestra.train.session import Session
-from orchestra.train.statistics import Clock, Window
-from orchestra.train.step import Stepper, Taken, wrap
+from orchestra.train.statistics import Meter
+from orchestra.train.step import Taken
 from orchestra.train.training_data import TrainingData, load_training_data
-from orchestra.train.warmup import warm_up
-from orchestra.wire.errors import DataError, NotFiniteError, UsageError
+from orchestra.train.validation import Validator
+from orchestra.wire.errors import NotFiniteError
 from orchestra.wire.heartbeat import Phase
 from orchestra.wire.job import Result
 
@@ -45,113 +40,82 @@ def train(session: Session) -> None:
         OrchestraError: the data, the task or the config can't be used, or the loss stays NaN.
         OSError: the run folder can't be written.
     """
-    goal = best_goal(session.config, session.task.metrics)
+    config = session.config
     data = load_training_data(session)
     # Read now: a missing test split must not show after the last step.
-    valid, *tests = (
-        load_split(session.task, name, session.config)
-        for name in (session.config.data.valid, *session.config.data.test)
+    whole, *tests = (
+        load_split(session.task, name, config) for name in (config.data.valid, *config.data.test)
     )
-    model = build_model(session.config, session.task).to(session.ranks.device)
-    wrapped = wrap(model, session.ranks)
-    scalars = warm_up(session.config, wrapped, model, data.warm_up_batch(session.ranks.device))
-    optimizer = build_optimizer(session.config, model)
-    progress = restore(session, model, optimizer, data.fingerprint)
-    _require_steps(progress.step, session.config.train.max_steps)
-    trainer = Trainer(session, goal, data, valid, model, wrapped, optimizer, scalars, progress)
+    valid = drawn(whole, config)
+    trainer = Trainer(session, data, valid)
     outcome = trainer.run()
-    if outcome.outcome == "completed" and not evaluate_tests(session, model, tests, progress.step):
-        outcome = Result("stopped", progress.step)
+    if outcome.outcome == "completed":
+        splits = tests if valid is whole else [whole, *tests]
+        if not evaluate_tests(session, trainer.learner.model, splits, outcome.step):
+            outcome = Result("stopped", outcome.step)
     session.recorder.close()
     if session.ranks.is_first:
         outcome.write(session.attempt)
-    session.pulse.beat(progress.step, Phase.DONE)
-
-
-def _require_steps(step: int, max_steps: int) -> None:
-    if step > max_steps:
-        raise UsageError(
-            f"train.max_steps is {max_steps}, but the newest checkpoint is of step {step}: "
-            "resume with more steps, or from an older checkpoint"
-        )
+    session.pulse.beat(outcome.step, Phase.DONE)
 
 
 class Trainer:
-    """The loop."""
+    """The loop, where the newest good checkpoint left it."""
 
-    def __init__(
-        self,
-        session: Session,
-        goal: Goal,
-        data: TrainingData,
-        valid: Split,
-        model: SpeechModel,
-        wrapped: nn.Module,
-        optimizer: Optimizer,
-        scalars: list[str],
-        progress: Progress,
-    ) -> None:
+    def __init__(self, session: Session, data: TrainingData, valid: Split) -> None:
         self._session = session
-        self._config = session.config
+        self._config = config = session.config
         self._ranks = session.ranks
         self._data = data
-        self._valid = valid
-        self._model = model
-        self._optimizer = optimizer
-        self._progress = progress
-        self._goal = goal
+        self._goal = best_goal(config, session.task.metrics)
+        self._stopping = stopping_goal(config, session.task.metrics)
+        self._progress = Progress()
+        self._horizon = Horizon.of(config.train, data.planner.steps_in(0))
+        step = newest_step(session)
+        self.learner = Learner(session, data, step, self._horizon.steps, self._beat)
+        self._progress = restore(session, self.learner, step, data.fingerprint)
+        self._validator = Validator(
+            session,
+            valid,
+            self.learner.model,
+            self.learner.average,
+            [self._goal, *([self._stopping] if self._stopping else [])],
+            tick=lambda: self._beat(Phase.EVALUATION),
+        )
         self._saver: Saver | None = None
         if self._ranks.is_first:
             root = session.job.run.checkpoints
-            self._saver = Saver(root, self._config.checkpoint, self._goal, session.recorder)
-        self._stepper = Stepper(
-            self._config,
-            wrapped,
-            optimizer,
-            self._ranks,
-            scalars,
-            self._beat,
-            self._config.train.max_steps,
-        )
-        self._evaluator = Evaluator(
-            self._config,
-            session.task,
-            model,
-            self._ranks,
-            tick=lambda: self._beat(Phase.EVALUATION),
-            stop=session.stop_requested,
-        )
-        self._clock = Clock()
-        self._window = Window()
-        self._saved = (progress.step, progress.validated_step)
+            self._saver = Saver(root, config.checkpoint, self._goal, session.recorder)
+        self._meter = Meter(self._ranks.device)
+        self._first_step = self._progress.step
+        self._saved = (self._progress.step, self._progress.is_validated())
+        self._started = time.monotonic() - self._progress.elapsed_s
 
     def run(self) -> Result:
         """Every step that is left; saves before it returns."""
-        progress, config = self._progress, self._config
+        progress, every = self._progress, self._config.checkpoint.every
         self._record_start()
-        stop = not self._validate_if_due()
-        steps = self._planned()
-        batches = self._batches(self._planned())
-        while progress.step < config.train.max_steps and not stop:
-            step = next(steps)
-            taken = self._take(step, batches)
-            stop = taken.totals.stop
-            if not stop:
-                stop = not self._validate_if_due()
-            if progress.step % config.checkpoint.every == 0 and not stop:
-                self._save(must=False)
+        ended = self._at_limit(time_is_up(self._config.train, progress.elapsed_s))
+        stop = not self._validate_if_due(ended)
+        ended = ended or self._gives_up()
+        steps = self._data.planner.steps(progress.position)
+        with closing(self._batches()) as batches:
+            while not ended and not stop:
+                taken = self._take(next(steps), batches)
+                ended = self._at_limit(taken.totals.expired)
+                self._record_step(ended)
+                stop = taken.totals.stop or not self._validate_if_due(ended)
+                ended = ended or self._gives_up()
+                if progress.step % every == 0 and not stop:
+                    self._save(must=False)
         self._save(must=True)
         return Result("stopped" if stop else "completed", progress.step)
 
-    def _planned(self) -> Iterator[Step]:
-        left = self._config.train.max_steps - self._progress.step
-        return islice(self._data.planner.steps(self._progress.position), left)
-
-    def _batches(self, steps: Iterator[Step]) -> Iterator[Batch]:
-        """This rank's micro-batches of `steps`, on the device."""
+    def _batches(self) -> Generator[Batch]:
+        """This rank's micro-batches from here on, on the device; without end."""
         requests = (
             Request(step.position.epoch, step.micro_batches[number])
-            for step in steps
+            for step in self._data.planner.steps(self._progress.position)
             for number in self._share(step)
         )
         for batch in self._data.loader.batches(requests):
@@ -162,26 +126,32 @@ class Trainer:
         return range(self._ranks.rank, len(step.micro_batches), self._ranks.world_size)
 
     def _take(self, step: Step, batches: Iterator[Batch]) -> Taken:
-        progress = self._progress
+        progress, learner = self._progress, self.learner
         started = time.monotonic()
-        taken = self._stepper.take(
+        taken = learner.take(
             progress.step,
             self._share(step),
             batches,
             stop=self._session.stop_requested(),
-            expired=False,
+            expired=self._ranks.is_first and time_is_up(self._config.train, self._elapsed_s()),
         )
         progress.step += 1
         progress.position = step.following
         self._count_skipped(taken)
-        elapsed_s = time.monotonic() - started
-        self._clock.steps.add(elapsed_s)
-        self._note(taken, self._data.planner.seconds_of(step), elapsed_s)
+        self._meter.step(
+            taken,
+            self._data.planner.seconds_of(step),
+            time.monotonic() - started,
+            learner.exchange.exposed_s(),
+        )
         return taken
 
     def _count_skipped(self, taken: Taken) -> None:
         """The same on all ranks: `taken` was agreed on."""
         progress = self._progress
+        if taken.overflow:
+            progress.overflows += 1
+            return
         if taken.applied:
             progress.skipped_in_a_row = 0
             return
@@ -195,48 +165,46 @@ class Trainer:
                 f"is step {progress.step}; lower optim.lr or look at the data"
             )
 
-    def _note(self, taken: Taken, audio_s: float, elapsed_s: float) -> None:
-        """Add a step to the statistics; a record when it is time."""
-        step, train = self._progress.step, self._config.train
-        if taken.applied:
-            self._window.add(taken.totals.weight, taken.totals.sums, audio_s, elapsed_s)
-        first = self._clock.steps.count == 1
-        if not (first or step % train.log_every == 0 or step == train.max_steps):
-            return
-        eta_s = self._clock.eta_s(
-            step, train.max_steps, train.eval_every, self._config.checkpoint.every
+    def _at_limit(self, expired: bool) -> bool:
+        """Whether steps, epochs or hours are over; all ranks agree on `expired`."""
+        if expired:
+            text = f"train.max_hours = {self._config.train.max_hours:g} is over"
+            self._session.recorder.notice(self._progress.step, text)
+        return expired or limit_reached(
+            self._config.train, self._progress.step, self._epochs_done()
         )
-        values = {**self._window.means(), "lr": taken.lr, "grad_norm": taken.grad_norm}
-        values |= {"eta_s": eta_s, "skipped": self._progress.skipped}
-        self._session.recorder.write("train", step, values)
-        self._window = Window()
 
-    def _validate_if_due(self) -> bool:
-        """Validate after every eval_every steps and the last; False if a stop came in between."""
-        progress, train = self._progress, self._config.train
-        due = progress.step % train.eval_every == 0 or progress.step == train.max_steps
-        if progress.step == progress.validated_step or not due:
+    def _gives_up(self) -> bool:
+        """Whether the validations so far say that it gets no better."""
+        progress, stopping = self._progress, self._config.train.stopping
+        if not progress.is_validated():
+            return False
+        history = [{**past.metrics, "step": past.step} for past in progress.validations]
+        answer = self._session.task.stops_early(history)
+        if answer is None and stopping is not None and self._stopping is not None:
+            scores = progress.scores(self._stopping.metric)
+            answer = out_of_patience(scores, self._stopping, stopping.patience, stopping.min_delta)
+        if answer:
+            text = (
+                f"early stopping: validation got no better, the last time at step {progress.step}"
+            )
+            self._session.recorder.notice(progress.step, text)
+        return bool(answer)
+
+    def _validate_if_due(self, ended: bool) -> bool:
+        """Validate when it is time and at the end; False if a stop came in between."""
+        progress, config = self._progress, self._config
+        at_end = ended and not progress.is_validated()
+        if not at_end and not validation_due(config.train, progress, self._epochs_done()):
             return True
         started = time.monotonic()
-        self._ranks.copy_from_first(list(self._model.saved_buffers()))
-        scratch = self._session.scratch(f"validation-{progress.step}")
-        evaluated = self._evaluator.evaluate(self._valid, scratch)
-        if evaluated is None:
+        metrics = self._validator.validate(progress.step)
+        if metrics is None:
             return False
-        if self._ranks.is_first:
-            # Other ranks may still read this outcome, but they have long read the one before.
-            for old in self._session.scratch("").glob("validation-*"):
-                if old != scratch:
-                    shutil.rmtree(old)
-        values = {"split": self._valid.name, **evaluated.metrics}
-        self._session.recorder.write("validation", progress.step, values)
-        self._clock.validations.add(time.monotonic() - started)
-        score = evaluated.metrics.get(self._goal.metric)
-        if score is None:
-            raise DataError(
-                f"split {self._valid.name!r} has no labels: validation gave no {self._goal.metric}"
-            )
-        if progress.admit(score, self._goal.direction, self._config.checkpoint.keep_best):
+        progress.add_validation(self._epochs_done(), metrics)
+        self._meter.validation(time.monotonic() - started)
+        scores = progress.scores(self._goal.metric)
+        if progress.step and among_best(scores, self._goal, config.checkpoint.keep_best):
             self._save(must=False)
         return True
 
@@ -248,38 +216,59 @@ class Trainer:
         progress = self._progress
         started = time.monotonic()
         self._beat(Phase.CHECKPOINT)
-        self._ranks.copy_from_first(list(self._model.saved_buffers()))
-        state = (progress.step, progress.validated_step)
+        self._ranks.copy_from_first(list(self.learner.model.saved_buffers()))
+        state = (progress.step, progress.is_validated())
         if self._saver is None or self._saved == state:
             return
-        contents = Contents(
-            self._model.saved_state(),
-            optimizer_tensors(self._optimizer, self._model),
-            to_document(progress, self._data.fingerprint),
-        )
-        score = progress.score if progress.validated_step == progress.step else None
+        progress.loss_scale = self.learner.stepper.scaler_state()
+        if self._config.train.max_hours is not None:
+            progress.elapsed_s = self._elapsed_s()
+        contents = self.learner.contents(progress, self._data.fingerprint)
+        score = progress.score(self._goal.metric)
         if self._saver.save(progress.step, contents, score, must=must):
             self._saved = state
-        self._clock.saves.add(time.monotonic() - started)
+        self._meter.save(time.monotonic() - started)
 
     def _record_start(self) -> None:
         if not self._ranks.is_first:
             return
-        parameters = list(self._model.parameters())
+        config, recorder, step = self._config, self._session.recorder, self._progress.step
+        for text in getattr(self._data, "notices", ()):
+            recorder.notice(step, text)
+        parameters = list(self.learner.model.parameters())
         values = {
-            "step": self._progress.step,
-            "max_steps": self._config.train.max_steps,
+            "step": step,
+            "max_steps": self._horizon.steps,
+            "steps_per_epoch": self._horizon.steps_per_epoch,
             "world_size": self._ranks.world_size,
-            "micro_batches": self._config.batch.micro_batches,
+            "micro_batches": config.batch.micro_batches,
             "parameters": sum(p.numel() for p in parameters),
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-            "data": {
-                "split": self._config.data.train,
-                "manifest_sha256": self._data.manifest_sha256,
-            },
-            "upstream": self._model.upstream.identity(),
+            "data": {"split": config.data.train, "manifest_sha256": self._data.manifest_sha256},
+            "upstream": self.learner.model.upstream.identity(),
         }
-        self._session.recorder.write("start", self._progress.step, values)
+        recorder.write("start", step, values)
+
+    def _record_step(self, ended: bool) -> None:
+        """The numbers since the last record, when it is time; the first step has one of its own."""
+        progress, log_every = self._progress, self._config.train.log_every
+        first = progress.step == self._first_step + 1
+        if not (first or ended or progress.step % log_every == 0):
+            return
+        to_come = left(self._config, self._horizon, progress, self._elapsed_s())
+        values = {
+            **self._meter.values(to_come),
+            "epoch": self._epochs_done(),
+            "skipped": progress.skipped,
+        }
+        self._session.recorder.write("train", progress.step, values)
+
+    def _elapsed_s(self) -> float:
+        """Of all attempts that led here, as far as train.max_hours has it counted."""
+        return time.monotonic() - self._started
+
+    def _epochs_done(self) -> float:
+        return self._data.planner.epochs_done(self._progress.position)
 
     def _beat(self, phase: Phase) -> None:
         self._session.pulse.beat(self._progress.step, phase)

@@ -1,0 +1,103 @@
+"""What learns: the model and everything that changes it in a step.
+
+Built in the order that exact resume needs: initial weights, what is ever trained, what is frozen at
+the step to continue from, wrapping, the throw-away step; then the checkpoint is loaded over it.
+Knows no limits, no records and no files of checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from orchestra.tasks import Batch
+from orchestra.train.average import build_average
+from orchestra.train.checkpoint import Contents
+from orchestra.train.communication import Exchange, NoExchange, exchange_of
+from orchestra.train.freezing import Freezing
+from orchestra.train.model import build_model
+from orchestra.train.optim import build_optimizer, load_optimizer, optimizer_tensors
+from orchestra.train.progress import Fingerprint, Progress, to_document
+from orchestra.train.session import Session
+from orchestra.train.step import Stepper, Taken, wrap
+from orchestra.train.training_data import TrainingData
+from orchestra.train.warmup import warm_up
+from orchestra.wire.heartbeat import Phase
+
+
+class Learner:
+    """Made once per attempt.
+
+    Args:
+        step: where the run stands; what is frozen follows from it.
+        total_steps: of the whole run, for the learning rate; None where only the clock ends it.
+        beat: told the phase that begins.
+
+    Raises:
+        UsageError: the config does not fit the model, or the largest batch the memory.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        data: TrainingData,
+        step: int,
+        total_steps: int | None,
+        beat: Callable[[Phase], None],
+    ) -> None:
+        config = session.config
+        self._config = config
+        self._ranks = session.ranks
+        self._data = data
+        self.model = build_model(config, session.task)
+        self.model.to(session.ranks.device)
+        self._freezing = Freezing(config.optim.freeze, self.model)
+        self.optimizer = build_optimizer(config, self.model)
+        self.average = build_average(config.optim, self.model)
+        self._freezing.apply(step)
+        wrapped = wrap(self.model, self._ranks)
+        scalars = warm_up(config, wrapped, self.model, self._warm_up_batch())
+        self.exchange: Exchange = exchange_of(wrapped)
+        self.stepper = Stepper(
+            config, wrapped, self.optimizer, self._ranks, scalars, beat, total_steps
+        )
+
+    def take(
+        self,
+        number: int,
+        numbers: Sequence[int],
+        batches: Iterator[Batch],
+        *,
+        stop: bool,
+        expired: bool,
+    ) -> Taken:
+        """Step `number` (see Stepper.take)."""
+        if self._freezing.apply(number):
+            self._wrap_anew()
+        taken = self.stepper.take(number, numbers, batches, stop=stop, expired=expired)
+        if taken.applied:
+            self.average.update()
+        return taken
+
+    def contents(self, progress: Progress, fingerprint: Fingerprint) -> Contents:
+        """Everything that a checkpoint holds; the tensors are the live ones."""
+        return Contents(
+            self.model.saved_state(),
+            optimizer_tensors(self.optimizer, self.model),
+            to_document(progress, fingerprint),
+        )
+
+    def load(self, contents: Contents) -> None:
+        """Put the tensors of a checkpoint back (UsageError: they are of another model)."""
+        self.model.load_saved_state(contents.model)
+        load_optimizer(self.optimizer, self.model, contents.optimizer)
+
+    def _wrap_anew(self) -> None:
+        """DDP knows only the parameters that were trainable when it wrapped the model."""
+        # The old wrapper goes first, and its hooks with it.
+        self.stepper.model, self.exchange = self.model, NoExchange()
+        wrapped = wrap(self.model, self._ranks)
+        warm_up(self._config, wrapped, self.model, self._warm_up_batch())
+        self.stepper.model, self.exchange = wrapped, exchange_of(wrapped)
+
+    def _warm_up_batch(self) -> Batch:
+        return self._data.warm_up_batch(self._ranks.device)

@@ -1,0 +1,78 @@
+"""Validation while training: on all ranks, with the averaged weights if there are any, recorded.
+
+Knows when a split is validated and on which utterances; what a score decides is the loop's matter.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from orchestra.train.average import Average, NoAverage
+from orchestra.train.evaluation import Evaluator, Split
+from orchestra.train.goals import Goal
+from orchestra.train.model import SpeechModel
+from orchestra.train.session import Session
+from orchestra.wire.errors import DataError
+
+
+class Validator:
+    """Evaluates one split again and again.
+
+    Args:
+        goals: their metrics must be among what the split's score gives.
+        tick: called by every rank all the time, so that its heart beats.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        split: Split,
+        model: SpeechModel,
+        average: Average | NoAverage,
+        goals: list[Goal],
+        tick: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._split = split
+        self._model = model
+        self._average = average
+        self._goals = goals
+        self._evaluator = Evaluator(
+            session.config,
+            session.task,
+            model,
+            session.ranks,
+            tick=tick,
+            stop=session.stop_requested,
+        )
+
+    def validate(self, step: int) -> dict[str, float] | None:
+        """The metrics with the weights of now; None on all ranks if a stop came in between.
+
+        Raises:
+            DataError: the split has no labels, an utterance can't be read.
+        """
+        session = self._session
+        session.ranks.copy_from_first(list(self._model.saved_buffers()))
+        scratch = session.scratch(f"validation-{step}")
+        with self._average.applied():
+            evaluated = self._evaluator.evaluate(self._split, scratch)
+        if evaluated is None:
+            return None
+        if session.ranks.is_first:
+            # Other ranks may still read this outcome, but they have long read the one before.
+            for old in session.scratch("").glob("validation-*"):
+                if old != scratch:
+                    shutil.rmtree(old)
+        values = {"split": self._split.name, **evaluated.metrics}
+        session.recorder.write("validation", step, values)
+        self._require_goals(evaluated.metrics)
+        return evaluated.metrics
+
+    def _require_goals(self, metrics: dict[str, float]) -> None:
+        for goal in self._goals:
+            if goal.metric not in metrics:
+                raise DataError(
+                    f"split {self._split.name!r} has no labels: validation gave no {goal.metric}"
+                )
