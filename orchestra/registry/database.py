@@ -26,6 +26,11 @@ _UNWRITABLE = {
     sqlite3.SQLITE_IOERR,
 }
 
+
+class DamagedError(OrchestraError):
+    """The file is no whole SQLite database."""
+
+
 REBUILT = "repeat the command; it is then rebuilt from the run folders"
 
 
@@ -115,7 +120,7 @@ def errors_as_sentences(path: Path, remedy: str = REBUILT) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         code = _primary_code(error)
         if code in _DAMAGED:
-            raise OrchestraError(
+            raise DamagedError(
                 f"{path} is damaged ({error}): move it away (mv {path} {path}.damaged) and {remedy}"
             ) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

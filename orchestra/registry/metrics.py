@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestra.registry.database import Database, errors_as_sentences
+from orchestra.registry.database import DamagedError, Database, errors_as_sentences
 from orchestra.registry.location import network_type
 from orchestra.wire.errors import OrchestraError, UsageError
-from orchestra.wire.records import Record
+from orchestra.wire.folders import Job
+from orchestra.wire.records import Record, read_records
 
 VERSION = 1
 _REMEDY = "go on without it: its points are also in attempts/*/records.jsonl"
@@ -80,7 +81,8 @@ class MetricStore:
         """Take over the points of one attempt; a "start" record marks what it supersedes.
 
         Raises:
-            OrchestraError: the store is damaged or can't be written.
+            DamagedError: the store is damaged; see `remake`.
+            OrchestraError: it can't be written.
         """
         if self._database is None and not self._path.is_file():
             _create(self._path)
@@ -92,6 +94,25 @@ class MetricStore:
                     _start(connection, attempt, int(record.values.get("step", record.step)))
                 for key, value in _points(record):
                     _put(connection, attempt, record, key, value)
+
+    def remake(self, job: Job) -> None:
+        """Make the store from the records of all the job's attempts; a file that is there goes
+        aside, as <name>.damaged.
+
+        Raises:
+            OrchestraError: it can't be written.
+        """
+        self.close()
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    old = self._path.with_name(self._path.name + suffix)
+                    old.replace(self._path.with_name(f"{self._path.name}.damaged{suffix}"))
+        except OSError as error:
+            raise OrchestraError(f"cannot set {self._path} aside: {error.strerror}") from error
+        for attempt in job.attempts():
+            with contextlib.suppress(OSError), attempt.records.open("rb") as file:
+                self.append(attempt.number, read_records(file))
 
     def keys(self) -> list[str]:
         """The series there are."""
@@ -154,6 +175,9 @@ class MetricStore:
         if self._database is None and self._path.is_file():
             database = Database(self._path, _REMEDY)
             version = database.version()
+            if version == 0:  # emptied: `_create` leaves no file without one
+                database.close()
+                raise DamagedError(f"{self._path} is damaged (it is empty): {_REMEDY}")
             if version > VERSION:
                 database.close()
                 raise UsageError(

@@ -19,9 +19,10 @@ _P = ParamSpec("_P")
 
 
 class Mirror:
-    """A queue of writes."""
+    """A queue of writes to one store, which `name` says in the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "the registry") -> None:
+        self._name = name
         self._waiting: deque[Callable[[], object]] = deque()
         self._complaint = ""
 
@@ -46,7 +47,7 @@ class Mirror:
 
     def _complain(self, complaint: str) -> None:
         if complaint and complaint != self._complaint:
-            log(f"the registry can't be written: {complaint}; will be tried again")
+            log(f"{self._name} can't be written: {complaint}; will be tried again")
         elif self._complaint and not complaint:
-            log("the registry is up to date again")
+            log(f"{self._name} is up to date again")
         self._complaint = complaint

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import IO, TYPE_CHECKING
 
+from orchestra.registry.database import DamagedError
 from orchestra.registry.summary import summary
+from orchestra.supervise.log import log
 from orchestra.supervise.mirror import Mirror
 from orchestra.wire.checkpoints import committed, step_of
 from orchestra.wire.folders import AttemptFolder, Job, RunFolder
@@ -20,7 +22,12 @@ _TELLS_STEP = ("start", "train", "checkpoint")  # a notice may be about no step 
 
 
 class Tail:
-    """One attempt's records. `step` is the newest one heard of, at first the one it starts from."""
+    """One attempt's records. `step` is the newest one heard of, at first the one it starts from.
+
+    Args:
+        mirror: queue of what goes to the registry.
+        points: of what goes to the metric store: neither waits for the other.
+    """
 
     def __init__(
         self,
@@ -29,6 +36,7 @@ class Tail:
         registry: Registry,
         metrics: MetricStore,
         mirror: Mirror,
+        points: Mirror,
         *,
         first_step: int,
     ) -> None:
@@ -38,6 +46,8 @@ class Tail:
         self._registry = registry
         self._metrics = metrics
         self._mirror = mirror
+        self._points = points
+        self._whole = True
         self._file: IO[bytes] | None = None
         self.step = first_step
         self.started = False  # a first record was read: the ranks are at work
@@ -57,7 +67,7 @@ class Tail:
         if steps:
             self.step = steps[-1]
         if self._job.kind == "train":  # an evaluation's steps are not the run's progress
-            self._mirror.add(self._metrics.append, self._attempt.number, records)
+            self._points.add(self._put, records)
             if steps:
                 self._mirror.add(self._registry.progress, self._run.id, self.step, summary(records))
         for record in records:
@@ -70,6 +80,19 @@ class Tail:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _put(self, records: list[Record]) -> None:
+        """Points into the metric store; a damaged or missing one is made again from all records."""
+        store = self._run.metrics
+        try:
+            if self._whole and store.is_file():
+                self._metrics.append(self._attempt.number, records)
+                return
+        except DamagedError:
+            log(f"{store} is damaged: it is made again from the records; see {store.name}.damaged")
+        self._whole = False  # until it is: this may fail half way and be tried again
+        self._metrics.remake(self._job)
+        self._whole = True
 
     def _index(self, record: Record) -> None:
         """Rows for what lies in the run folder now."""

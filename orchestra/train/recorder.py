@@ -6,12 +6,11 @@ A full disk loses records, never the run.
 from __future__ import annotations
 
 import errno
-import json
 import logging
-import math
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
+from orchestra.train import lines
 from orchestra.wire.folders import AttemptFolder
 from orchestra.wire.records import Kind, Record, RecordWriter
 
@@ -83,31 +82,7 @@ class Recorder:
 
     def _log(self, record: Record) -> None:
         if self._bare is None:
-            log.info("%s at step %d: %s", record.kind, record.step, _readable(record.values))
-            return
-        document = {
-            "kind": record.kind,
-            "step": record.step,
-            "time_s": record.time_s,
-            "values": _finite(record.values),
-        }
-        line = json.dumps(document, allow_nan=False)
-        self._bare.handle(logging.LogRecord(log.name, logging.INFO, "", 0, line, None, None))
-
-
-def _readable(values: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {value:.5g}"
-        if isinstance(value, float) and math.isfinite(value)
-        else f"{name} {value}"
-        for name, value in values.items()
-    )
-
-
-def _finite(value: Any) -> Any:
-    """The same with None for numbers that JSON has no word for."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+            log.info("%s", lines.text(record))
+        else:
+            line = lines.json_line(record)
+            self._bare.handle(logging.LogRecord(log.name, logging.INFO, "", 0, line, None, None))

@@ -1,9 +1,11 @@
 """records.jsonl: what rank 0 tells the supervisor, one JSON object per line, append only.
 
-Kinds and their `values`:
-    start       step (resumed from), max_steps, world_size, micro_batches, parameters, trainable
-    train       loss, lr, grad_norm, audio_s_per_s, steps_per_s, eta_s, skipped (steps not applied
-                so far), and the task's scalars
+Kinds and their `values` (what is not known is left out):
+    start       step (resumed from), max_steps, world_size, micro_batches, parameters, trainable,
+                parts (objects with part, parameters, trainable, share), data, upstream
+    train       loss and the task's scalars, lr, grad_norm, audio_s_per_s, steps_per_s, data_share,
+                communication_share, memory_bytes, eta_s, eta_evaluation_s, eta_checkpoint_s (see
+                train/statistics.py), skipped (steps not applied so far)
     validation  split, and each of the task's metrics under its own name
     checkpoint  path (relative to the run folder), score (number or null), metric (name or null),
                 best_score (of the checkpoints that exist; number or null)
@@ -23,6 +25,15 @@ from typing import IO, Any, Literal
 
 VERSION = 1
 Kind = Literal["start", "train", "validation", "checkpoint", "evaluation", "notice"]
+
+_NEEDED: dict[str, set[str]] = {  # values that readers count on, by kind
+    "start": set(),
+    "train": set(),
+    "validation": set(),
+    "checkpoint": {"path", "score", "metric"},
+    "evaluation": {"number", "split", "checkpoint", "checkpoint_step", "metrics"},
+    "notice": {"text"},
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class RecordWriter:
 def read_records(file: IO[bytes]) -> Iterator[Record]:
     """Whole lines from the file's position on; a torn last line is left for the next call.
 
-    A line that is not a record (a torn write of a killed rank) is skipped.
+    A line that is not a record (a torn write of a killed rank, garbage) is skipped.
     """
     while True:
         position = file.tell()
@@ -83,6 +94,20 @@ def read_records(file: IO[bytes]) -> Iterator[Record]:
             return
         try:
             document = json.loads(line)
-            yield Record(document["kind"], document["step"], document["time_s"], document["values"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError):
             continue
+        if _is_record(document):
+            yield Record(document["kind"], document["step"], document["time_s"], document["values"])
+
+
+def _is_record(document: Any) -> bool:
+    """Whether whoever reads it finds what the module's docstring says."""
+    return (
+        isinstance(document, dict)
+        and isinstance(document.get("kind"), str)
+        and document["kind"] in _NEEDED
+        and isinstance(document.get("step"), int)
+        and isinstance(document.get("time_s"), int | float)
+        and isinstance(document.get("values"), dict)
+        and document["values"].keys() >= _NEEDED[document["kind"]]
+    )
