@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
-from typing import Literal
+from typing import cast
 
+from orchestra.config.schema import BatchConfig
 from orchestra.wire.errors import DataError
 
 MicroBatch = tuple[int, ...]
@@ -62,45 +63,35 @@ class Planner:
     Args:
         durations: seconds of each utterance, in the split's order.
         ids: their names, for messages.
-        seconds: padded audio of a step (batch.seconds).
-        max_micro_seconds: the most that one micro-batch may hold, padded.
-        micro_batches: V.
-        too_long: "isolate" gives an utterance above `max_micro_seconds` a micro-batch of its own.
+        batch: the config's, with V (`micro_batches`).
 
     Raises:
-        DataError: too few utterances for V, or some above `max_micro_seconds` are refused.
+        DataError: too few utterances for V, or `batch` refuses some that are too long.
     """
 
     def __init__(
-        self,
-        durations: Sequence[float],
-        ids: Sequence[str],
-        *,
-        seed: int,
-        seconds: float,
-        max_micro_seconds: float,
-        micro_batches: int,
-        too_long: Literal["refuse", "isolate"] = "refuse",
+        self, durations: Sequence[float], ids: Sequence[str], batch: BatchConfig, *, seed: int
     ) -> None:
-        if len(durations) < micro_batches:
+        v, cap_s = cast(int, batch.micro_batches), batch.max_micro_seconds
+        if len(durations) < v:
             raise DataError(
-                f"the training split has {len(durations)} utterances, but a step takes "
-                f"{micro_batches} micro-batches; raise batch.max_micro_seconds or use fewer ranks"
+                f"the training split has {len(durations)} utterances, but a step takes {v} "
+                "micro-batches; raise batch.max_micro_seconds or use fewer ranks"
             )
-        self.too_long = too_long_for(durations, max_micro_seconds)
-        if self.too_long and too_long == "refuse":
-            said = tell_too_long(self.too_long, durations, ids, max_micro_seconds)
+        self.too_long = too_long_for(durations, cap_s)
+        """Indices of the utterances above the cap, the longest first."""
+        if self.too_long and batch.too_long == "refuse":
             raise DataError(
-                f'{said}; raise it, cut them, or set batch.too_long = "isolate" to give each a '
-                "micro-batch of its own"
+                f"{tell_too_long(self.too_long, durations, ids, cap_s)}; raise it, cut them, or "
+                'set batch.too_long = "isolate" to give each a micro-batch of its own'
             )
-        self.target_s = min(seconds / micro_batches, max_micro_seconds)
+        self.target_s = target_s(batch)
         self._durations = durations
-        self._sizes = [fitting(d, self.target_s, max_micro_seconds) for d in durations]
+        self._sizes = [fitting(d, self.target_s, cap_s) for d in durations]
         self._seed = seed
-        self._virtual_ranks = micro_batches
+        self._virtual_ranks = v
         mean_s = max(sum(durations) / len(durations), SHORTEST_S)
-        self._window = micro_batches * max(self.target_s / mean_s, 1.0) / 2
+        self._window = v * max(self.target_s / mean_s, 1.0) / 2
         self.epoch = lru_cache(maxsize=2)(self._plan_epoch)
 
     def steps(self, start: Position) -> Iterator[Step]:
@@ -143,6 +134,11 @@ class Planner:
         steps = _group(packed, self._virtual_ranks, draw)
         draw.shuffle(steps)
         return steps
+
+
+def target_s(batch: BatchConfig) -> float:
+    """Padded audio that a micro-batch comes near to: its share of the step, within the cap."""
+    return min(batch.seconds / cast(int, batch.micro_batches), batch.max_micro_seconds)
 
 
 def too_long_for(durations: Sequence[float], max_micro_seconds: float) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 
 from orchestra.config.schema import unfit_ranks
-from orchestra.data.batches import Planner
+from orchestra.data.batches import Planner, tell_too_long
 from orchestra.data.loader import Loader, Request, to_device
 from orchestra.tasks import Batch
 from orchestra.train.progress import Fingerprint
@@ -25,12 +25,18 @@ class TrainingData:
     loader: Loader
     fingerprint: Fingerprint
     manifest_sha256: str | None
-    shortest: tuple[int, ...]
-    """Indices of the two shortest utterances."""
+    notices: tuple[str, ...]
+    """Sentences for the run's records."""
 
-    def warm_up_batch(self, device: torch.device) -> Batch:
-        """A small batch for the throw-away step; two rows, for the sake of batch norms."""
-        return to_device(self.loader.read(Request(0, self.shortest)), device)
+    def worst_batches(self, device: torch.device) -> list[Batch]:
+        """For the warm-up: of the first epoch the micro-batch with the longest utterance, then
+        the one of most padded audio.
+
+        Always two and the same in all ranks; where one micro-batch is both, it stands twice,
+        because only a second pass meets the gradients of a first one in memory.
+        """
+        longest, largest = (Request(0, micro) for micro in self.planner.worst(0))
+        return [to_device(self.loader.read(request), device) for request in (longest, largest)]
 
 
 def load_training_data(session: Session) -> TrainingData:
@@ -46,19 +52,16 @@ def load_training_data(session: Session) -> TrainingData:
         raise UsageError(problem)
     utterances = task.utterances(config.data.train)
     durations = [utterance.duration_s for utterance in utterances]
-    planner = Planner(
-        durations,
-        [utterance.id for utterance in utterances],
-        seed=config.seed,
-        seconds=config.batch.seconds,
-        max_micro_seconds=config.batch.max_micro_seconds,
-        micro_batches=virtual_ranks,
-    )
-    shortest = sorted(range(len(durations)), key=durations.__getitem__)[:2]
+    ids = [utterance.id for utterance in utterances]
+    planner = Planner(durations, ids, config.batch, seed=config.seed)
+    notices = []
+    if planner.too_long:
+        said = tell_too_long(planner.too_long, durations, ids, config.batch.max_micro_seconds)
+        notices.append(f"{said}; each has a micro-batch of its own")
     return TrainingData(
         planner,
         Loader(task, utterances, seed=config.seed, workers=config.data.workers),
         Fingerprint.of(config, utterances),
         manifest_sha256(config.data.manifests, config.data.train),
-        tuple(shortest),
+        tuple(notices),
     )

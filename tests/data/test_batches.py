@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestra.config.schema import BatchConfig
 from orchestra.data.batches import (
     Planner,
     Position,
@@ -34,15 +35,13 @@ def planner(
     too_long: Literal["refuse", "isolate"] = "refuse",
 ) -> Planner:
     """`budget_s`: target of a micro-batch, and its cap unless that is given."""
-    return Planner(
-        durations,
-        [f"u{n}" for n in range(len(durations))],
-        seed=seed,
+    batch = BatchConfig(
         seconds=v * budget_s,
         max_micro_seconds=cap_s or budget_s,
         micro_batches=v,
         too_long=too_long,
     )
+    return Planner(durations, [f"u{n}" for n in range(len(durations))], batch, seed=seed)
 
 
 def micro_batches_of(plan: Planner, epoch: int = 0) -> list[tuple[int, ...]]:
