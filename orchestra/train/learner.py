@@ -55,7 +55,7 @@ class Learner:
         self.average = build_average(config.optim, self.model)
         self._freezing.apply(step)
         wrapped = wrap(self.model, self._ranks)
-        scalars = warm_up(config, wrapped, self.model, self._warm_up_batch())
+        scalars = warm_up(config, wrapped, self.model, self._worst_batches())
         self.exchange: Exchange = exchange_of(wrapped)
         self.stepper = Stepper(
             config, wrapped, self.optimizer, self._ranks, scalars, beat, total_steps
@@ -96,8 +96,8 @@ class Learner:
         # The old wrapper goes first, and its hooks with it.
         self.stepper.model, self.exchange = self.model, NoExchange()
         wrapped = wrap(self.model, self._ranks)
-        warm_up(self._config, wrapped, self.model, self._warm_up_batch())
+        warm_up(self._config, wrapped, self.model, self._worst_batches(), self.optimizer)
         self.stepper.model, self.exchange = wrapped, exchange_of(wrapped)
 
-    def _warm_up_batch(self) -> Batch:
-        return self._data.warm_up_batch(self._ranks.device)
+    def _worst_batches(self) -> list[Batch]:
+        return self._data.worst_batches(self._ranks.device)
