@@ -5,17 +5,21 @@ What DDP wraps; knows nothing of ranks, optimizers or files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from orchestra.config.schema import RunConfig
 from orchestra.tasks import Batch, LossTerms, Prediction, Task
+from orchestra.train.regularise import regularised
 from orchestra.train.seeds import reseed
 from orchestra.upstreams import build_upstream
 from orchestra.upstreams.featurizer import Featurizer
 from orchestra.wire.errors import DataError, UsageError
+
+_SHOWN = 8
+"""Differences between two models that a message names."""
 
 
 class SpeechModel(nn.Module):
@@ -24,6 +28,7 @@ class SpeechModel(nn.Module):
     def __init__(self, config: RunConfig, task: Task) -> None:
         super().__init__()
         self._task = task
+        self._regularise = config.regularise
         self._in_eval: tuple[nn.Module, ...] = ()
         self.upstream = build_upstream(config.upstream)
         if not self.upstream.trainable:
@@ -47,9 +52,20 @@ class SpeechModel(nn.Module):
         self.train(self.training)
 
     def forward(self, batch: Batch) -> LossTerms:
-        """The training loss of a batch."""
+        """The training loss of a batch, with what `regularise` adds to it.
+
+        Raises:
+            UsageError: it adds something, and the task gives no outputs.
+        """
         features, lengths = self._features(batch)
-        return self._task.loss(self.head, features, lengths, batch)
+
+        def second() -> tuple[Tensor, Tensor]:
+            # Nothing is random in a frozen upstream.
+            return self._features(batch) if self.upstream.trainable else (features, lengths)
+
+        return regularised(
+            self._regularise, self._task, self.head, features, lengths, batch, second
+        )
 
     def predict(self, batch: Batch) -> list[Prediction]:
         """One record per utterance; call in eval mode and without gradients."""
@@ -65,18 +81,13 @@ class SpeechModel(nn.Module):
         """Copy the values in, in place.
 
         Raises:
-            UsageError: a tensor is missing, unknown, or of another shape or type; all are named.
+            UsageError: a tensor is missing, unknown, or of another shape or type; says which.
         """
         own = self.saved_state()
-        problems = [f"{name} is missing" for name in own.keys() - state.keys()]
-        problems += [f"{name} is unknown" for name in state.keys() - own.keys()]
-        problems += [
-            f"{name} is {_kind(state[name])} instead of {_kind(own[name])}"
-            for name in own.keys() & state.keys()
-            if _kind(state[name]) != _kind(own[name])
-        ]
-        if problems:
-            raise UsageError(f"the checkpoint is of another model: {'; '.join(sorted(problems))}")
+        if problems := differences(state, own):
+            shown = "; ".join(problems[:_SHOWN])
+            more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+            raise UsageError(f"the checkpoint is of another model: {shown}{more}")
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])
@@ -95,6 +106,18 @@ class SpeechModel(nn.Module):
                 raise DataError(f"utterance {name} can't be used: {error}") from error
         mixed: tuple[Tensor, Tensor] = self.featurizer(features)
         return mixed
+
+
+def differences(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """What keeps `state` from being loaded into a model of the tensors `own`, by name."""
+    problems = {name: f"{name} is missing" for name in own.keys() - state.keys()}
+    problems |= {name: f"{name} is unknown" for name in state.keys() - own.keys()}
+    problems |= {
+        name: f"{name} is {_kind(state[name])} instead of {_kind(own[name])}"
+        for name in own.keys() & state.keys()
+        if _kind(state[name]) != _kind(own[name])
+    }
+    return [problems[name] for name in sorted(problems)]
 
 
 def _kind(tensor: Tensor) -> str:

@@ -60,21 +60,22 @@ class SuperbHead(nn.Module):
     def __init__(self, config: SuperbHeadConfig, dim: int, symbols: int) -> None:
         super().__init__()
         self.projection = nn.Linear(dim, config.projection)
-        self.lstm = nn.LSTM(
-            config.projection,
-            config.hidden,
-            config.layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=config.dropout if config.layers > 1 else 0.0,
+        # Not one nn.LSTM of several layers: the dropout inside of cuDNN's draws from a state of its
+        # own, which no seed puts back.
+        sizes = [config.projection] + [2 * config.hidden] * (config.layers - 1)
+        self.lstms = nn.ModuleList(
+            nn.LSTM(size, config.hidden, batch_first=True, bidirectional=True) for size in sizes
         )
+        self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(2 * config.hidden, symbols)
 
     def forward(
         self, features: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `build_head`."""
-        hidden = _run(self.lstm, self.projection(features), lengths)
+        hidden = _run(self.lstms[0], self.projection(features), lengths)
+        for lstm in self.lstms[1:]:
+            hidden = _run(lstm, self.dropout(hidden), lengths)
         return self.output(hidden), lengths
 
 

@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 import orchestra.tasks
 from orchestra.config.schema import DataConfig
-from orchestra.tasks import Batch, Direction, LossTerms, Prediction
+from orchestra.tasks import Batch, Direction, LossTerms, Outputs, Prediction
+from orchestra.upstreams.base import valid_mask
 from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance
 
@@ -37,8 +38,7 @@ class Task(orchestra.tasks.Task):
     def __init__(self, config: Config, data: DataConfig) -> None:
         super().__init__(config, data)
         self.symbols = Symbols(config.characters)
-        self._trained_on = 0
-        self._unalignable: list[str] = []
+        self._judged: dict[str, bool] = {}
 
     def utterances(self, split: str) -> list[Utterance]:
         """All of a split, which has a transcript for every utterance or for none.
@@ -81,7 +81,8 @@ class Task(orchestra.tasks.Task):
         """CTC loss per character, summed over utterances (weight: utterances).
 
         The mean is that of torch's CTCLoss(reduction="mean"). An utterance with fewer frames than
-        its transcript needs has no alignment: it adds 0, and to the scalar `unalignable`.
+        its transcript needs has no alignment: it adds 0, and to the scalar `unalignable`. Outputs
+        are a distribution over symbols at each frame; an utterance's together weigh 1.
 
         Raises:
             DataError: there are no transcripts, or most of the first utterances are unalignable.
@@ -94,12 +95,14 @@ class Task(orchestra.tasks.Task):
         symbols, characters = batch.targets["symbols"], batch.targets["lengths"]
         losses = _ctc(logits, frames, symbols, characters)
         unalignable = frames_needed(symbols, characters).to(frames.device) > frames
-        if head.training and self._trained_on < _JUDGED:
+        if head.training and len(self._judged) < _JUDGED:
             self._judge(batch.ids, unalignable.tolist())
+        shares = valid_mask(frames, logits.shape[1]) / frames[:, None]
         return LossTerms(
             sum=(losses / characters.clamp(min=1).to(losses.device)).sum(),
             weight=torch.tensor(float(len(batch.ids)), device=losses.device),
             scalars={"unalignable": unalignable.sum().to(losses)},
+            outputs=Outputs(logits, shares.to(logits.device)),
         )
 
     def _judge(self, ids: Sequence[str], unalignable: Sequence[bool]) -> None:
@@ -108,11 +111,11 @@ class Task(orchestra.tasks.Task):
         Not by single batches: theirs are neighbours in length, and a corpus may have a few broken
         utterances of one length. Nor later: what is at most a share is told by the scalar.
         """
-        self._trained_on += len(ids)
-        self._unalignable += [i for i, bad in zip(ids, unalignable, strict=True) if bad]
-        if self._trained_on >= _JUDGED and 2 * len(self._unalignable) > self._trained_on:
+        self._judged |= zip(ids, unalignable, strict=True)
+        bad = [name for name, is_bad in self._judged.items() if is_bad]
+        if len(self._judged) >= _JUDGED and 2 * len(bad) > len(self._judged):
             raise DataError(
-                f"{_some(self._unalignable)} of the first {self._trained_on} utterances can't be "
+                f"{_some(bad)} of the first {len(self._judged)} utterances can't be "
                 "learnt: their transcripts need more frames than the head gives; lower a "
                 "small head's task.head.frame_ms, take an upstream with shorter frames, or correct "
                 "the data"
@@ -159,11 +162,12 @@ def _record(reference: str | None, hypothesis: str) -> dict[str, Any]:
 def _ctc(
     logits: torch.Tensor, frames: torch.Tensor, symbols: torch.Tensor, characters: torch.Tensor
 ) -> torch.Tensor:
-    """(batch,) CTC losses in float32; 0 without an alignment.
+    """(batch,) CTC losses in float32 or wider; 0 without an alignment.
 
     Runs on the CPU under deterministic algorithms: the backward pass on CUDA is not.
     """
-    scores = log_softmax(logits.float(), dim=-1).transpose(0, 1)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    scores = log_softmax(logits, dim=-1).transpose(0, 1)
     if torch.are_deterministic_algorithms_enabled():
         scores = scores.cpu()
     place = scores.device

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from orchestra import tasks
 from orchestra.data import SAMPLE_RATE
-from orchestra.tasks import Batch, Direction, LossTerms, Prediction
+from orchestra.tasks import Batch, Direction, LossTerms, Outputs, Prediction
 from orchestra.wire.manifest import Utterance
 
 LOWEST_HZ, HIGHEST_HZ = 300.0, 3400.0
@@ -87,6 +87,7 @@ class Task(tasks.Task):
             sum=F.cross_entropy(logits, labels, reduction="sum"),
             weight=torch.tensor(float(len(batch.ids)), device=logits.device),
             scalars={"train_accuracy": 100.0 * correct},
+            outputs=Outputs(logits, torch.ones_like(labels)),
         )
 
     def predict(

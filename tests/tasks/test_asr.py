@@ -125,9 +125,9 @@ def test_transcript_longer_than_its_audio_is_counted_and_harmless() -> None:
     assert all(torch.isfinite(p.grad).all() for p in head.parameters() if p.grad is not None)
 
 
-def train_on(task: Task, head: torch.nn.Module, texts: list[str]) -> None:
+def train_on(task: Task, head: torch.nn.Module, texts: list[str], first: int = 0) -> None:
     """The training loss of utterances of 0.12 s: six frames after stacking."""
-    utterances = [utterance(text, number) for number, text in enumerate(texts)]
+    utterances = [utterance(text, number) for number, text in enumerate(texts, first)]
     rows = len(utterances)
     targets = task.collate([task.target(u) for u in utterances])
     batch = Batch(
@@ -145,14 +145,16 @@ def train_on(task: Task, head: torch.nn.Module, texts: list[str]) -> None:
 def test_a_head_too_coarse_for_the_transcripts_is_an_error(config: Any) -> None:
     task, head = task_with(config)
     with pytest.raises(DataError, match=r"16 \(utt-0, utt-1, utt-2, \.\.\.\).*task.head.frame_ms"):
-        for _ in range(4):
-            train_on(task, head, ["TOO LONG FOR THAT"] * 4)
+        for first in range(0, 16, 4):
+            train_on(task, head, ["TOO LONG FOR THAT"] * 4, first)
 
 
 def test_few_unalignable_utterances_are_no_error() -> None:
     task, head = task_with(SMALL)
     train_on(task, head, ["TOO LONG FOR THAT"] * 4)  # the first batch: a coincidence
-    train_on(task, head, ["A"] * 12)
+    for _ in range(8):  # nor is seeing it again, as a second pass of a regulariser does
+        train_on(task, head, ["TOO LONG FOR THAT"] * 4)
+    train_on(task, head, ["A"] * 12, 4)
     for _ in range(8):
         train_on(task, head, ["TOO LONG FOR THAT"] * 4)
     task, head = task_with(SMALL)
