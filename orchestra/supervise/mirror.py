@@ -23,16 +23,25 @@ class Mirror:
 
     def __init__(self, name: str = "the registry") -> None:
         self._name = name
+        self._lanes: list[Mirror] = []
         self._waiting: deque[Callable[[], object]] = deque()
         self._complaint = ""
+
+    def lane(self, name: str) -> Mirror:
+        """A queue for another store that is flushed with this one; neither waits for the other."""
+        self._lanes.append(Mirror(name))
+        return self._lanes[-1]
 
     def add(self, write: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> None:
         """Write now or, if that fails, later; the order is kept."""
         self._waiting.append(partial(write, *args, **kwargs))
-        self.flush()
+        self._flush()
 
     def flush(self) -> bool:
         """Try what waits; True if nothing is left."""
+        return all([self._flush(), *(lane.flush() for lane in self._lanes)])
+
+    def _flush(self) -> bool:
         while self._waiting:
             try:
                 self._waiting[0]()

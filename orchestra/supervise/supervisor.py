@@ -51,7 +51,6 @@ class Supervisor:
         self._workspace = workspace
         self._registry = registry
         self._mirror = Mirror()
-        self._points = Mirror("the metric store")
         self._record = JobRecord(job, key, registry, self._mirror, supervisor=self_identity())
         self._metrics = MetricStore(job.run.metrics)
         self._events = Events()
@@ -139,7 +138,6 @@ class Supervisor:
             self._registry,
             self._metrics,
             self._mirror,
-            self._points,
             first_step=attempt.first_step,
         )
 
@@ -292,14 +290,10 @@ class Supervisor:
         while (left_s := deadline - time.monotonic()) > 0 and self._stop_flag(settings) is None:
             self._events.wait(min(_TURN_S, left_s))
             self._reaper.reap()
-            self._flush()
+            self._mirror.flush()
 
     def _finish_writes(self) -> None:
-        """The stores get their last rows, unless they stay broken; then the folder tells all."""
+        """The registry gets its last rows, unless it stays broken; then the folder tells all."""
         deadline = time.monotonic() + _LAST_WRITES_S
-        while not self._flush() and time.monotonic() < deadline:
+        while not self._mirror.flush() and time.monotonic() < deadline:
             self._events.wait(_TURN_S)
-
-    def _flush(self) -> bool:
-        """Try what waits; True if nothing is left."""
-        return all([self._mirror.flush(), self._points.flush()])

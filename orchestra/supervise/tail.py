@@ -22,12 +22,7 @@ _TELLS_STEP = ("start", "train", "checkpoint")  # a notice may be about no step 
 
 
 class Tail:
-    """One attempt's records. `step` is the newest one heard of, at first the one it starts from.
-
-    Args:
-        mirror: queue of what goes to the registry.
-        points: of what goes to the metric store: neither waits for the other.
-    """
+    """One attempt's records. `step` is the newest one heard of, at first the one it starts from."""
 
     def __init__(
         self,
@@ -36,7 +31,6 @@ class Tail:
         registry: Registry,
         metrics: MetricStore,
         mirror: Mirror,
-        points: Mirror,
         *,
         first_step: int,
     ) -> None:
@@ -46,7 +40,7 @@ class Tail:
         self._registry = registry
         self._metrics = metrics
         self._mirror = mirror
-        self._points = points
+        self._points = mirror.lane("the metric store")
         self._whole = True
         self._file: IO[bytes] | None = None
         self.step = first_step

@@ -88,7 +88,7 @@ def _readable(value: Any) -> str:
 
 def _table(parts: Sequence[Mapping[str, Any]]) -> str:
     """Of `parameters.table_document`, with a line of sums."""
-    cells = [("part", "parameters", "trainable", "share")]
+    cells: list[tuple[str, ...]] = [("part", "parameters", "trainable", "share")]
     cells += [
         (row["part"], f"{row['parameters']:,}", f"{row['trainable']:,}", f"{row['share']:.1%}")
         for row in parts

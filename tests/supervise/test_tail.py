@@ -21,7 +21,7 @@ def test_notice_does_not_move_the_step(tmp_path: Path) -> None:
         registry.create_run(NewRun("r1", "r1", "asr", "none", 0.0, 12, config_sha256="0"))
         registry.progress("r1", 5, {})
         metrics = MetricStore(job.run.metrics)
-        tail = Tail(job, attempt, registry, metrics, Mirror(), Mirror(), first_step=5)
+        tail = Tail(job, attempt, registry, metrics, Mirror(), first_step=5)
         writer.write(Record("notice", 0, 0.0, {"text": "before the first step"}))
         tail.poll()
         assert (tail.step, registry.get_run("r1").step) == (5, 5)
