@@ -161,18 +161,28 @@ def _cut_above(model: Any, layer: int) -> None:
         encoder.layer_norm.requires_grad_(False)
 
 
+def class_of(pretrained: Pretrained) -> Any:
+    """transformers' class of the model."""
+    module, name = _MODEL_CLASSES[pretrained.model_type]
+    return getattr(importlib.import_module(module), name)
+
+
+def config_of(pretrained: Pretrained) -> Any:
+    """transformers' config of the model as it is used here: without masking and layer drop."""
+    return class_of(pretrained).config_class.from_dict(pretrained.config, **_OVERRIDES)
+
+
 def _load_model(pretrained: Pretrained) -> nn.Module:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     source = pretrained.source
-    module, name = _MODEL_CLASSES[pretrained.model_type]
-    model_class = getattr(importlib.import_module(module), name)
+    model_class = class_of(pretrained)
     # WavLM itself passes masks of two types; torch would say so in the log of every rank.
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask and attn_mask")
     try:
-        with _quiet():
-            model_config = model_class.config_class.from_dict(pretrained.config, **_OVERRIDES)
+        with quiet():
+            model_config = config_of(pretrained)
             model, loading = _from_cache_or_hub(model_class, model_config, pretrained)
     except SafetensorError as error:
         raise UsageError(f"the weights of {source} are damaged: {error}") from error
@@ -224,8 +234,8 @@ def _from_cache_or_hub(model_class: Any, model_config: Any, pretrained: Pretrain
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and reports while loading: what matters of them is checked here."""
+def quiet() -> Iterator[None]:
+    """No progress bars and reports of transformers: what matters of them is checked here."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
