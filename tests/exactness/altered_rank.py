@@ -8,11 +8,11 @@ import sys
 
 
 def main() -> int:
-    from orchestra.train import checkpoint, rank, step, trainer
+    from orchestra.train import checkpoint, learner, rank, step
 
     alter = os.environ["ALTER"]
     if alter == "no-warm-up":
-        trainer.warm_up = lambda *arguments: []
+        learner.warm_up = lambda *arguments: []
     elif alter == "no-reseeding":
         step.reseed = lambda *arguments: None
     elif alter.startswith("kill-in-save:"):

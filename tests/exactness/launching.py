@@ -91,6 +91,6 @@ def final_state(job: Job, step: int = 12) -> dict[str, Any]:
 
 
 def consumed(log: Path, rank: int) -> list[list[str]]:
-    """The ids of each training batch of a rank, without the warm-up's."""
+    """The ids of each training batch of a rank, without the two of the warm-up."""
     lines = (log / f"rank{rank}.txt").read_text().splitlines()
-    return [json.loads(line) for line in lines[1:]]
+    return [json.loads(line) for line in lines[2:]]

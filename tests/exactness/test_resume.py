@@ -17,9 +17,9 @@ from tests.exactness.launching import consumed, final_state, launch, log_of, wri
 pytestmark = pytest.mark.slow
 
 # Three ranks: with two the order of sums can't show (a + b = b + a). Each has two micro-batches a
-# step; batch 14 (0 is the warm-up's) is the 2nd of step 7, after the checkpoint at step 5.
+# step; batch 15 (0 and 1 are the warm-up's) is the 2nd of step 7, after the checkpoint at 5.
 RANKS = 3
-KILL = {"PROBE_KILL": "2:14"}
+KILL = {"PROBE_KILL": "2:15"}
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 It also tells what it consumed, and kills its own rank where the test asks for it.
     PROBE_LOG   folder; each rank appends the ids of each training batch to rank<k>.txt
-    PROBE_KILL  "<rank>:<n>": SIGKILL in that rank's n-th training batch (the warm-up is number 0)
+    PROBE_KILL  "<rank>:<n>": SIGKILL in that rank's n-th training batch (0 and 1 warm up)
 """
 
 from __future__ import annotations
