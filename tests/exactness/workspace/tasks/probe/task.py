@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from orchestra import tasks
-from orchestra.tasks import Batch, Direction, LossTerms, Prediction
+from orchestra.tasks import Batch, Direction, LossTerms, Outputs, Prediction
 from orchestra.wire.manifest import Utterance
 
 
@@ -80,7 +80,8 @@ class Task(tasks.Task):
         noise = [torch.rand(1, generator=torch.Generator().manual_seed(s)) for s in batch.seeds]
         logits = head(features * (0.9 + 0.2 * torch.stack(noise)[:, :, None]), lengths)
         loss = F.cross_entropy(logits, batch.targets["labels"], reduction="sum")
-        return LossTerms(loss, torch.tensor(float(len(batch.ids))))
+        outputs = Outputs(logits, torch.ones(len(batch.ids)))
+        return LossTerms(loss, torch.tensor(float(len(batch.ids))), outputs=outputs)
 
     def predict(
         self, head: nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
