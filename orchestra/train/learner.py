@@ -50,6 +50,7 @@ class Learner:
         self._data = data
         self.model = build_model(config, session.task)
         self.model.to(session.ranks.device)
+        self._buffers = list(self.model.saved_buffers())
         self._freezing = Freezing(config.optim.freeze, self.model)
         self.optimizer = build_optimizer(config, self.model)
         self.average = build_average(config.optim, self.model)
@@ -73,9 +74,13 @@ class Learner:
         """Step `number` (see Stepper.take)."""
         if self._freezing.apply(number):
             self._wrap_anew()
+        before = [buffer.clone() for buffer in self._buffers]
         taken = self.stepper.take(number, numbers, batches, stop=stop, expired=expired)
         if taken.applied:
             self.average.update()
+        else:  # a NaN has gone through the batch norms' running statistics
+            for buffer, value in zip(self._buffers, before, strict=True):
+                buffer.copy_(value)
         return taken
 
     def contents(self, progress: Progress, fingerprint: Fingerprint) -> Contents:
