@@ -19,7 +19,13 @@ from orchestra.data import SAMPLE_RATE, program
 from orchestra.data.audio import read_audio, read_header
 from orchestra.wire.errors import DataError, NotFoundError
 from orchestra.wire.exit_codes import ExitCode
-from orchestra.wire.manifest import Utterance, manifest_path, read_manifest, splits_in
+from orchestra.wire.manifest import (
+    Utterance,
+    manifest_path,
+    parts_of,
+    read_manifest,
+    splits_in,
+)
 
 SILENCE = 1e-4
 """A recording whose largest sample is below this (-80 dB of full scale) holds no speech."""
@@ -51,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(arguments: argparse.Namespace) -> program.Outcome:
     folder = arguments.manifests.absolute()
-    splits = arguments.split or splits_in(folder)
+    named = [part for split in arguments.split or () for part in parts_of(split)]
+    splits = list(dict.fromkeys(named)) or splits_in(folder)
     if not splits:
         raise NotFoundError(f"no manifests in {folder}: make them with `orchestra data prepare`")
     reports = {split: check_split(folder, split) for split in splits}

@@ -6,7 +6,8 @@
 
 `path` is relative to the manifest's folder unless it is absolute; `offset_s` is where the utterance
 starts in the file. Unknown keys are kept for tasks. Where the summary is missing or out of date
-(`manifest_bytes`), the manifest itself is counted.
+(`manifest_bytes`), the manifest itself is counted. A joint split "a+b" is the manifests a and b, in
+this order, wherever one is read.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Summary:
     count: int
     seconds: float
     longest_s: float
-    words: int  # distinct words of the transcripts; 0 where there are none
+    words: int  # distinct words of the transcripts; of a joint split those of its richest part
     prepared_by: str  # the command that made the manifest; empty if unknown
 
 
@@ -52,6 +53,11 @@ def manifest_path(folder: Path, split: str) -> Path:
 
 def summary_path(folder: Path, split: str) -> Path:
     return folder / f"{split}.summary.json"
+
+
+def parts_of(split: str) -> list[str]:
+    """The splits that a joint split joins; a plain one is its only part."""
+    return split.split("+")
 
 
 def splits_in(folder: Path) -> list[str]:
@@ -83,6 +89,17 @@ def read_summary(folder: Path, split: str) -> Summary:
         NotFoundError: there is no such manifest; the message lists those that exist.
         DataError: the manifest had to be read and can't be.
     """
+    summaries = [_read_summary(folder, part) for part in parts_of(split)]
+    return Summary(
+        count=sum(summary.count for summary in summaries),
+        seconds=round(sum(summary.seconds for summary in summaries), 3),
+        longest_s=max(summary.longest_s for summary in summaries),
+        words=max(summary.words for summary in summaries),
+        prepared_by="; ".join(dict.fromkeys(summary.prepared_by for summary in summaries)),
+    )
+
+
+def _read_summary(folder: Path, split: str) -> Summary:
     try:
         size = manifest_path(folder, split).stat().st_size
     except OSError:
@@ -110,6 +127,24 @@ def read_manifest(folder: Path, split: str) -> list[Utterance]:
         DataError: the file can't be read, a line is not an utterance or an id stands twice; file
             and line are named.
     """
+    utterances: list[Utterance] = []
+    part_of: dict[str, str] = {}
+    for part in parts_of(split):
+        for utterance in _read_part(folder, part):
+            if utterance.id in part_of:
+                first, second = (
+                    manifest_path(folder, name) for name in (part_of[utterance.id], part)
+                )
+                raise DataError(
+                    f"split {split!r}: id {utterance.id!r} stands in {first} and in {second}; "
+                    "ids must be unique"
+                )
+            part_of[utterance.id] = part
+            utterances.append(utterance)
+    return utterances
+
+
+def _read_part(folder: Path, split: str) -> list[Utterance]:
     path = manifest_path(folder, split)
     try:
         # Bytes, because transcripts may hold characters at which str.splitlines would split too.
@@ -135,10 +170,22 @@ def read_manifest(folder: Path, split: str) -> list[Utterance]:
 
 
 def manifest_sha256(folder: Path | None, split: str) -> str | None:
-    """Hash of a manifest, for the record; None where the task makes its own data."""
-    path = manifest_path(folder, split) if folder is not None else None
-    if path is None or not path.is_file():
+    """Hash of a manifest, for the record; None where the task makes its own data.
+
+    That of a joint split is the SHA-256 of its parts' hashes, one in a line.
+    """
+    if folder is None:
         return None
+    paths = [manifest_path(folder, part) for part in parts_of(split)]
+    if not all(path.is_file() for path in paths):
+        return None
+    hashes = [_sha256(path) for path in paths]
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("".join(f"{digest}\n" for digest in hashes).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from orchestra.wire.errors import DataError, NotFoundError
-from orchestra.wire.manifest import read_manifest, read_summary, summary_path, write_manifest
+from orchestra.wire.manifest import (
+    manifest_sha256,
+    read_manifest,
+    read_summary,
+    summary_path,
+    write_manifest,
+)
 
 LINE = {"id": "a", "path": "a.flac", "duration_s": 1.0}
 
@@ -87,3 +94,48 @@ def test_a_summary_alone_is_no_manifest(tmp_path: Path) -> None:
     (tmp_path / "dev.jsonl").rename(tmp_path / "valid.jsonl")
     with pytest.raises(NotFoundError, match=r"no manifest of split 'dev' in .*: it has valid"):
         read_summary(tmp_path, "dev")
+
+
+def write_parts(folder: Path, **splits: str) -> None:
+    """A manifest for each keyword; each letter of its value is the id of an utterance of 1 s."""
+    for split, ids in splits.items():
+        write_manifest(folder, split, [{**LINE, "id": name, "text": name} for name in ids], split)
+
+
+def test_a_joint_split_is_its_parts_in_order(tmp_path: Path) -> None:
+    write_parts(tmp_path, one="ab", two="dc", three="e")
+    assert [u.id for u in read_manifest(tmp_path, "two+one+three")] == list("dcabe")
+    summary = read_summary(tmp_path, "two+one+three")
+    assert (summary.count, summary.seconds, summary.longest_s) == (5, 5.0, 1.0)
+    assert summary.prepared_by == "two; one; three"
+    assert read_summary(tmp_path, "one") == dataclasses.replace(
+        summary, count=2, seconds=2.0, prepared_by="one"
+    )
+
+
+def test_an_id_in_two_parts_is_an_error_that_names_both(tmp_path: Path) -> None:
+    write_parts(tmp_path, one="ab", two="cb")
+    with pytest.raises(DataError, match=r"id 'b' stands in .*/one\.jsonl and in .*/two\.jsonl"):
+        read_manifest(tmp_path, "one+two")
+    with pytest.raises(DataError, match=r"id 'a' stands in .*/one\.jsonl and in .*/one\.jsonl"):
+        read_manifest(tmp_path, "one+one")
+
+
+@pytest.mark.parametrize("split", ["one+two", "two+one"])
+def test_a_missing_part_is_named(tmp_path: Path, split: str) -> None:
+    write_parts(tmp_path, one="ab")
+    for read in (read_manifest, read_summary):
+        with pytest.raises(NotFoundError, match=r"no manifest of split 'two' .*: it has one"):
+            read(tmp_path, split)
+    assert manifest_sha256(tmp_path, split) is None
+
+
+def test_the_hash_of_a_joint_split_is_of_its_parts(tmp_path: Path) -> None:
+    write_parts(tmp_path, one="ab", two="c")
+    one = manifest_sha256(tmp_path, "one")
+    assert one == hashlib.sha256((tmp_path / "one.jsonl").read_bytes()).hexdigest()
+    joint = manifest_sha256(tmp_path, "one+two")
+    assert joint not in (one, None)
+    assert joint != manifest_sha256(tmp_path, "two+one")
+    write_parts(tmp_path, two="d")
+    assert joint != manifest_sha256(tmp_path, "one+two")
