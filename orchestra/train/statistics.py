@@ -84,7 +84,10 @@ class Meter:
             exchange_s: of that, the exchange of gradients that backward did not hide.
         """
         self._steps.add(elapsed_s)
-        self._window.add(taken, audio_s, elapsed_s, taken.wait_s + exchange_s)
+        # On a GPU wait_s is the queue of this rank's own work above all; ranks wait for each other
+        # in the exchange of gradients, just before.
+        agreement_s = taken.wait_s if self._device.type == "cpu" else 0.0
+        self._window.add(taken, audio_s, elapsed_s, agreement_s + exchange_s)
 
     def validation(self, elapsed_s: float) -> None:
         """A validation."""
@@ -105,7 +108,7 @@ class Meter:
         data_share      of that time this rank waited for batches
         communication_share
                         of that time this rank waited for other ranks: for their gradients as far
-                        as backward did not hide it, and for their word on what to do
+                        as backward did not hide it, and on a CPU for their word on what to do
         memory_bytes    GPU: peak of what was allocated since the last call; CPU: the largest
                         resident set of this process so far
         eta_s           until the end; eta_evaluation_s, eta_checkpoint_s: parts of it

@@ -17,6 +17,7 @@ from orchestra.train.evaluation import Split, drawn, load_split
 from orchestra.train.final import evaluate_tests
 from orchestra.train.goals import among_best, best_goal, out_of_patience, stopping_goal
 from orchestra.train.learner import Learner
+from orchestra.train.parameters import parameter_table, table_document
 from orchestra.train.progress import Progress
 from orchestra.train.resume import newest_step, restore
 from orchestra.train.saving import Saver
@@ -235,15 +236,16 @@ class Trainer:
         config, recorder, step = self._config, self._session.recorder, self._progress.step
         for text in getattr(self._data, "notices", ()):
             recorder.notice(step, text)
-        parameters = list(self.learner.model.parameters())
+        parts = parameter_table(self.learner.model)
         values = {
             "step": step,
             "max_steps": self._horizon.steps,
             "steps_per_epoch": self._horizon.steps_per_epoch,
             "world_size": self._ranks.world_size,
             "micro_batches": config.batch.micro_batches,
-            "parameters": sum(p.numel() for p in parameters),
-            "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+            "parameters": sum(row.parameters for row in parts),
+            "trainable": sum(row.trainable for row in parts),
+            "parts": table_document(parts),
             "data": {"split": config.data.train, "manifest_sha256": self._data.manifest_sha256},
             "upstream": self.learner.model.upstream.identity(),
         }

@@ -9,11 +9,12 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import cli_start, evaluation_ranks, first_step, heartbeat
+from tests.benchmarks import bookkeeping, cli_start, evaluation_ranks, first_step, heartbeat
 from tests.benchmarks.table import Row, print_table
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "heartbeat": heartbeat.measure,
+    "bookkeeping": bookkeeping.measure,
     "cli_start": cli_start.measure,
     "first_step": first_step.measure,
     "evaluation_ranks": evaluation_ranks.measure,
