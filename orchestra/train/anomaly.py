@@ -1,0 +1,168 @@
+"""Takes one micro-batch again with everything watched, and says what went wrong and where first.
+
+For `orchestra replay` alone: hooks on every module and autograd's anomaly mode are far too slow
+for training.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orchestra.config.schema import RunConfig
+from orchestra.tasks import Batch, LossTerms
+from orchestra.train.precision import LOWEST_SCALE, autocast
+from orchestra.train.seeds import reseed
+from orchestra.wire.capsules import Reason
+from orchestra.wire.errors import OrchestraError
+
+_NAN_IN_BACKWARD = re.compile(r"Function '(\w+)' returned nan values")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What went wrong in a micro-batch."""
+
+    what: Reason
+    tensor: str
+    """The first in time that was not finite, such as `output of head.inner (NaN)`; may be empty
+    for an exception."""
+    error: str
+    """`ValueError: boom`; empty unless there was an exception."""
+    traceback: str
+    """Of the exception, or of the forward operation whose gradient is NaN."""
+
+    def like(self, other: Finding) -> bool:
+        """The same kind; numbers in an exception's message (shapes, sizes) may differ."""
+        return (self.what, _kind(self.error)) == (other.what, _kind(other.error))
+
+
+def examine(
+    config: RunConfig, model: nn.Module, step: int, micro: int, batch: Batch
+) -> Finding | None:
+    """Forward and backward as training does them; None if all is well.
+
+    Gradients are added to those there are, as in a step.
+
+    Args:
+        step, micro: what the step was seeded with.
+
+    Raises:
+        OrchestraError: as in training.
+    """
+    first = FirstNonFinite(model)
+    caught: list[warnings.WarningMessage]
+    with first, warnings.catch_warnings(record=True) as caught, torch.autograd.detect_anomaly():
+        warnings.simplefilter("always")
+        reseed(config.seed, "step", step, micro)
+        try:
+            with autocast(config.train, batch.wavs.device):
+                terms: LossTerms = model(batch)
+            first.look("loss", terms.sum)
+            # What fp16 scales losses with where a gradient that is not finite is a bug.
+            scale = LOWEST_SCALE if config.train.precision == "fp16" else 1.0
+            (terms.sum * scale).backward()  # type: ignore[no-untyped-call]
+        except OrchestraError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a task raises is what is looked for
+            return _of_exception(error, first.name, caught)
+    loss_is_finite = bool(terms.sum.detach().isfinite())
+    first.look_at_gradients(model)
+    if loss_is_finite and not first.gradient:
+        return None
+    return Finding("not finite", first.name or first.gradient, "", "")
+
+
+class FirstNonFinite:
+    """Watches the inputs and outputs of all modules while active; keeps the first that is bad."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.name = ""
+        """Such as `output of head.inner (NaN)`; empty if all was finite so far."""
+        self.gradient = ""
+        self._model = model
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> FirstNonFinite:
+        for path, module in self._model.named_modules():
+            name = path or "the model"
+            self._handles.append(
+                module.register_forward_pre_hook(self._before(name), with_kwargs=True)
+            )
+            self._handles.append(module.register_forward_hook(self._after(name)))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def look(self, name: str, value: Any) -> None:
+        """Note `name` if it is the first that holds a NaN or an infinity."""
+        if not self.name and (what := _non_finite(value)):
+            self.name = f"{name} ({what})"
+
+    def look_at_gradients(self, model: nn.Module) -> None:
+        """The first parameter whose gradient is not finite."""
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None and (what := _non_finite(parameter.grad)):
+                self.gradient = f"gradient of {name} ({what})"
+                return
+
+    def _before(self, name: str) -> Any:
+        def hook(module: nn.Module, arguments: Any, named: Any) -> None:
+            self.look(f"input of {name}", (arguments, named))
+
+        return hook
+
+    def _after(self, name: str) -> Any:
+        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+            self.look(f"output of {name}", output)
+
+        return hook
+
+
+def _of_exception(error: Exception, first: str, caught: list[warnings.WarningMessage]) -> Finding:
+    if found := _NAN_IN_BACKWARD.search(str(error)):
+        # Anomaly mode tells the forward call in a warning of its own.
+        told = (str(each.message) for each in caught)
+        forward = next((text for text in told if "Traceback of forward call" in text), "")
+        return Finding("not finite", first or f"gradient in {found[1]} (NaN)", "", forward)
+    text = "".join(traceback.format_exception(error))
+    return Finding("exception", first, f"{type(error).__name__}: {error}", text)
+
+
+def _non_finite(value: Any) -> str:
+    """`NaN` or `infinite` if a tensor somewhere in `value` is so; else empty."""
+    tensors = [t.detach() for t in _tensors(value) if t.is_floating_point()]
+    if any(bool(t.isnan().any()) for t in tensors):
+        return "NaN"
+    return "" if all(bool(t.isfinite().all()) for t in tensors) else "infinite"
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+    elif is_dataclass(value):
+        yield from _tensors([getattr(value, item.name) for item in fields(value)])
+
+
+def _kind(error: str) -> str:
+    return re.sub(r"\d+", "#", error)

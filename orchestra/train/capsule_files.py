@@ -1,0 +1,152 @@
+"""The tensors of a bug capsule on disk (wire/capsules.py has the layout): written whole or not at
+all, read back as the batches that the step consumed.
+
+Knows nothing of when a capsule is worth it (capsule.py) or of what is done with it (replay.py).
+Reads no pickle.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from orchestra.tasks import Batch
+from orchestra.train import tensors as tied
+from orchestra.wire.capsules import BATCHES, DOCUMENT, MODEL, WRITING, Capsule
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.files import reading, sync_folder
+from orchestra.wire.manifest import Utterance
+
+_RESERVE = 3.0
+"""Times a capsule's size that must be free: checkpoints need the disk more."""
+
+Consumed = Sequence[tuple[int, Batch]]
+"""(number of the micro-batch in its step, batch)."""
+
+
+def write(
+    place: Capsule,
+    document: dict[str, Any],
+    consumed: Consumed,
+    model: dict[str, Tensor] | None,
+) -> int:
+    """Commit a capsule; returns its bytes.
+
+    Args:
+        model: the weights, where they are to lie in this capsule.
+
+    Raises:
+        OSError: the disk is full or can't be written; nothing is left behind.
+        RuntimeError, TypeError: a tensor can't be copied, or a value is no JSON.
+    """
+    blobs = {BATCHES: safetensors.torch.save(_tensors(consumed))}
+    aliases: dict[str, str] = {}
+    if model is not None:
+        stored, aliases = tied.without_aliases(model)
+        blobs[MODEL] = safetensors.torch.save(stored)
+    document = {**document, "aliases": aliases, "micro_batches": _describe(consumed)}
+    blobs[DOCUMENT] = (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+    size = sum(map(len, blobs.values()))
+    temporary = place.folder.parents[1] / f"{WRITING}{place.name.replace('/', '-')}"
+    try:
+        _write_all(temporary, blobs, _RESERVE * size)
+        place.folder.parent.mkdir(exist_ok=True)
+        temporary.rename(place.folder)
+        sync_folder(place.folder.parent)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return size
+
+
+def read_batches(place: Capsule, document: dict[str, Any], device: torch.device) -> Consumed:
+    """The micro-batches in the order in which the rank consumed them.
+
+    Raises:
+        OrchestraError: a file is missing or torn; it is named.
+    """
+    tensors = _load(place.folder / BATCHES)
+    with reading(place.folder / DOCUMENT):
+        return [
+            (item["number"], _batch(item, tensors, device)) for item in document["micro_batches"]
+        ]
+
+
+def read_weights(place: Capsule, document: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights by name, tied ones under all their names (OrchestraError as `read_batches`)."""
+    stored = _load(place.folder / MODEL)
+    with reading(place.folder / DOCUMENT):
+        return tied.with_aliases(stored, document["aliases"])
+
+
+def _write_all(folder: Path, blobs: dict[str, bytes], room: float) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # a dead writer's
+    folder.mkdir(parents=True)
+    free = shutil.disk_usage(folder).free
+    if free < room:
+        raise OSError(errno.ENOSPC, f"{free} bytes free, {room:.0f} wanted")
+    for name, data in blobs.items():
+        with (folder / name).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _tensors(consumed: Consumed) -> dict[str, Tensor]:
+    """`<number>/wavs`, `<number>/lengths`, `<number>/targets/<name>`; no two share memory."""
+    named = {}
+    for number, batch in consumed:
+        named[f"{number}/wavs"] = batch.wavs
+        named[f"{number}/lengths"] = batch.lengths
+        for name, tensor in batch.targets.items():
+            named[f"{number}/targets/{name}"] = tensor
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in named.items()
+    }
+
+
+def _describe(consumed: Consumed) -> list[dict[str, Any]]:
+    """What of the batches is no tensor."""
+    return [
+        {
+            "number": number,
+            "ids": batch.ids,
+            "seeds": batch.seeds,
+            "utterances": [{**asdict(u), "path": str(u.path)} for u in batch.utterances],
+        }
+        for number, batch in consumed
+    ]
+
+
+def _batch(item: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> Batch:
+    own = f"{item['number']}/"
+    mine = {k.removeprefix(own): v.to(device) for k, v in tensors.items() if k.startswith(own)}
+    return Batch(
+        ids=item["ids"],
+        wavs=mine.pop("wavs"),
+        lengths=mine.pop("lengths"),
+        targets={name.removeprefix("targets/"): tensor for name, tensor in mine.items()},
+        seeds=item["seeds"],
+        utterances=[Utterance(**{**u, "path": Path(u["path"])}) for u in item["utterances"]],
+    )
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise OrchestraError(
+            f"the capsule {path.parent} is not whole: {path.name}: {error}"
+        ) from error
