@@ -1,7 +1,8 @@
 """Predicts a split on all ranks and scores it once, on rank 0.
 
 Batches are planned once, whatever the number of ranks, and dealt out; every rank commits one
-file of predictions; rank 0 merges them by utterance id. No collective: ranks wait for files.
+file of predictions; rank 0 merges them by utterance id. No collective: ranks wait for files, so
+that no timeout of one limits how long an evaluation takes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,6 +30,8 @@ from orchestra.wire.files import read_json, write_atomic, write_json
 from orchestra.wire.manifest import Utterance, manifest_sha256
 
 EVALUATION_EPOCH = 0
+_LOOKED_AT = 8
+"""Utterances that tell whether a split has labels."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,42 @@ class Evaluated:
 
     metrics: dict[str, float]
     elapsed_s: float
+    """From the call to the score, waiting for other ranks included."""
+    seconds_per_utterance: float
+    """Seconds that the ranks took to read and predict, summed over them, per utterance."""
+    real_time_factor: float
+    """Seconds that the ranks took to predict alone (model and decoding, no reading), summed over
+    them, per second of audio. Neither depends on the number of ranks, but for their contention."""
+
+    @property
+    def speed(self) -> dict[str, float]:
+        """Seconds per utterance and real-time factor by name, for records."""
+        return {
+            "seconds_per_utterance": self.seconds_per_utterance,
+            "real_time_factor": self.real_time_factor,
+        }
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one rank found."""
+
+    predictions: list[Prediction]
+    """In the order of its batches."""
+    elapsed_s: float
+    """Reading and predicting."""
+    predicting_s: float
+
+    def write(self, path: Path) -> None:
+        """Commit it: a line of times, then the predictions."""
+        times = {"elapsed_s": self.elapsed_s, "predicting_s": self.predicting_s}
+        write_atomic(path, to_lines([times, *self.predictions]))
+
+    @classmethod
+    def read(cls, path: Path) -> Share:
+        """The inverse of `write`."""
+        times, *predictions = read_lines(path)
+        return cls(predictions, **times)
 
 
 def load_split(task: Task, name: str, config: RunConfig) -> Split:
@@ -70,6 +109,24 @@ def planned(split: Split, config: RunConfig) -> Split:
     budget_s = config.batch.eval_seconds or config.batch.max_micro_seconds
     durations = [utterance.duration_s for utterance in split.utterances]
     return replace(split, batches=plan_evaluation(durations, budget_s))
+
+
+def require_labels(task: Task, split: Split) -> None:
+    """Refuse, before any forward pass, to validate on a split that can give no metric.
+
+    Tasks without labels of their own (`Task.target` as it is) score without any.
+
+    Raises:
+        DataError: the first utterances have none.
+    """
+    if type(task).target is Task.target:
+        return
+    first = split.utterances[:_LOOKED_AT]
+    if not task.collate([task.target(utterance) for utterance in first]):
+        raise DataError(
+            f"split {split.name!r} has no labels (utterance {first[0].id} has none), so it can't "
+            "be validated on: name a split that has them as data.valid"
+        )
 
 
 def drawn(split: Split, config: RunConfig) -> Split:
@@ -118,8 +175,8 @@ class Evaluator:
         folder.mkdir(parents=True, exist_ok=True)
         outcome = folder / "outcome.json"
         try:
-            predictions = self._predict_share(split, outcome)
-            write_atomic(_share(folder, self._ranks.rank), to_lines(predictions))
+            share = self._predict_share(split, outcome)
+            share.write(_share(folder, self._ranks.rank))
             if self._ranks.is_first:
                 self._score(split, folder, outcome, started)
             else:
@@ -129,12 +186,11 @@ class Evaluator:
                 write_json(outcome, {"stopped": True})
             return None
         document = read_json(outcome)
-        if document["stopped"]:
-            return None
-        return Evaluated(document["metrics"], document["elapsed_s"])
+        return None if document.pop("stopped") else Evaluated(**document)
 
-    def _predict_share(self, split: Split, outcome: Path) -> list[Prediction]:
-        """This rank's predictions, in the order of its batches."""
+    def _predict_share(self, split: Split, outcome: Path) -> Share:
+        """This rank's predictions."""
+        started = time.monotonic()
         durations = [utterance.duration_s for utterance in split.utterances]
         numbers = deal(split.batches, durations, self._ranks.world_size)[self._ranks.rank]
         loader = Loader(
@@ -142,31 +198,41 @@ class Evaluator:
         )
         requests = [Request(EVALUATION_EPOCH, split.batches[number]) for number in numbers]
         predictions: list[Prediction] = []
+        predicting_s = 0.0
         self._model.eval()
         try:
             with torch.no_grad(), autocast(self._config.train, self._ranks.device):
                 for number, batch in zip(numbers, loader.batches(requests), strict=True):
                     self._check_stop(outcome)
                     reseed(self._config.seed, "evaluate", split.name, number)
+                    given = time.monotonic()
+                    # Records are Python values: once they are there, so is the device's work.
                     predictions += self._model.predict(to_device(batch, self._ranks.device))
+                    predicting_s += time.monotonic() - given
         finally:
             self._model.train()
-        return predictions
+        return Share(predictions, time.monotonic() - started, predicting_s)
 
     def _score(self, split: Split, folder: Path, outcome: Path, started: float) -> None:
         """Rank 0: wait for the others, merge, score, tell them."""
         for peer in self._ranks.peers[1:]:
             wait_for_file(_share(folder, peer.rank), peer, lambda: self._check_stop(outcome))
-        shares = [_share(folder, rank) for rank in range(self._ranks.world_size)]
+        paths = [_share(folder, rank) for rank in range(self._ranks.world_size)]
+        shares = [Share.read(path) for path in paths]
         predictions = merge(
-            (record for path in shares for record in read_lines(path)), split.utterances
+            (record for share in shares for record in share.predictions), split.utterances
         )
         metrics = self._task.score(predictions)
         write_atomic(folder / "predictions.jsonl", to_lines(predictions))
-        for path in shares:
+        for path in paths:
             path.unlink()
-        elapsed_s = time.monotonic() - started
-        write_json(outcome, {"stopped": False, "metrics": metrics, "elapsed_s": elapsed_s})
+        evaluated = Evaluated(
+            metrics,
+            elapsed_s=time.monotonic() - started,
+            seconds_per_utterance=sum(share.elapsed_s for share in shares) / len(predictions),
+            real_time_factor=sum(share.predicting_s for share in shares) / split.audio_s,
+        )
+        write_json(outcome, {"stopped": False, **asdict(evaluated)})
 
     def _check_stop(self, outcome: Path) -> None:
         """Rank 0 decides; the others find its decision where the outcome would be."""

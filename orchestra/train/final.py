@@ -113,6 +113,7 @@ def _evaluate(
             "utterances": len(split.utterances),
             "audio_s": split.audio_s,
             "elapsed_s": evaluated.elapsed_s,
+            **evaluated.speed,
             "world_size": session.ranks.world_size,
         },
     )
@@ -120,7 +121,7 @@ def _evaluate(
         text = f"split {split.name!r} has no labels: its predictions are written, without metrics"
         session.recorder.notice(step, text)
     values = {"number": target.number, "split": split.name, "metrics": evaluated.metrics}
-    values |= {"checkpoint": path, "checkpoint_step": subject.step}
+    values |= {"checkpoint": path, "checkpoint_step": subject.step, **evaluated.speed}
     session.recorder.write("evaluation", step, values)
     return True
 

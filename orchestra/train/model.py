@@ -5,21 +5,19 @@ What DDP wraps; knows nothing of ranks, optimizers or files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from orchestra.config.schema import RunConfig
 from orchestra.tasks import Batch, LossTerms, Prediction, Task
+from orchestra.train.fit import misfits, shortened
 from orchestra.train.regularise import regularised
 from orchestra.train.seeds import reseed
 from orchestra.upstreams import build_upstream
 from orchestra.upstreams.featurizer import Featurizer
 from orchestra.wire.errors import DataError, UsageError
-
-_SHOWN = 8
-"""Differences between two models that a message names."""
 
 
 class SpeechModel(nn.Module):
@@ -84,10 +82,8 @@ class SpeechModel(nn.Module):
             UsageError: a tensor is missing, unknown, or of another shape or type; says which.
         """
         own = self.saved_state()
-        if problems := differences(state, own):
-            shown = "; ".join(problems[:_SHOWN])
-            more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-            raise UsageError(f"the checkpoint is of another model: {shown}{more}")
+        if found := misfits(own, state):
+            raise UsageError(f"the checkpoint is of another model: {shortened(found)}")
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])
@@ -106,22 +102,6 @@ class SpeechModel(nn.Module):
                 raise DataError(f"utterance {name} can't be used: {error}") from error
         mixed: tuple[Tensor, Tensor] = self.featurizer(features)
         return mixed
-
-
-def differences(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
-    """What keeps `state` from being loaded into a model of the tensors `own`, by name."""
-    problems = {name: f"{name} is missing" for name in own.keys() - state.keys()}
-    problems |= {name: f"{name} is unknown" for name in state.keys() - own.keys()}
-    problems |= {
-        name: f"{name} is {_kind(state[name])} instead of {_kind(own[name])}"
-        for name in own.keys() & state.keys()
-        if _kind(state[name]) != _kind(own[name])
-    }
-    return [problems[name] for name in sorted(problems)]
-
-
-def _kind(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
 
 def build_model(config: RunConfig, task: Task) -> SpeechModel:
