@@ -8,7 +8,7 @@ from torch import Tensor
 
 Tensors = Mapping[str, Tensor]
 
-SHOWN = 20
+SHOWN = 12
 """So many differences are named; the others are counted."""
 _LEVELS = 2
 """Parts such as `head` and `head.encoder` are looked at, none below."""

@@ -1,0 +1,129 @@
+"""Weights that a run starts from, or that are evaluated, from a checkpoint or an export folder.
+
+Weights alone: neither the optimizer nor the step. Everything must fit, or the user names the parts
+to take; nothing is left out silently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from orchestra.config.schema import InitConfig
+from orchestra.train import checkpoint
+from orchestra.train import tensors as tied
+from orchestra.train.fit import below, fitting_parts, lies_in, misfits, shortened
+from orchestra.train.model import SpeechModel
+from orchestra.train.session import Session
+from orchestra.wire import weights
+from orchestra.wire.checkpoints import BadCheckpointError
+from orchestra.wire.errors import UsageError
+from orchestra.wire.heartbeat import Phase
+
+HEAD = "head.safetensors"
+UPSTREAM = "upstream"
+_UPSTREAM_MODEL = "upstream.model."
+"""What the names in an exported upstream's files lack."""
+
+
+def load_initial(session: Session, model: SpeechModel) -> None:
+    """Put the weights of the config's `init` table, if there is one, into the model.
+
+    Raises:
+        BadCheckpointError: the run's copy of them is damaged.
+        UsageError: they don't fit the model; what differs and what fits is named.
+    """
+    init = session.config.init
+    if init is None:
+        return
+    session.pulse.beat(0, Phase.CHECKPOINT)
+    folder = session.job.run.init
+    # Rank 0 reads every byte; the others need the identity alone.
+    read = weights.verify if session.ranks.is_first else weights.read_manifest
+    if read(folder).sha256 != init.sha256:
+        raise BadCheckpointError(f"{folder} does not hold the weights that init.sha256 names")
+    put(init, read_weights_from(folder, model), model)
+
+
+def put(init: InitConfig, given: dict[str, Tensor], model: SpeechModel) -> None:
+    """Copy `given`, or the `init.parts` of them, into the model.
+
+    Raises:
+        UsageError: they don't fit.
+    """
+    own = model.saved_state()
+    found = misfits(own, given)
+    if init.parts:
+        _require_parts(init, own, given)
+        found = misfits(below(own, init.parts), below(given, init.parts))
+    if found:
+        raise UsageError(
+            f"the weights of {init.source} ({init.folder}) don't fit this run's model: "
+            f"{shortened(found)}; {_remedy(own, given)}"
+        )
+    model.load_saved_state({**own, **below(given, init.parts)} if init.parts else given)
+
+
+def read_weights_from(folder: Path, model: SpeechModel) -> dict[str, Tensor]:
+    """All tensors that a checkpoint or an export folder has for `model`, named as it names them.
+
+    Of a run that averaged its weights: the averages. Verify first.
+
+    Raises:
+        BadCheckpointError: a file can't be read.
+    """
+    if weights.is_export(folder):
+        return _read_export(folder, model.saved_state().keys())
+    return checkpoint.read_weights(folder)
+
+
+def _read_export(folder: Path, own: Collection[str]) -> dict[str, Tensor]:
+    try:
+        document = json.loads((folder / weights.EXPORT).read_bytes())
+        aliases, untrained = document["aliases"], document["upstream"]["untrained"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadCheckpointError(f"cannot read {folder / weights.EXPORT}: {error!r}") from error
+    found = tied.with_aliases(_load(folder / HEAD), aliases)
+    for path in sorted((folder / UPSTREAM).glob("*.safetensors")):
+        found |= {_UPSTREAM_MODEL + name: tensor for name, tensor in _load(path).items()}
+    # Layers that the run had cut off were added to make a whole model: not every model has them.
+    added = {_UPSTREAM_MODEL + name for name in untrained}
+    return {name: tensor for name, tensor in found.items() if name in own or name not in added}
+
+
+def _require_parts(init: InitConfig, own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    for part in init.parts:
+        for tensors, whose in ((own, "this run's model has"), (given, f"{init.source} has")):
+            if not any(lies_in(name, [part]) for name in tensors):
+                there = ", ".join(sorted({name.split(".")[0] for name in tensors})) or "none"
+                raise UsageError(
+                    f"init.parts: {whose} no weights below {part!r}; its parts are {there}"
+                    + (_FROZEN if part.split(".")[0] == UPSTREAM else "")
+                )
+
+
+def _remedy(own: dict[str, Tensor], given: dict[str, Tensor]) -> str:
+    fitting = fitting_parts(own, given)
+    text = "no part of them fits"
+    if fitting:
+        text = f"take what fits with --set 'init.parts={json.dumps(fitting)}'"
+    has = [any(lies_in(name, [UPSTREAM]) for name in tensors) for tensors in (own, given)]
+    return text + (_FROZEN if has == [False, True] else "")
+
+
+_FROZEN = (
+    " (a frozen upstream keeps its own weights: for those of a run that tuned it, `orchestra "
+    "export` it and give --upstream DIR/upstream, or set upstream.trainable=true)"
+)
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise BadCheckpointError(f"cannot read {path}: {error}") from error
