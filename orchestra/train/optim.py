@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from orchestra.config.schema import HuggingFaceConfig, RunConfig
-from orchestra.train.model import SpeechModel
+from orchestra.wire.errors import UsageError
 
 
-def build_optimizer(config: RunConfig, model: SpeechModel) -> torch.optim.Optimizer:
+def build_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimizer:
     """The configured optimizer over all parameters that require a gradient now.
 
     Make it before `Freezing.apply`, so that what is frozen for a while is in it: it gets no state
@@ -34,7 +34,7 @@ def build_optimizer(config: RunConfig, model: SpeechModel) -> torch.optim.Optimi
     return kind(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=on_gpu or None)
 
 
-def parameter_groups(config: RunConfig, model: SpeechModel) -> list[dict[str, Any]]:
+def parameter_groups(config: RunConfig, model: nn.Module) -> list[dict[str, Any]]:
     """Non-empty groups of (upstream or not) x (decayed or not), each with its own `base_lr`.
 
     Decayed is what has two dimensions or more, embeddings too; not decayed are biases, the scales
@@ -81,18 +81,24 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 def load_optimizer(
     optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]
 ) -> None:
-    """Restore what `optimizer_tensors` gave; rates come from the config, not from the state."""
+    """Restore what `optimizer_tensors` gave; rates come from the config, not from the state.
+
+    Raises:
+        UsageError: it holds the state of parameters that this optimizer does not train.
+    """
     by_name: dict[str, dict[str, Tensor]] = {}
     for path, tensor in tensors.items():
         name, key = path.rsplit("/", 1)
         by_name.setdefault(name, {})[key] = tensor
-    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    name_of = {parameter: name for name, parameter in model.named_parameters()}
+    names = [name_of[parameter] for parameter in _in_order(optimizer)]
+    if unknown := sorted(by_name.keys() - set(names)):
+        raise UsageError(
+            f"the checkpoint's optimizer trained what this one does not: {', '.join(unknown)}; "
+            "resume with the optim.freeze it was made with"
+        )
     document = optimizer.state_dict()
-    document["state"] = {
-        number: by_name[name_of[id(parameter)]]
-        for number, parameter in enumerate(_in_order(optimizer))
-        if name_of[id(parameter)] in by_name
-    }
+    document["state"] = {n: by_name[name] for n, name in enumerate(names) if name in by_name}
     optimizer.load_state_dict(document)
 
 

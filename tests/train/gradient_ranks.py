@@ -1,4 +1,4 @@
-"""Two ranks over gloo that take steps of a float64 model with uneven micro-batches.
+"""Real ranks over gloo that take steps of the toy with uneven micro-batches.
 
 gradient_ranks.py RANK WORLD_SIZE STORE OUT     writes what test_step.py compares
 """
@@ -8,110 +8,116 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor
 
-from orchestra.config.schema import RunConfig
-from orchestra.tasks import Batch, LossTerms
 from orchestra.train.distributed import Ranks
-from orchestra.train.step import Stepper, wrap
+from orchestra.train.optim import build_optimizer
+from orchestra.train.step import Stepper, Taken, wrap
+from tests.train.toy import MICRO_BATCHES, Toy, batch, toy_config
 
-MICRO_BATCHES = [3, 1, 7, 2]
-"""Utterances in each micro-batch of a step."""
 CLIP = 0.05
+CASES: dict[str, dict[str, Any]] = {
+    "float64": {"dtype": torch.float64},
+    "float64 clipped": {"dtype": torch.float64, "clip_norm": CLIP},
+    "float32": {},
+    "bf16": {"precision": "bf16"},
+    "fp16": {"precision": "fp16"},
+}
+FITTING_SCALE = 8.0
+"""An fp16 loss scale that only a far batch is too much for."""
 
 
-class Regression(nn.Module):
-    """Sum of squared errors in float64; NaN where the batch is called so."""
+class Here:
+    """One rank's model and stepper, and what it can tell about a step."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.inner, self.outer = nn.Linear(5, 8).double(), nn.Linear(8, 1).double()
-        for parameter in self.parameters():
-            nn.init.normal_(parameter, generator=generator)
-
-    def forward(self, batch: Batch) -> LossTerms:
-        errors = self.outer(torch.tanh(self.inner(batch.wavs))).squeeze(1) - batch.targets["y"]
-        loss = (errors**2).sum()
-        if batch.ids == ["nan"]:
-            loss = loss * float("nan")
-        return LossTerms(loss, torch.tensor(float(len(errors))), {"absolute": errors.abs().sum()})
-
-
-def batch(number: int) -> Batch:
-    """Micro-batch `number`."""
-    generator = torch.Generator().manual_seed(100 + number)
-    count = MICRO_BATCHES[number]
-    x = torch.randn(count, 5, generator=generator, dtype=torch.float64)
-    y = torch.randn(count, generator=generator, dtype=torch.float64)
-    return Batch([f"u{number}"], x, torch.full((count,), 5), {"y": y}, [0])
-
-
-def nan_batch(number: int) -> Batch:
-    good = batch(number)
-    return Batch(["nan"], good.wavs, good.lengths, good.targets, [0])
-
-
-def config(clip_norm: float) -> RunConfig:
-    return RunConfig.model_validate_json(
-        json.dumps(
-            {
-                "seed": 0,
-                "task": {"kind": "regression"},
-                "upstream": {"kind": "fbank"},
-                "data": {},
-                "batch": {"seconds": 1.0, "max_micro_seconds": 1.0, "micro_batches": 4},
-                "optim": {"lr": 1.0, "clip_norm": clip_norm},
-                "train": {"max_steps": 10, "eval_every": 10},
-                "checkpoint": {"every": 10},
-            }
+    def __init__(
+        self,
+        ranks: Ranks,
+        *,
+        dtype: torch.dtype = torch.float32,
+        clip_norm: float = 0.0,
+        precision: str = "fp32",
+    ) -> None:
+        self.model, self._ranks, self._dtype = Toy(dtype), ranks, dtype
+        config = toy_config(
+            optim={"kind": "sgd", "clip_norm": clip_norm}, train={"precision": precision}
         )
-    )
+        self.optimizer = build_optimizer(config, self.model)
+        wrapped = wrap(self.model, ranks)  # type: ignore[arg-type]
+        self.stepper = Stepper(
+            config, wrapped, self.optimizer, ranks, ["absolute"], lambda phase: None, 10
+        )
+        if precision == "fp16":
+            fresh = self.stepper.scaler_state()
+            self.stepper.load_scaler_state({**fresh, "scale": FITTING_SCALE})
+
+    def take(self, kinds: dict[int, str] | None = None, **flags: bool) -> Taken:
+        """A step; `kinds` of some micro-batches may be other than good."""
+        numbers = range(self._ranks.rank, len(MICRO_BATCHES), self._ranks.world_size)
+        batches = (batch(n, self._dtype, kind=(kinds or {}).get(n, "good")) for n in numbers)
+        return self.stepper.take(0, numbers, batches, **{"stop": False, "expired": False, **flags})
+
+    def weights(self) -> dict[str, list[float]]:
+        return {name: flat(p.detach()) for name, p in self.model.named_parameters()}
 
 
-def weights(model: nn.Module) -> list[float]:
-    return torch.cat([p.detach().flatten() for p in model.parameters()]).tolist()
+def flat(tensor: Tensor) -> list[float]:
+    return tensor.double().flatten().tolist()
 
 
-def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
-    groups = [{"params": list(model.parameters()), "base_lr": 1.0}]
-    return torch.optim.SGD(groups, lr=1.0)
+def applied_step(ranks: Ranks, **settings: Any) -> dict[str, Any]:
+    """What a step of rate 1 takes from the weights: the gradient."""
+    here = Here(ranks, **settings)
+    before = {n: p.detach().clone() for n, p in here.model.named_parameters()}
+    taken = here.take(stop=ranks.rank == 1)
+    assert taken.applied
+    after = dict(here.model.named_parameters())
+    return {
+        "gradient": {name: flat(before[name] - after[name].detach()) for name in before},
+        "weights": here.weights(),
+        "norm": taken.grad_norm,
+        "sums": taken.totals.sums,
+        "weight": taken.totals.weight,
+        "stop": taken.totals.stop,
+        "expired": taken.totals.expired,
+    }
+
+
+def skipped_step(ranks: Ranks, kind: str, precision: str) -> dict[str, Any]:
+    """A step with one bad micro-batch, which rank 1 alone sees; then a good one."""
+    here = Here(ranks, precision=precision)
+    before = {n: p.detach().clone() for n, p in here.model.named_parameters()}
+    taken = here.take({1: kind})
+    untouched = all(torch.equal(before[n], p) for n, p in here.model.named_parameters())
+    scale = here.stepper.scaler_state().get("scale")
+    return {
+        "applied": taken.applied,
+        "overflow": taken.overflow,
+        "non_finite": taken.non_finite,
+        "finite": taken.totals.finite,
+        "untouched": untouched,
+        "scale": scale,
+        "then": here.take().applied,
+        "weights": here.weights(),
+    }
 
 
 def main() -> None:
     rank, world_size, store, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
     ranks = Ranks(rank, world_size, torch.device("cpu"))
-    numbers = range(rank, len(MICRO_BATCHES), world_size)
-    answer: dict[str, object] = {}
-    for clip_norm in (0.0, CLIP):
-        model = Regression()
-        wrapped = wrap(model, ranks)  # type: ignore[arg-type]
-        stepper = Stepper(
-            config(clip_norm),
-            wrapped,
-            optimizer_of(model),
-            ranks,
-            ["absolute"],
-            lambda phase: None,
-            10,
-        )
-        poisoned = (nan_batch(n) if n == 2 else batch(n) for n in numbers)
-        before = weights(model)
-        skipped = stepper.take(0, numbers, poisoned, stop=False, expired=False)
-        assert not skipped.applied
-        assert weights(model) == before
-        taken = stepper.take(1, numbers, map(batch, numbers), stop=rank == 1, expired=False)
-        answer[str(clip_norm)] = {
-            "weights": weights(model),
-            "norm": taken.grad_norm,
-            "sums": taken.totals.sums,
-            "weight": taken.totals.weight,
-            "stop": taken.totals.stop,
-        }
+    answer = {
+        "applied": {name: applied_step(ranks, **settings) for name, settings in CASES.items()},
+        "skipped": {
+            f"{kind} {precision}": skipped_step(ranks, kind, precision)
+            for kind in ("nan", "inf", "bad gradient", "far")
+            for precision in ("fp32", "bf16", "fp16")
+        },
+    }
     Path(f"{out}.{rank}").write_text(json.dumps(answer))
     dist.destroy_process_group()
 
