@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := .demo/LibriSpeech
 
-.PHONY: setup demo digits test lint bench wheel
+.PHONY: setup demo digits test exactness lint bench wheel
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,10 @@ digits: setup
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Interrupted == uninterrupted at all worlds, workers and moments, and 50 random kills.
+exactness: setup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "exactness or not exactness" tests/exactness
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Starts real ranks of a small run under torchrun and reads what they leave."""
+"""Starts real ranks of a small run under torchrun, kills them, and reads what they leave."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestra.config.frozen import dump, validate
+from orchestra.supervise import tree
 from orchestra.tasks import find_task
 from orchestra.wire.folders import Job
 from orchestra.wire.heartbeat import pages_folder
@@ -19,7 +23,26 @@ from orchestra.wire.job import CODE, TAG
 
 WORKSPACE = Path(__file__).parent / "workspace"
 REPOSITORY = Path(__file__).parents[2]
-ALTERED_RANK = Path(__file__).parent / "altered_rank.py"
+WATCHED_RANK = Path(__file__).parent / "watched_rank.py"
+PATIENCE_S = 120.0
+
+Consumed = dict[int, dict[int, list[str]]]
+"""Step (the first is 0) -> number of the micro-batch in it -> ids."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A SIGKILL at one place of an attempt."""
+
+    rank: int
+    step: int
+    """The first is 0."""
+    batch: int = 0
+    """Which of this rank's micro-batches of the step: it was read, but not yet trained on."""
+    once_saved: int | None = None
+    """Wait before it until this checkpoint is on disk."""
+    everyone: bool = False
+    """Kill launcher, ranks and loader workers, not this rank alone."""
 
 
 def write_job(folder: Path, *, kind: str = "probe", **tables: dict[str, Any]) -> Job:
@@ -44,38 +67,47 @@ def write_job(folder: Path, *, kind: str = "probe", **tables: dict[str, Any]) ->
 
 
 def launch(
-    job: Job,
-    *,
-    ranks: int,
-    attempt: int = 1,
-    alter: str | None = None,
-    environment: dict[str, str] | None = None,
+    job: Job, *, ranks: int, attempt: int = 1, alter: str = "", kill: Kill | None = None
 ) -> int:
     """Run one attempt to its end; returns the exit code, torchrun's if there are several ranks.
 
-    `alter` names a change to the product that altered_rank.py makes first.
+    `alter` names a change to the product that watched_rank.py makes first.
     """
-    program = ["-m", "orchestra.train.rank"] if alter is None else [str(ALTERED_RANK)]
+    with started(job, ranks=ranks, attempt=attempt, alter=alter, kill=kill) as (process, _):
+        process.wait(PATIENCE_S)
+    return process.returncode
+
+
+@contextmanager
+def started(
+    job: Job, *, ranks: int, attempt: int, alter: str = "", kill: Kill | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """An attempt that runs, and its tag; nothing of it is left alive afterwards."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     arguments = ["--job", str(job.folder), "--kind", job.kind, "--attempt", str(attempt)]
     tag = f"test.{uuid.uuid4().hex}"
-    done = subprocess.run(
-        [sys.executable, *(torchrun if ranks > 1 else []), *program, *arguments],
+    told = _consumed_folder(job) / f"{attempt:04d}"
+    told.mkdir(parents=True)
+    process = subprocess.Popen(
+        [sys.executable, *(torchrun if ranks > 1 else []), str(WATCHED_RANK), *arguments],
         env={
             **os.environ,
             "PYTHONPATH": str(REPOSITORY),
             "OMP_NUM_THREADS": "1",
             CODE: str(WORKSPACE),
             TAG: tag,
-            "ALTER": alter or "",
-            **(environment or {}),
+            "WATCH_LOG": str(told),
+            "WATCH_ALTER": alter,
+            "WATCH_KILL": json.dumps(asdict(kill)) if kill else "",
         },
-        capture_output=True,
-        timeout=120,
-        check=False,
     )
-    shutil.rmtree(pages_folder(tag), ignore_errors=True)
-    return done.returncode
+    try:
+        yield process, tag
+    finally:
+        leftovers = tree.sweep(tag, PATIENCE_S).leftovers
+        process.wait()
+        shutil.rmtree(pages_folder(tag), ignore_errors=True)
+    assert not leftovers
 
 
 def log_of(job: Job, attempt: int = 1, rank: int = 0) -> str:
@@ -84,13 +116,44 @@ def log_of(job: Job, attempt: int = 1, rank: int = 0) -> str:
 
 
 def final_state(job: Job, step: int = 12) -> dict[str, Any]:
-    """Size and hash of every file of the last checkpoint: weights, optimizer, progress."""
-    manifest = job.run.checkpoint(step) / "manifest.json"
-    files: dict[str, Any] = json.loads(manifest.read_bytes())["files"]
-    return files
+    """What the checkpoint of `step` holds: size and hash of each file of tensors, and all that is
+    no tensor. All of it must be equal, bit for bit, but for the hours that were trained."""
+    folder = job.run.checkpoint(step)
+    files: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())["files"]
+    return {**files, "state.json": json.loads((folder / "state.json").read_bytes())}
 
 
-def consumed(log: Path, rank: int) -> list[list[str]]:
-    """The ids of each training batch of a rank, without the two of the warm-up."""
-    lines = (log / f"rank{rank}.txt").read_text().splitlines()
-    return [json.loads(line) for line in lines[2:]]
+def consumed(job: Job) -> Consumed:
+    """What the run was trained on, over all attempts and ranks: what was consumed after the
+    checkpoint that an attempt resumed from replaces what the attempts before had consumed there."""
+    run: Consumed = {}
+    for attempt in map(_consumed_in, sorted(_consumed_folder(job).iterdir())):
+        if attempt:
+            resumed_at = min(attempt)
+            run = {step: run[step] for step in run if step < resumed_at} | attempt
+    return run
+
+
+def first_step(job: Job, attempt: int) -> int:
+    """The step at which an attempt began."""
+    return min(_consumed_in(_consumed_folder(job) / f"{attempt:04d}"))
+
+
+def ids_of(step: dict[int, list[str]]) -> list[str]:
+    """The utterances of one step."""
+    return [name for micro in step.values() for name in micro]
+
+
+def _consumed_folder(job: Job) -> Path:
+    return job.folder / "consumed"
+
+
+def _consumed_in(attempt: Path) -> Consumed:
+    """What the ranks told that read batches in this attempt."""
+    found: Consumed = {}
+    for file in attempt.iterdir():
+        for line in file.read_text().splitlines():
+            step, micro, ids = json.loads(line)
+            assert micro not in found.setdefault(step, {}), "consumed twice in one attempt"
+            found[step][micro] = ids
+    return found

@@ -1,15 +1,7 @@
-"""A task with everything that can break bit identity: dropout, batch norm, uneven batches.
-
-It also tells what it consumed, and kills its own rank where the test asks for it.
-    PROBE_LOG   folder; each rank appends the ids of each training batch to rank<k>.txt
-    PROBE_KILL  "<rank>:<n>": SIGKILL in that rank's n-th training batch (0 and 1 warm up)
-"""
+"""A task with everything that can break bit identity: dropout, batch norm, uneven batches."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,10 +38,6 @@ class Head(nn.Module):
 class Task(tasks.Task):
     metrics: Mapping[str, Direction] = {"loss": "min"}
 
-    def __init__(self, config: Any, data: Any) -> None:
-        super().__init__(config, data)
-        self._calls = 0
-
     def utterances(self, split: str) -> list[Utterance]:
         count = {self.data.train: self.config.train_utterances, "void": 0}.get(split, 11)
         return [
@@ -75,13 +63,12 @@ class Task(tasks.Task):
     def loss(
         self, head: nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
     ) -> LossTerms:
-        self._tell(batch)
         # Augmentation as a task does it: noise keyed by the utterance's own seed.
         noise = [torch.rand(1, generator=torch.Generator().manual_seed(s)) for s in batch.seeds]
         logits = head(features * (0.9 + 0.2 * torch.stack(noise)[:, :, None]), lengths)
         loss = F.cross_entropy(logits, batch.targets["labels"], reduction="sum")
-        outputs = Outputs(logits, torch.ones(len(batch.ids)))
-        return LossTerms(loss, torch.tensor(float(len(batch.ids))), outputs=outputs)
+        weights = torch.ones(len(batch.ids))
+        return LossTerms(loss, weights.sum(), outputs=Outputs(logits, weights))
 
     def predict(
         self, head: nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
@@ -92,12 +79,3 @@ class Task(tasks.Task):
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         return {"loss": sum(record["loss"] for record in predictions) / len(predictions)}
-
-    def _tell(self, batch: Batch) -> None:
-        rank = os.environ.get("RANK", "0")
-        if log := os.environ.get("PROBE_LOG"):
-            with (Path(log) / f"rank{rank}.txt").open("a") as file:
-                file.write(json.dumps(batch.ids) + "\n")
-        if os.environ.get("PROBE_KILL") == f"{rank}:{self._calls}":
-            os.kill(os.getpid(), signal.SIGKILL)
-        self._calls += 1
