@@ -52,6 +52,9 @@ def print_evaluations(evaluations: Sequence[dict[str, Any]], metric: str | None)
         emit_raw(f"{bold(clean(row['split']))}  {clean(_checkpoint(row))}  {paint_state(state)}")
         names = sorted(row["metrics"], key=lambda name: (name != metric, name))
         numbers = [f"{name}\xa0{number(row['metrics'][name])}" for name in names]
+        if row["real_time_factor"] is not None:
+            numbers.append(f"real-time\xa0factor\xa0{number(row['real_time_factor'], 3)}")
+            numbers.append(f"{number(row['seconds_per_utterance'], 3)}\xa0s\xa0per\xa0utterance")
         for line in textwrap.wrap("  ".join(numbers), width, break_long_words=False):
             emit(f"  {line}".replace("\xa0", " "))
 

@@ -134,6 +134,8 @@ def _evaluation(run: RunFolder, row: EvaluationRow) -> dict[str, Any]:
         "checkpoint_step": row.checkpoint_step,
         "config_sha256": result.get("config_sha256"),
         "metrics": row.metrics,
+        "seconds_per_utterance": result.get("seconds_per_utterance"),
+        "real_time_factor": result.get("real_time_factor"),
         "predictions": str(run.evaluation(row.number).predictions),
     }
 

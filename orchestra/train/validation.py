@@ -65,7 +65,7 @@ class Validator:
             for old in session.scratch("").glob("validation-*"):
                 if old != scratch:
                     shutil.rmtree(old)
-        values = {"split": self._split.name, **evaluated.metrics}
+        values = {"split": self._split.name, **evaluated.metrics, **evaluated.speed}
         session.recorder.write("validation", step, values)
         self._require_goals(evaluated.metrics)
         return evaluated.metrics

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.cli.result import print_result
+from orchestra.cli.result import print_evaluations, print_result
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import open_registry
 from orchestra.schedule.watch import View
@@ -35,3 +35,15 @@ def test_only_a_failed_run_is_to_be_resumed(
         asked = registry.evaluations("r1")[0] if evaluation else None
     print_result(workspace, View(JobKey("r1", evaluation), row, asked))
     assert capsys.readouterr().err.splitlines()[-1].endswith(advice)
+
+
+def test_an_evaluation_is_told_with_its_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"split": "test", "checkpoint": "best", "checkpoint_step": 5, "state": "completed"}
+    row |= {"metrics": {"loss": 2.0, "wer": 7.25}}
+    speed = {"seconds_per_utterance": 0.51234, "real_time_factor": 0.0125}
+    print_evaluations([{**row, **speed}], "wer")
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line == "  wer 7.25  loss 2  real-time factor 0.0125  0.512 s per utterance"
+    unknown = dict.fromkeys(speed)  # of an older version, or not there yet
+    print_evaluations([{**row, **unknown}], "wer")
+    assert capsys.readouterr().out.splitlines()[1] == "  wer 7.25  loss 2"
