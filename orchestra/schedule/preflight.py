@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from orchestra.config.schema import DataConfig, HuggingFaceConfig, RunConfig
+from orchestra.config.schema import HuggingFaceConfig, RunConfig
 from orchestra.gpu.leases import Holder, Leases
 from orchestra.gpu.pool import visible, wanted
 from orchestra.gpu.probe import Probe, probe
@@ -67,7 +67,7 @@ def preflight(
     """
     found: list[Finding] = []
     missing: list[str] = []
-    for item in chain(_data(config.data, splits), _upstream(config), _disk(runs)):
+    for item in chain(_data(config, splits), _upstream(config), _disk(runs)):
         if isinstance(item, Finding):
             found.append(item)
         else:
@@ -87,8 +87,9 @@ def preflight(
     return found
 
 
-def _data(data: DataConfig, splits: tuple[str, ...] | None) -> Iterator[Finding | str]:
-    """The manifests of the splits, with counts."""
+def _data(config: RunConfig, splits: tuple[str, ...] | None) -> Iterator[Finding | str]:
+    """The manifests of the splits, with counts; utterances that are too long to train on."""
+    data = config.data
     if data.manifests is None:  # the task makes its own data; one that doesn't will say so
         if data.prepare is not None:
             remedy = prepare_command(data.prepare, data.root, Path("DIR"))
@@ -111,6 +112,27 @@ def _data(data: DataConfig, splits: tuple[str, ...] | None) -> Iterator[Finding 
             f"split {split}",
             f"{summary.count} utterances, {summary.seconds / 3600:.2f} h, "
             f"longest {summary.longest_s:.1f} s",
+        )
+        if splits is None and split == data.train:
+            yield from _too_long(config, summary.longest_s)
+
+
+def _too_long(config: RunConfig, longest_s: float) -> Iterator[Finding | str]:
+    """Evaluation isolates what is too long for its batches; training as the config says."""
+    batch = config.batch
+    if longest_s <= batch.max_micro_seconds:
+        return
+    said = (
+        f"the longest utterance of {config.data.train} lasts {longest_s:.1f} s, more than "
+        f"batch.max_micro_seconds = {batch.max_micro_seconds:g}"
+    )
+    if batch.too_long == "isolate":
+        yield Finding("too long", f"{said}: it has a micro-batch of its own")
+    else:
+        yield (
+            f'{said}: raise it, cut what is too long, or --set batch.too_long="isolate" to give '
+            "each a micro-batch of its own; `orchestra data stats` with the options of this "
+            "command names them"
         )
 
 

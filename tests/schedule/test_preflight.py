@@ -58,10 +58,59 @@ def test_counts_of_all_splits(root: Path, runs: RunsFolder) -> None:
     for split, count in (("train", 3), ("valid", 2), ("test", 1)):
         lines = [{"id": str(n), "path": "x", "duration_s": 1800.0} for n in range(count)]
         write_manifest(manifests, split, lines, "a test")
-    found = preflight(config(root, f"data.manifests={manifests}"), runs, cpu_command=CPU)
+    given = config(root, f"data.manifests={manifests}", "batch.max_micro_seconds=1800.0")
+    found = preflight(given, runs, cpu_command=CPU)
     details = {finding.what: finding.detail for finding in found}
     assert details["split train"] == "3 utterances, 1.50 h, longest 1800.0 s"
     assert {"split valid", "split test", "disk"} <= set(details)
+
+
+def long_in(root: Path, split: str, *sets: str) -> RunConfig:
+    """A config whose manifests hold one utterance above batch.max_micro_seconds = 16."""
+    for name in ("train", "valid", "test"):
+        lines = [{"id": "a", "path": "x", "duration_s": 20.5 if name == split else 1.0}]
+        write_manifest(root / "m", name, lines, "a test")
+    return config(root, f"data.manifests={root}/m", *sets)
+
+
+def test_what_is_too_long_to_train_on_is_refused_before_anything_starts(
+    root: Path, runs: RunsFolder
+) -> None:
+    with pytest.raises(PreflightError) as caught:
+        preflight(long_in(root, "train"), runs, cpu_command=CPU)
+    said = str(caught.value)
+    assert "train lasts 20.5 s, more than batch.max_micro_seconds = 16" in said
+    assert '--set batch.too_long="isolate"' in said and "`orchestra data stats`" in said
+
+
+@pytest.mark.parametrize(
+    ("split", "sets", "splits", "told"),
+    [
+        ("train", ('batch.too_long="isolate"',), None, True),
+        ("train", ("batch.max_micro_seconds=20.5",), None, False),
+        ("valid", (), None, False),  # evaluation isolates
+        ("train", (), ("train",), False),  # the same
+    ],
+)
+def test_what_is_too_long_may_be_isolated(
+    root: Path,
+    runs: RunsFolder,
+    split: str,
+    sets: tuple[str, ...],
+    splits: tuple[str, ...] | None,
+    told: bool,
+) -> None:
+    found = preflight(long_in(root, split, *sets), runs, cpu_command=CPU, splits=splits)
+    details = {finding.what: finding.detail for finding in found}
+    assert ("20.5 s" in details.get("too long", "")) == told
+
+
+def test_a_joint_split_is_counted_and_a_missing_part_named(root: Path, runs: RunsFolder) -> None:
+    joint = long_in(root, "none", 'data.train="train+valid"')
+    details = {f.what: f.detail for f in preflight(joint, runs, cpu_command=CPU)}
+    assert details["split train+valid"].startswith("2 utterances")
+    with pytest.raises(PreflightError, match="no manifest of split 'dev'"):
+        preflight(long_in(root, "none", 'data.train="train+dev"'), runs, cpu_command=CPU)
 
 
 def test_missing_data_upstream_and_disk_are_told_together(
