@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from orchestra import tasks
 from orchestra.data import SAMPLE_RATE
 from orchestra.tasks import Batch, Direction, LossTerms, Outputs, Prediction
+from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance
 
 LOWEST_HZ, HIGHEST_HZ = 300.0, 3400.0
 BURST = 0.25  # share of the utterance in which the tone sounds
+UNLABELLED = "unlabelled"  # splits whose name begins so are predicted, not scored
 
 
 class Head(nn.Module):
@@ -56,29 +58,33 @@ class Task(tasks.Task):
     def read(self, utterance: Utterance) -> npt.NDArray[np.float32]:
         """The waveform, made from the id; 16 kHz, (samples,)."""
         noise = _generator(utterance.id, "noise")
-        label = utterance.fields["label"]
-        ratio = (HIGHEST_HZ / LOWEST_HZ) ** (label / (self.config.classes - 1))
+        tone, _ = self._shape(utterance.id)
+        ratio = (HIGHEST_HZ / LOWEST_HZ) ** (tone / (self.config.classes - 1))
         seconds = np.arange(round(utterance.duration_s * SAMPLE_RATE)) / SAMPLE_RATE
-        tone = np.sin(2 * np.pi * LOWEST_HZ * ratio * seconds)
+        wave = np.sin(2 * np.pi * LOWEST_HZ * ratio * seconds)
         # A short burst: a tone that never stops would vanish in per-utterance normalisation.
         start_s = noise.uniform(0.0, 1.0 - BURST) * utterance.duration_s
-        tone *= (seconds >= start_s) & (seconds < start_s + BURST * utterance.duration_s)
-        wav = tone + self.config.noise * noise.standard_normal(seconds.size)
+        wave *= (seconds >= start_s) & (seconds < start_s + BURST * utterance.duration_s)
+        wav = wave + self.config.noise * noise.standard_normal(seconds.size)
         quiet: npt.NDArray[np.float32] = (0.1 * wav).astype(np.float32)
         return quiet
 
-    def target(self, utterance: Utterance) -> int:
-        return int(utterance.fields["label"])
+    def target(self, utterance: Utterance) -> int | None:
+        """The number of the tone, or None in an unlabelled split."""
+        return utterance.fields.get("label")
 
     def collate(self, targets: Sequence[Any]) -> dict[str, Tensor]:
-        return {"labels": torch.tensor(targets)}
+        """labels (batch,); empty where one is missing."""
+        return {} if None in targets else {"labels": torch.tensor(targets)}
 
     def build_head(self, dim: int, stride: int) -> nn.Module:
         config = self.config
         return Head(dim, config.hidden, config.classes, config.dropout)
 
     def loss(self, head: nn.Module, features: Tensor, lengths: Tensor, batch: Batch) -> LossTerms:
-        """Cross entropy, summed over utterances."""
+        """Cross entropy, summed over utterances (DataError: they have no labels)."""
+        if not batch.targets:
+            raise DataError(f"utterance {batch.ids[0]} has no label to train on")
         time.sleep(self.config.delay_s)
         logits = head(features, lengths)
         labels = batch.targets["labels"]
@@ -93,24 +99,37 @@ class Task(tasks.Task):
     def predict(
         self, head: nn.Module, features: Tensor, lengths: Tensor, batch: Batch
     ) -> list[Prediction]:
+        """{id, predicted} and, where it is known, {label}."""
         guesses = head(features, lengths).argmax(1).tolist()
-        labels = batch.targets["labels"].tolist()
-        return [
-            {"id": utterance_id, "label": label, "predicted": guess}
-            for utterance_id, label, guess in zip(batch.ids, labels, guesses, strict=True)
+        records: list[Prediction] = [
+            {"id": utterance_id, "predicted": guess}
+            for utterance_id, guess in zip(batch.ids, guesses, strict=True)
         ]
+        if batch.targets:
+            for record, label in zip(records, batch.targets["labels"].tolist(), strict=True):
+                record["label"] = label
+        return records
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Percent of the utterances whose tone is told rightly."""
-        right = sum(record["predicted"] == record["label"] for record in predictions)
-        return {"accuracy": 100.0 * right / len(predictions)}
+        """Percent of the utterances whose tone is told rightly; nothing without labels."""
+        known = [record for record in predictions if "label" in record]
+        if not known:
+            return {}
+        right = sum(record["predicted"] == record["label"] for record in known)
+        return {"accuracy": 100.0 * right / len(known)}
 
     def _utterance(self, utterance_id: str) -> Utterance:
-        draw = _generator(utterance_id, "shape")
-        label = int(draw.integers(self.config.classes))
-        duration_s = round(draw.uniform(self.config.shortest_s, self.config.longest_s), 3)
-        fields = {"id": utterance_id, "duration_s": duration_s, "label": label}
+        tone, duration_s = self._shape(utterance_id)
+        fields: dict[str, Any] = {"id": utterance_id, "duration_s": duration_s}
+        if not utterance_id.startswith(UNLABELLED):
+            fields["label"] = tone
         return Utterance(utterance_id, Path("/nowhere"), 0.0, duration_s, fields)
+
+    def _shape(self, utterance_id: str) -> tuple[int, float]:
+        """Number of the tone, and seconds."""
+        draw = _generator(utterance_id, "shape")
+        tone = int(draw.integers(self.config.classes))
+        return tone, round(draw.uniform(self.config.shortest_s, self.config.longest_s), 3)
 
 
 def _generator(utterance_id: str, purpose: str) -> np.random.Generator:

@@ -85,6 +85,35 @@ def test_prediction_is_independent_of_batch_and_padding(config: Any) -> None:
     assert len({record["hyp"] for record in alone}) > 1
 
 
+@pytest.mark.parametrize("config", [SMALL, SUPERB])
+def test_outputs_are_the_valid_frames_each_utterance_weighing_one(config: Any) -> None:
+    task, head = task_with(config)
+    head.eval()
+    features, lengths, batch = batch_of(task, [0, 1, 3])
+    terms = task.loss(head, features, lengths, batch)
+    assert terms.outputs is not None
+    logits, frames = head(features, lengths)
+    assert torch.equal(terms.outputs.logits, logits)
+    torch.testing.assert_close(terms.outputs.weights.sum(1), torch.ones(3))
+    assert (terms.outputs.weights > 0).sum(1).tolist() == frames.tolist()
+
+
+def test_superb_heads_dropout_is_that_between_layers_and_follows_the_seed() -> None:
+    _, head = task_with(SUPERB.model_copy(update={"dropout": 0.5, "layers": 3}))
+    features, lengths = torch.randn(2, 9, DIM), torch.tensor([9, 5])
+
+    def logits(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return head(features, lengths)[0]
+
+    assert torch.equal(logits(1), logits(1))
+    assert not torch.equal(logits(1), logits(2))
+    # The dropout of an nn.LSTM itself draws elsewhere on GPUs, where no seed reaches it.
+    assert not any(m.dropout for m in head.modules() if isinstance(m, torch.nn.LSTM))
+    head.eval()
+    assert torch.equal(logits(1), logits(2))
+
+
 def test_loss_is_torchs_mean_ctc_loss() -> None:
     task, head = task_with(SMALL)
     head.eval()

@@ -11,6 +11,7 @@ import torch
 
 from orchestra.config.schema import DataConfig
 from orchestra.tasks import Batch, Task, builtin_folder, discover
+from orchestra.wire.errors import DataError
 
 
 @pytest.fixture
@@ -60,3 +61,29 @@ def test_padding_does_not_change_a_prediction_or_a_loss(task: Task) -> None:
 def test_score_is_percent(task: Task) -> None:
     records = [{"id": str(n), "label": n % 2, "predicted": 0} for n in range(8)]
     assert task.score(records) == {"accuracy": 50.0}
+
+
+def test_loss_comes_with_its_outputs(task: Task) -> None:
+    head = task.build_head(8, 160)
+    features, lengths = torch.randn(2, 12, 8), torch.tensor([7, 12])
+    batch = Batch(["a", "b"], features, lengths, {"labels": torch.tensor([0, 1])}, [0, 0])
+    terms = task.loss(head, features, lengths, batch)
+    assert terms.outputs is not None
+    assert terms.outputs.logits.shape == (2, 4)
+    assert terms.outputs.weights.sum() == terms.weight
+
+
+def test_an_unlabelled_split_is_predicted_but_neither_trained_on_nor_scored(task: Task) -> None:
+    first, *_ = task.utterances("unlabelled-dev")
+    assert "label" not in first.fields
+    assert len(task.read(first)) == round(16000 * first.duration_s)
+    targets = task.collate([task.target(first)])
+    assert targets == {}
+    head = task.build_head(8, 160).eval()
+    features, lengths = torch.randn(1, 12, 8), torch.tensor([12])
+    batch = Batch([first.id], features, lengths, targets, [0], [first])
+    records = task.predict(head, features, lengths, batch)
+    assert set(records[0]) == {"id", "predicted"}
+    assert task.score(records) == {}
+    with pytest.raises(DataError, match="unlabelled-dev-00000 has no label"):
+        task.loss(head, features, lengths, batch)
