@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from orchestra.config.schema import RunConfig
 from orchestra.tasks import Batch, LossTerms
@@ -25,6 +26,9 @@ from orchestra.wire.capsules import Reason
 from orchestra.wire.errors import OrchestraError
 
 _NAN_IN_BACKWARD = re.compile(r"Function '(\w+)' returned nan values")
+_NAN = "NaN"
+_FOREIGN = ("/torch/nn/", ", in __torch_function__\n")
+"""In frames that tell nothing: torch's own, and the watch's."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Finding:
     error: str
     """`ValueError: boom`; empty unless there was an exception."""
     traceback: str
-    """Of the exception, or of the forward operation whose gradient is NaN."""
+    """Of the exception, of the call that made the first NaN, or of that whose gradient is NaN;
+    empty where none is known."""
 
     def like(self, other: Finding) -> bool:
         """The same kind; numbers in an exception's message (shapes, sizes) may differ."""
@@ -59,12 +64,13 @@ def examine(
         OrchestraError: as in training.
     """
     first = FirstNonFinite(model)
+    birth = _BirthOfNaN()
     caught: list[warnings.WarningMessage]
     with first, warnings.catch_warnings(record=True) as caught, torch.autograd.detect_anomaly():
         warnings.simplefilter("always")
         reseed(config.seed, "step", step, micro)
         try:
-            with autocast(config.train, batch.wavs.device):
+            with autocast(config.train, batch.wavs.device), birth:
                 terms: LossTerms = model(batch)
             first.look("loss", terms.sum)
             # What fp16 scales losses with where a gradient that is not finite is a bug.
@@ -73,12 +79,13 @@ def examine(
         except OrchestraError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a task raises is what is looked for
-            return _of_exception(error, first.name, caught)
+            told = [str(each.message) for each in caught]
+            return _of_exception(error, first.name, birth.traceback, told)
     loss_is_finite = bool(terms.sum.detach().isfinite())
     first.look_at_gradients(model)
     if loss_is_finite and not first.gradient:
         return None
-    return Finding("not finite", first.name or first.gradient, "", "")
+    return Finding("not finite", first.name or first.gradient, "", birth.traceback)
 
 
 class FirstNonFinite:
@@ -134,21 +141,52 @@ class FirstNonFinite:
         return hook
 
 
-def _of_exception(error: Exception, first: str, caught: list[warnings.WarningMessage]) -> Finding:
+class _BirthOfNaN(TorchFunctionMode):
+    """Keeps the stack of the first call of torch that made a NaN of numbers that were none.
+
+    Infinities are left alone: a mask may hold them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.traceback = ""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if not self.traceback and _is_made(func, output) and _non_finite((args, kwargs)) != _NAN:
+            self.traceback = _own_frames("".join(traceback.format_stack()[:-1]))
+        return output
+
+
+def _is_made(func: Any, output: Any) -> bool:
+    """Whether the call computed a NaN; memory that was only reserved may look like one."""
+    return _non_finite(output) == _NAN and "empty" not in getattr(func, "__name__", "")
+
+
+def _of_exception(error: Exception, first: str, birth: str, told: list[str]) -> Finding:
+    """`told`: warnings, in one of which anomaly mode tells the forward call."""
     if found := _NAN_IN_BACKWARD.search(str(error)):
-        # Anomaly mode tells the forward call in a warning of its own.
-        told = (str(each.message) for each in caught)
         forward = next((text for text in told if "Traceback of forward call" in text), "")
-        return Finding("not finite", first or f"gradient in {found[1]} (NaN)", "", forward)
+        tensor = first or f"gradient in {found[1]} ({_NAN})"
+        return Finding("not finite", tensor, "", birth or _own_frames(forward))
     text = "".join(traceback.format_exception(error))
     return Finding("exception", first, f"{type(error).__name__}: {error}", text)
 
 
+def _own_frames(text: str) -> str:
+    """The frames of a traceback from the model's call on, without those inside of torch."""
+    frames = re.split(r"^(?=  File )", text.split(" (Triggered internally")[0], flags=re.MULTILINE)
+    start = max((n for n, frame in enumerate(frames) if ", in examine\n" in frame), default=0)
+    return "".join(f for f in frames[start + 1 :] if not any(mark in f for mark in _FOREIGN))
+
+
 def _non_finite(value: Any) -> str:
-    """`NaN` or `infinite` if a tensor somewhere in `value` is so; else empty."""
+    """NaN or "infinite" if a tensor somewhere in `value` is so; else empty."""
     tensors = [t.detach() for t in _tensors(value) if t.is_floating_point()]
     if any(bool(t.isnan().any()) for t in tensors):
-        return "NaN"
+        return _NAN
     return "" if all(bool(t.isfinite().all()) for t in tensors) else "infinite"
 
 
