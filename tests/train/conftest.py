@@ -6,6 +6,9 @@ import pytest
 
 from orchestra.wire.job import CODE
 from tests.exactness.launching import WORKSPACE
+from tests.upstreams.conftest import save_model
+
+__all__ = ["code_folder", "save_model"]
 
 
 @pytest.fixture(autouse=True)
