@@ -3,25 +3,26 @@
     step-00001000/            the rename to this name is the commit
         model.safetensors     parameters and buffers, without a frozen upstream's
         optimizer.safetensors
+        average.safetensors   moving averages of parameters, if there are any
         state.json            everything that is no tensor; aliases of tied weights
         manifest.json         size and sha256 of each file above; step, score
     .writing-*                not committed; swept when its writer is dead
+    .replaced-step-*          stands in until the new one of its step is committed
     .deleting-*               being deleted
-    .quarantine/              failed verification, kept for people
+    .quarantine/              failed verification, kept for people, with the reason
 
 Knows nothing of models, ranks or the loop. Reads no pickle.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from orchestra.train import tensors as tied
 from orchestra.wire.checkpoints import (
     MANIFEST,
     QUARANTINE,
+    REASON,
     BadCheckpointError,
     Manifest,
     committed,
@@ -44,8 +46,17 @@ from orchestra.wire.files import sync_folder
 from orchestra.wire.identity import start_ticks
 
 VERSION = 1
-MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-_WRITING, _DELETING = ".writing-", ".deleting-"
+MODEL, OPTIMIZER, AVERAGE, STATE = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "average.safetensors",
+    "state.json",
+)
+_WRITING, _REPLACED, _DELETING = ".writing-", ".replaced-", ".deleting-"
+
+
+Files = dict[str, list[memoryview]]
+"""Name -> content in pieces (see snapshot.py)."""
 
 
 @dataclass(frozen=True)
@@ -55,44 +66,43 @@ class Contents:
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """Moving averages of the weights (optim.ema_decay); a file of its own, if there are any."""
 
 
-def write(root: Path, step: int, contents: Contents, score: float | None, metric: str) -> Manifest:
+def write(root: Path, step: int, files: Files, score: float | None, metric: str) -> Manifest:
     """Commit a checkpoint.
 
     A good one of the same step and score stays: randomness is keyed, so it holds the same. One
-    that is bad, or whose score was not known yet, is replaced.
+    whose score was not known yet is replaced, a bad one moves to quarantine.
 
     Raises:
         OSError: the disk is full or failed; nothing of this checkpoint is left behind.
     """
     final = step_folder(root, step)
     if final.exists():
-        with contextlib.suppress(BadCheckpointError):
+        try:
             there = verify(final)
+        except BadCheckpointError as error:
+            _quarantine(final, error)
+        else:
             if there.score == score:
                 return there
-    blobs = _serialise(contents)
-    manifest = _manifest_document(step, score, metric, blobs)
-    blobs[MANIFEST] = _json(manifest)
-    root.mkdir(parents=True, exist_ok=True)
     pid = os.getpid()
     temporary = root / f"{_WRITING}{step:08d}-{pid}-{start_ticks(pid)}"
     try:
-        _check_space(root, sum(map(len, blobs.values())))
+        _check_space(root, sum(piece.nbytes for pieces in files.values() for piece in pieces))
         temporary.mkdir()
-        for name, data in blobs.items():
-            _write_durably(temporary / name, data)
+        listed = {name: _write_durably(temporary / name, pieces) for name, pieces in files.items()}
+        manifest = _manifest(step, score, metric, listed)
+        _write_durably(temporary / MANIFEST, [memoryview(manifest)])
         sync_folder(temporary)
-        replaced = _set_aside(final) if final.exists() else None
-        temporary.rename(final)
-        sync_folder(root)
+        _commit(temporary, final)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
+        recover(root)
         raise
-    if replaced:
-        shutil.rmtree(replaced)
-    return parse_manifest(blobs[MANIFEST])
+    return parse_manifest(manifest)
 
 
 def first_good(folders: Iterable[Path], alarm: Callable[[str], None]) -> Path | None:
@@ -103,8 +113,7 @@ def first_good(folders: Iterable[Path], alarm: Callable[[str], None]) -> Path | 
         except BadCheckpointError as error:
             if not folder.exists():
                 continue  # the retention of a run that trains on took it meanwhile
-            place = _quarantine(folder)
-            alarm(f"checkpoint {folder.name} is bad and was moved to {place}: {error}")
+            alarm(f"checkpoint {folder.name} is bad and {_put_away(folder, error)}: {error}")
             continue
         return folder
     return None
@@ -112,6 +121,7 @@ def first_good(folders: Iterable[Path], alarm: Callable[[str], None]) -> Path | 
 
 def newest_good(root: Path, alarm: Callable[[str], None]) -> Path | None:
     """The newest committed checkpoint that verifies (see `first_good`)."""
+    recover(root)
     return first_good(committed(root), alarm)
 
 
@@ -123,32 +133,44 @@ def read(folder: Path) -> Contents:
     """
     state = read_state(folder)
     model = tied.with_aliases(_load(folder / MODEL), state.pop("aliases"))
-    return Contents(model, _load(folder / OPTIMIZER), state)
+    average = _average(folder, state)
+    state.pop("average_aliases", None)
+    return Contents(model, _load(folder / OPTIMIZER), state, average)
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The model to evaluate or export: averages where there are any (BadCheckpointError)."""
+    state = read_state(folder)
+    weights = _load(folder / MODEL) | _average(folder, state)
+    aliases = {alias: name for alias, name in state["aliases"].items() if alias not in weights}
+    return tied.with_aliases(weights, aliases)
 
 
 def read_model(folder: Path) -> dict[str, Tensor]:
-    """The model's tensors alone (BadCheckpointError)."""
+    """The model as it is trained, without averages (BadCheckpointError)."""
     return tied.with_aliases(_load(folder / MODEL), read_state(folder)["aliases"])
 
 
 def read_state(folder: Path) -> dict[str, Any]:
     """state.json (BadCheckpointError)."""
     try:
-        document: dict[str, Any] = json.loads((folder / STATE).read_bytes())
+        state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
     except (OSError, ValueError) as error:
         raise BadCheckpointError(f"cannot read {folder / STATE}: {error}") from error
-    return document
+    return state
 
 
 def delete(folder: Path) -> None:
     """Remove a checkpoint; it stops counting as one before the first file goes."""
-    shutil.rmtree(_set_aside(folder))
+    place = folder.with_name(f"{_DELETING}{folder.name.lstrip('.')}-{os.getpid()}")
+    shutil.rmtree(folder.rename(place))
 
 
 def sweep(root: Path) -> None:
     """Remove what dead writers left behind."""
     if not root.is_dir():
         return
+    recover(root)
     for path in root.glob(f"{_DELETING}*"):
         shutil.rmtree(path, ignore_errors=True)
     for path in root.glob(f"{_WRITING}*"):
@@ -157,33 +179,39 @@ def sweep(root: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _set_aside(folder: Path) -> Path:
-    return folder.rename(folder.with_name(f"{_DELETING}{folder.name}-{os.getpid()}"))
+def recover(root: Path) -> None:
+    """Give a replaced checkpoint its name back if its writer died before the new one had it."""
+    for path in root.glob(f"{_REPLACED}*"):
+        final = root / path.name.removeprefix(_REPLACED)
+        if final.exists():
+            delete(path)
+        else:
+            path.rename(final)
 
 
-def _serialise(contents: Contents) -> dict[str, bytes]:
-    model, aliases = tied.without_aliases(contents.model)
-    optimizer, _ = tied.without_aliases(contents.optimizer)
-    return {
-        MODEL: safetensors.torch.save(model),
-        OPTIMIZER: safetensors.torch.save(optimizer),
-        STATE: _json({"version": VERSION, **contents.state, "aliases": aliases}),
-    }
+def document(value: Any) -> bytes:
+    """A JSON file."""
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _manifest_document(
-    step: int, score: float | None, metric: str, blobs: dict[str, bytes]
-) -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "step": step,
-        "score": score,
-        "metric": metric,
-        "files": {
-            name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for name, data in blobs.items()
-        },
-    }
+def _commit(temporary: Path, final: Path) -> None:
+    """At no moment is the only good one without a name that `recover` or a reader knows."""
+    replaced = final.with_name(f"{_REPLACED}{final.name}")
+    if final.exists():
+        final.rename(replaced)
+    temporary.rename(final)
+    sync_folder(final.parent)
+    if replaced.exists():
+        delete(replaced)
+
+
+def _manifest(
+    step: int, score: float | None, metric: str, files: dict[str, tuple[int, str]]
+) -> bytes:
+    listed = {name: {"size": size, "sha256": sha256} for name, (size, sha256) in files.items()}
+    return document(
+        {"version": VERSION, "step": step, "score": score, "metric": metric, "files": listed}
+    )
 
 
 def _check_space(root: Path, size: int) -> None:
@@ -193,22 +221,40 @@ def _check_space(root: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, f"{free} bytes free, {size} to write")
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def _write_durably(path: Path, pieces: Sequence[memoryview]) -> tuple[int, str]:
+    """Bytes and sha256 of what was meant to be written, taken from memory, not from the disk."""
+    digest = hashlib.sha256()
     with path.open("wb") as file:
-        file.write(data)
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
         file.flush()
         os.fsync(file.fileno())
+    return sum(piece.nbytes for piece in pieces), digest.hexdigest()
 
 
-def _quarantine(folder: Path) -> Path:
+def _put_away(folder: Path, error: BadCheckpointError) -> str:
+    try:
+        return f"was moved to {_quarantine(folder, error)}"
+    except OSError as refusal:
+        return f"can't be moved to quarantine ({refusal.strerror})"
+
+
+def _quarantine(folder: Path, error: BadCheckpointError) -> Path:
     home = folder.parent / QUARANTINE
     home.mkdir(exist_ok=True)
     number = 0
     while (place := home / f"{folder.name}.{number}").exists():
         number += 1
     folder.rename(place)
+    (place / REASON).write_text(f"{error}\n")
     sync_folder(folder.parent)
     return place
+
+
+def _average(folder: Path, state: dict[str, Any]) -> dict[str, Tensor]:
+    aliases = state.get("average_aliases")
+    return {} if aliases is None else tied.with_aliases(_load(folder / AVERAGE), aliases)
 
 
 def _load(path: Path) -> dict[str, Tensor]:
@@ -216,7 +262,3 @@ def _load(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise BadCheckpointError(f"cannot read {path}: {error}") from error
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

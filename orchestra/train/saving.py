@@ -1,62 +1,169 @@
-"""Rank 0's keeper of checkpoints: when the disk allows, what stays, what is said about it."""
+"""Rank 0's keeper of checkpoints: copies at once, writes beside the training, says what became.
+
+One save is under way at most. Its thread writes, deletes what the policy lets go and exports the
+best; records are written by the caller's thread alone. A process that ends waits for that thread.
+"""
 
 from __future__ import annotations
 
+import errno
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.config.schema import CheckpointConfig
 from orchestra.tasks import Direction
 from orchestra.train import checkpoint
-from orchestra.train.checkpoint import Contents
+from orchestra.train.checkpoint import Contents, Files
 from orchestra.train.goals import Goal
 from orchestra.train.recorder import DISK_FULL, Recorder
 from orchestra.train.retention import Kept, by_score, superfluous
+from orchestra.train.snapshot import Snapshots
 from orchestra.wire import checkpoints
 from orchestra.wire.checkpoints import BadCheckpointError
+from orchestra.wire.errors import UsageError
+
+_NOT_WRITABLE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP}
+)
+
+
+@dataclass(frozen=True)
+class _Save:
+    """One that is under way."""
+
+    this: Kept
+    done: Future[_Outcome]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    best_score: float | None
+    """Of the checkpoints that exist now."""
+    not_exported: OSError | None = None
 
 
 class Saver:
     """Writes checkpoints below `root` and deletes those that the policy lets go."""
 
     def __init__(
-        self, root: Path, config: CheckpointConfig, goal: Goal, recorder: Recorder
+        self,
+        root: Path,
+        config: CheckpointConfig,
+        goal: Goal,
+        recorder: Recorder,
+        export: Callable[[Path], None] | None = None,
     ) -> None:
+        """`export` is called in the background with the best one's folder when that changed.
+
+        Raises:
+            UsageError: `root` can't be written.
+        """
         self._root = root
         self._config = config
         self._goal = goal
         self._recorder = recorder
+        self._export = export
+        self._exported: Kept | None = None
+        self._snapshots = Snapshots()
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._under_way: _Save | None = None
+        _require_writable(root)
         checkpoint.sweep(root)
+        self._saved = next(iter(kept(root)), None)
 
-    def save(self, step: int, contents: Contents, score: float | None, *, must: bool) -> bool:
-        """Commit a checkpoint, then delete superfluous ones; False if the disk is full.
+    def save(
+        self, step: int, contents: Callable[[], Contents], score: float | None, *, must: bool
+    ) -> None:
+        """Save this step, unless it is saved with this score or on its way.
+
+        Returns when the copy is taken; the rest happens in the background.
 
         Args:
-            must: nothing comes after it; a full disk is then an error.
+            must: nothing comes after it: wait for it; a full disk is then an error.
 
         Raises:
-            OSError: the folder can't be written, or the disk is full and `must`.
+            UsageError, OSError: as `poll`, about this save or the one before.
         """
+        if score is not None and not math.isfinite(score):
+            score = None
+        this = Kept(step, score)
+        if self._under_way and self._under_way.this == this and not must:
+            return
+        self._finish(must=False)
+        if self._saved == this:
+            return
+        files = self._snapshots.take(contents())
+        self._under_way = _Save(this, self._writer.submit(self._keep, this, files))
+        if must:
+            self._finish(must=True)
+
+    def poll(self) -> None:
+        """To be called once per step: tell what became of a save that has ended.
+
+        Raises:
+            UsageError: the folder can't be written any more.
+            OSError: the disk failed; a full one is only told, and training goes on.
+        """
+        if self._under_way and self._under_way.done.done():
+            self._finish(must=False)
+
+    def close(self) -> None:
+        """Wait for the save that is under way; raises as `poll`."""
+        self._finish(must=False)
+        self._writer.shutdown()
+
+    def _finish(self, *, must: bool) -> None:
+        save, self._under_way = self._under_way, None
+        if save is None:
+            return
+        step, score = save.this.step, save.this.score
         try:
-            checkpoint.write(self._root, step, contents, score, self._goal.metric)
+            outcome = save.done.result()
         except OSError as error:
-            if must or error.errno not in DISK_FULL:
-                raise
-            text = f"no checkpoint at step {step}, the disk is full ({error.strerror}); training on"
-            self._recorder.notice(step, text)
-            return False
-        for old in superfluous(kept(self._root), self._config, self._goal.direction):
-            checkpoint.delete(checkpoints.step_folder(self._root, old))
-        # Said last: whoever hears of the new one finds the superfluous ones gone.
-        folder = checkpoints.step_folder(self._root, step)
-        best = by_score(kept(self._root), self._goal.direction)
+            self._lost(f"no checkpoint at step {step}", step, error, must=must)
+            return
+        self._saved = save.this
         values = {
-            "path": f"{self._root.name}/{folder.name}",
+            "path": f"{self._root.name}/{checkpoints.step_folder(self._root, step).name}",
             "score": score,
-            "best_score": best[0].score if best else None,
+            "best_score": outcome.best_score,
             "metric": self._goal.metric,
         }
         self._recorder.write("checkpoint", step, values)
-        return True
+        if outcome.not_exported:
+            self._lost("the best is not exported", step, outcome.not_exported, must=must)
+
+    def _lost(self, what: str, step: int, error: OSError, *, must: bool) -> None:
+        if error.errno in _NOT_WRITABLE:
+            raise _not_writable(self._root, error) from error
+        if must or error.errno not in DISK_FULL:
+            raise error
+        text = f"{what}, the disk is full ({error.strerror}); training on"
+        self._recorder.notice(step, text)
+
+    def _keep(self, this: Kept, files: Files) -> _Outcome:
+        """In the background: commit, then delete and export. No records from here."""
+        checkpoint.write(self._root, this.step, files, this.score, self._goal.metric)
+        for old in superfluous(kept(self._root), self._config, self._goal.direction):
+            checkpoint.delete(checkpoints.step_folder(self._root, old))
+        ranked = by_score(kept(self._root), self._goal.direction)
+        if not ranked:
+            return _Outcome(None)
+        return _Outcome(ranked[0].score, self._export_if_new(ranked[0]))
+
+    def _export_if_new(self, best: Kept) -> OSError | None:
+        if self._export is None or best == self._exported:
+            return None
+        try:
+            self._export(checkpoints.step_folder(self._root, best.step))
+        except OSError as error:
+            return error
+        self._exported = best
+        return None
 
 
 def kept(root: Path) -> list[Kept]:
@@ -76,3 +183,24 @@ def best_first(root: Path, direction: Direction) -> list[Path]:
     found = kept(root)
     unscored = sorted((k for k in found if k.score is None), key=lambda k: -k.step)
     return [checkpoints.step_folder(root, k.step) for k in by_score(found, direction) + unscored]
+
+
+def _require_writable(root: Path) -> None:
+    """Known now, not after the first thousand steps. A full disk is another matter."""
+    probe = root / f".probe-{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.mkdir(exist_ok=True)
+        probe.rmdir()
+    except OSError as error:
+        if error.errno in _NOT_WRITABLE:
+            raise _not_writable(root, error) from error
+        if error.errno not in DISK_FULL:
+            raise
+
+
+def _not_writable(root: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"can't write checkpoints to {root}: {error.strerror}; make that a folder that can be "
+        "written, then `orchestra resume`"
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
-def without_aliases(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Contiguous CPU copies, and alias -> stored name for tensors that are the same memory."""
+def first_names(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Each tensor once, under its first name; and alias -> that name for the same memory."""
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     first_name: dict[tuple[object, ...], str] = {}
@@ -17,8 +18,17 @@ def without_aliases(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict
             aliases[name] = first_name[place]
             continue
         first_name[place] = name
-        stored[name] = tensor.detach().cpu().clone().contiguous()
+        stored[name] = tensor
     return stored, aliases
+
+
+def without_aliases(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """`first_names`, with contiguous copies on the CPU."""
+    stored, aliases = first_names(tensors)
+    copies = {
+        name: torch.empty(t.shape, dtype=t.dtype).copy_(t.detach()) for name, t in stored.items()
+    }
+    return copies, aliases
 
 
 def with_aliases(stored: dict[str, Tensor], aliases: dict[str, str]) -> dict[str, Tensor]:

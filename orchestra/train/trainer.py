@@ -12,6 +12,7 @@ from contextlib import closing
 from orchestra.data.batches import Step
 from orchestra.data.loader import Request, to_device
 from orchestra.tasks import Batch
+from orchestra.train.checkpoint import Contents
 from orchestra.train.endings import Horizon, left, limit_reached, time_is_up, validation_due
 from orchestra.train.evaluation import Split, drawn, load_split
 from orchestra.train.final import evaluate_tests
@@ -89,7 +90,6 @@ class Trainer:
             self._saver = Saver(root, config.checkpoint, self._goal, session.recorder)
         self._meter = Meter(self._ranks.device)
         self._first_step = self._progress.step
-        self._saved = (self._progress.step, self._progress.is_validated())
         self._started = time.monotonic() - self._progress.elapsed_s
 
     def run(self) -> Result:
@@ -103,6 +103,8 @@ class Trainer:
         with closing(self._batches()) as batches:
             while not ended and not stop:
                 taken = self._take(next(steps), batches)
+                if self._saver is not None:
+                    self._saver.poll()
                 ended = self._at_limit(taken.totals.expired)
                 self._record_step(ended)
                 stop = taken.totals.stop or not self._validate_if_due(ended)
@@ -218,17 +220,18 @@ class Trainer:
         started = time.monotonic()
         self._beat(Phase.CHECKPOINT)
         self._ranks.copy_from_first(list(self.learner.model.saved_buffers()))
-        state = (progress.step, progress.is_validated())
-        if self._saver is None or self._saved == state:
+        if self._saver is None:
             return
+        score = progress.score(self._goal.metric)
+        self._saver.save(progress.step, self._contents, score, must=must)
+        self._meter.save(time.monotonic() - started)
+
+    def _contents(self) -> Contents:
+        progress = self._progress
         progress.loss_scale = self.learner.stepper.scaler_state()
         if self._config.train.max_hours is not None:
             progress.elapsed_s = self._elapsed_s()
-        contents = self.learner.contents(progress, self._data.fingerprint)
-        score = progress.score(self._goal.metric)
-        if self._saver.save(progress.step, contents, score, must=must):
-            self._saved = state
-        self._meter.save(time.monotonic() - started)
+        return self.learner.contents(progress, self._data.fingerprint)
 
     def _record_start(self) -> None:
         if not self._ranks.is_first:

@@ -3,7 +3,7 @@
     checkpoints/
         step-00001000/        committed: the rename to this name is the commit
             manifest.json     step, score, and size and sha256 of every other file
-        .quarantine/          failed verification, kept for people
+        .quarantine/          failed verification, kept for people, with the reason in reason.txt
         .superseded/          those that `resume --from` went back behind
 
 Reads, never writes; knows no tensors (those are train/checkpoint.py's).
@@ -22,6 +22,7 @@ from orchestra.wire.errors import OrchestraError
 
 MANIFEST = "manifest.json"
 QUARANTINE, SUPERSEDED = ".quarantine", ".superseded"
+REASON = "reason.txt"
 _STEP = re.compile(r"step-([0-9]{8,})")
 
 

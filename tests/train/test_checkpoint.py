@@ -15,6 +15,7 @@ from orchestra.config.schema import CheckpointConfig
 from orchestra.train import checkpoint
 from orchestra.train.checkpoint import Contents
 from orchestra.train.retention import Kept, by_score, superfluous
+from orchestra.train.snapshot import Snapshots
 from orchestra.wire import checkpoints
 from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import OrchestraError
@@ -29,7 +30,7 @@ def contents(value: float) -> Contents:
 
 
 def save(root: Path, step: int, score: float | None = None) -> Path:
-    checkpoint.write(root, step, contents(float(step)), score, "wer")
+    checkpoint.write(root, step, Snapshots().take(contents(float(step))), score, "wer")
     return checkpoints.step_folder(root, step)
 
 
@@ -186,7 +187,7 @@ def test_no_space_is_noticed_before_writing(
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     save(tmp_path, 3)
-    checkpoint.write(tmp_path, 3, contents(9.0), 0.5, "wer")
+    checkpoint.write(tmp_path, 3, Snapshots().take(contents(9.0)), 0.5, "wer")
     assert checkpoints.verify(checkpoints.step_folder(tmp_path, 3)).score == 0.5
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
 

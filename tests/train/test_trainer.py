@@ -275,10 +275,10 @@ def test_full_disk_costs_checkpoints_not_the_run(
     job = write_job(tmp_path / "run", **SMALL)
     write, calls = checkpoint._write_durably, iter(range(1000))
 
-    def full_once(path: Path, data: bytes) -> None:
+    def full_once(path: Path, pieces: Any) -> tuple[int, str]:
         if next(calls) == 1:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, data)
+        return write(path, pieces)
 
     monkeypatch.setattr(checkpoint, "_write_durably", full_once)
     records = run_here(job)
@@ -292,7 +292,7 @@ def test_full_disk_costs_checkpoints_not_the_run(
 def test_last_save_on_a_full_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = write_job(tmp_path / "run", **SMALL)
 
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, pieces: Any) -> tuple[int, str]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "_write_durably", full)
