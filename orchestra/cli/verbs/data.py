@@ -1,23 +1,27 @@
-"""orchestra data synth|prepare|check: programs of the training plane, run as processes."""
+"""orchestra data synth|prepare|check|stats: programs of the training plane, run as processes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from orchestra.cli import options
-from orchestra.cli.output import emit_json, table
+from orchestra.cli.batch_plan import print_batch_plan
+from orchestra.cli.context import workspace_of
+from orchestra.cli.output import emit_json, say, table
 from orchestra.wire.exit_codes import cli_code
 
-HELP = """Make, prepare and check corpora.
+HELP = """Make, prepare and check corpora; see how they are batched.
 
 \b
 Examples:
   orchestra data synth librispeech --root data/LibriSpeech
   orchestra data prepare librispeech --root /corpora/LibriSpeech
   orchestra data check --manifests /corpora/LibriSpeech/manifests
+  orchestra data stats asr --set data.root=/corpora/LibriSpeech
 """
 Corpus = Annotated[str, typer.Argument(metavar="CORPUS")]
 Root = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the corpus.")]
@@ -81,10 +85,52 @@ def check(
     _run("check", "--manifests", str(manifests), *splits, json=json)
 
 
-def _run(program: str, *arguments: str, json: bool) -> NoReturn:
+def stats(
+    context: typer.Context,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="See `orchestra tasks`.")],
+    upstream: options.Upstream = None,
+    preset: options.Presets = None,
+    set_: options.Sets = None,
+    gpus: options.Gpus = None,
+    nproc: options.Nproc = None,
+    json: options.Json = False,
+) -> None:
+    """Show how `run` with the same options would batch the training split; starts nothing.
+
+    \b
+    Examples:
+      orchestra data stats asr --set data.root=/corpora/LibriSpeech
+      orchestra data stats asr -p asr-demo --set batch.max_micro_seconds=30
+      orchestra data stats asr --gpus 4 --json | jq .padding
+    """
+    from tempfile import TemporaryDirectory
+
+    from orchestra.config.compose import compose
+    from orchestra.schedule.submission import Submission
+
+    workspace = workspace_of(context)
+    given = options.launch_values(gpus=gpus, gpu_ids=None, cpu=False, nproc=nproc)
+    submission = Submission(task, tuple(preset or ()), upstream, given, tuple(set_ or ()))
+    composed = compose(submission.request(workspace.root))
+    for note in composed.notes:
+        say(f"note: {note}")
+    with TemporaryDirectory(prefix="orchestra-") as folder:
+        config = Path(folder) / "config.toml"
+        config.write_bytes(composed.toml)
+        code = str(workspace.root)
+        _run("stats", "--config", str(config), "--code", code, json=json, show=print_batch_plan)
+
+
+def _run(
+    program: str,
+    *arguments: str,
+    json: bool,
+    show: Callable[[dict[str, Any]], None] | None = None,
+) -> NoReturn:
     """Run a program of orchestra.data; its stderr is ours, its JSON becomes a table or stays JSON.
 
-    Ctrl-C reaches it too: it ends by itself and its exit code is passed on.
+    `show` prints its document where it is not a table of splits. Ctrl-C reaches the program too:
+    it ends by itself and its exit code is passed on.
     """
     import subprocess
     import sys
@@ -97,15 +143,15 @@ def _run(program: str, *arguments: str, json: bool) -> NoReturn:
         done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.stdout:
         document = loads(done.stdout)
-        emit_json(document) if json else _table_of_splits(document["splits"])
+        emit_json(document) if json else (show or _table_of_splits)(document)
     raise typer.Exit(cli_code(done.returncode))
 
 
-def _table_of_splits(splits: dict[str, dict[str, Any]]) -> None:
+def _table_of_splits(document: dict[str, Any]) -> None:
     """A row per split; a list, such as its problems, as its length."""
     rows = [
         {"split": name, **{key: _cell(cell) for key, cell in split.items() if key != _COMMAND}}
-        for name, split in splits.items()
+        for name, split in document["splits"].items()
     ]
     table(rows, right=[key for row in rows[:1] for key in row if key != "split"])
 
@@ -116,4 +162,4 @@ def _cell(value: Any) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-VERBS = {"synth": synth, "prepare": prepare, "check": check}
+VERBS = {"synth": synth, "prepare": prepare, "check": check, "stats": stats}
