@@ -3,41 +3,80 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from orchestra.config.frozen import read_frozen
+from orchestra.config.schema import RunConfig
+from orchestra.tasks import Task
 from orchestra.train.distributed import Peer, Ranks
-from orchestra.train.evaluation import Evaluated, Evaluator, load_split, merge, read_lines
-from orchestra.train.model import build_model
+from orchestra.train.evaluation import (
+    Evaluated,
+    Evaluator,
+    Share,
+    Split,
+    load_split,
+    merge,
+    read_lines,
+    require_labels,
+)
+from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.rendezvous import wait_for_file
 from orchestra.wire.errors import DataError, OrchestraError
 from orchestra.wire.folders import Job
 from orchestra.wire.identity import start_ticks
-from orchestra.wire.manifest import Utterance
+from orchestra.wire.manifest import Utterance, write_manifest
 from tests.exactness.launching import WORKSPACE, write_job
 
 HERE = (os.getpid(), start_ticks(os.getpid()) or 0)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated."""
+
+    config: RunConfig
+    task: Any
+    model: SpeechModel
+    split: Split
+
+
+def subject_of(job: Job, **data: Any) -> Subject:
+    """The job's untrained model, weights enlarged so that its predictions differ."""
+    config, info = read_frozen(job.config, WORKSPACE)
+    config = config.model_copy(update={"data": config.data.model_copy(update=data)})
+    task = info.task_class()(config.task, config.data)
+    model = build_model(config, task)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    return Subject(config, task, model, load_split(task, "dev", config))
+
+
+def batched(subject: Subject, plan: str) -> Subject:
+    """With batches of one utterance, of eight, or as planned by seconds."""
+    count, size = len(subject.split.utterances), {"1": 1, "8": 8, "dynamic": 0}[plan]
+    if not size:
+        return subject
+    batches = [tuple(range(start, min(start + size, count))) for start in range(0, count, size)]
+    return replace(subject, split=replace(subject.split, batches=batches))
+
+
 def evaluate(
-    job: Job, folder: Path, world_size: int, budget_s: float = 3.0, stop_after: int | None = None
+    subject: Subject, folder: Path, world_size: int, stop_after: int | None = None
 ) -> list[Evaluated | None]:
     """What each rank got; the ranks are threads here, since no collective is involved."""
-    from orchestra.config.frozen import read_frozen
-
-    config, info = read_frozen(job.config, WORKSPACE)
-    task = info.task_class()(config.task, config.data)
-    batch = config.batch.model_copy(update={"eval_seconds": budget_s})
-    config = config.model_copy(update={"batch": batch})
-    split = load_split(task, "dev", config)
-    model = build_model(config, task)
     peers = tuple(Peer(rank, *HERE) for rank in range(world_size))
     looks = iter(range(1000))
     answers: list[Evaluated | None] = [None] * world_size
@@ -46,9 +85,10 @@ def evaluate(
     def run(rank: int) -> None:
         ranks = Ranks(rank, world_size, torch.device("cpu"), peers)
         stop = lambda: rank == 0 and stop_after is not None and next(looks) >= stop_after  # noqa: E731
-        evaluator = Evaluator(config, task, copy.deepcopy(model), ranks, lambda: None, stop)
+        model = copy.deepcopy(subject.model) if world_size > 1 else subject.model
+        evaluator = Evaluator(subject.config, subject.task, model, ranks, lambda: None, stop)
         try:
-            answers[rank] = evaluator.evaluate(split, folder)
+            answers[rank] = evaluator.evaluate(subject.split, folder)
         except OrchestraError as error:
             problems.append(error)
 
@@ -63,14 +103,45 @@ def evaluate(
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
-    return write_job(tmp_path / "run")
+def probe(tmp_path: Path) -> Subject:
+    return subject_of(write_job(tmp_path / "run"))
+
+
+def example(folder: Path) -> Subject:
+    subject = subject_of(write_job(folder / "run", kind="example", task={"other_utterances": 13}))
+    # No class is the untrained head's favourite.
+    seen: list[torch.Tensor] = []
+    hook = subject.model.head.register_forward_hook(lambda _, __, logits: seen.append(logits))
+    evaluate(subject, folder / "favourite", 1)
+    hook.remove()
+    with torch.no_grad():
+        subject.model.head.utterance.bias -= torch.cat(seen).mean(0)  # type: ignore[union-attr]
+    return subject
+
+
+def asr(folder: Path) -> Subject:
+    """Noise of 13 different lengths, and what is said in it."""
+    rows = [
+        {"id": f"u{n:02}", "path": "x", "duration_s": 0.2 + 0.13 * (7 * n % 13), "text": "A CAT"}
+        for n in range(13)
+    ]
+    write_manifest(folder / "manifests", "dev", rows, "test")
+    head = {"kind": "small", "projection": 12, "hidden": 12}
+    job = write_job(folder / "run", kind="asr", task={"head": head})
+    subject = subject_of(job, manifests=folder / "manifests")
+
+    def read(utterance: Utterance) -> Any:
+        draw = np.random.default_rng(int(utterance.id[1:]))
+        return draw.standard_normal(round(16000 * utterance.duration_s)).astype(np.float32)
+
+    subject.task.read = read
+    return subject
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 16])  # 11 utterances: ranks with little or nothing
-def test_number_of_ranks_changes_nothing(job: Job, tmp_path: Path, world_size: int) -> None:
-    (alone,) = evaluate(job, tmp_path / "one", 1)
-    together = evaluate(job, tmp_path / "many", world_size)
+def test_number_of_ranks_changes_nothing(probe: Subject, tmp_path: Path, world_size: int) -> None:
+    (alone,) = evaluate(probe, tmp_path / "one", 1)
+    together = evaluate(probe, tmp_path / "many", world_size)
     assert alone is not None
     assert all(answer is not None and answer.metrics == alone.metrics for answer in together)
     one, many = ((tmp_path / n / "predictions.jsonl").read_bytes() for n in ("one", "many"))
@@ -79,18 +150,93 @@ def test_number_of_ranks_changes_nothing(job: Job, tmp_path: Path, world_size: i
     assert not list((tmp_path / "many").glob("predictions.rank*"))
 
 
-def test_batch_size_changes_nothing_that_counts(job: Job, tmp_path: Path) -> None:
-    losses = []
-    for name, budget_s in (("single", 0.01), ("big", 100.0)):
-        evaluate(job, tmp_path / name, 1, budget_s)
-        losses.append([r["loss"] for r in read_lines(tmp_path / name / "predictions.jsonl")])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+@pytest.mark.parametrize("make", [asr, example])
+def test_neither_batch_size_nor_ranks_change_a_prediction(tmp_path: Path, make: Any) -> None:
+    subject = make(tmp_path)
+    found = {}
+    for plan in ("1", "8", "dynamic"):
+        for world_size in (1, 2, 3):
+            folder = tmp_path / f"{plan}-{world_size}"
+            answer, *_ = evaluate(batched(subject, plan), folder, world_size)
+            assert answer is not None
+            lines = (folder / "predictions.jsonl").read_bytes()
+            found[plan, world_size] = (lines, json.dumps(answer.metrics))
+    assert len(set(found.values())) == 1
+    records = read_lines(tmp_path / "8-2" / "predictions.jsonl")
+    said = [record.get("hyp", record.get("predicted")) for record in records]
+    assert len(records) == 13
+    assert len(set(map(str, said))) > 1, "the same guess everywhere proves nothing"
+
+
+def test_a_model_that_looks_at_padding_would_be_noticed(tmp_path: Path) -> None:
+    subject = asr(tmp_path)
+    subject.model.head.forward = _heedless(subject.model.head)  # type: ignore[method-assign]
+    lines = []
+    for plan in ("1", "8"):
+        evaluate(batched(subject, plan), tmp_path / plan, 1)
+        lines.append((tmp_path / plan / "predictions.jsonl").read_bytes())
+    assert lines[0] != lines[1]
+
+
+def _heedless(head: Any) -> Any:
+    """The same head, with features shifted by their mean over all frames, padded ones too."""
+    own = head.forward
+
+    def forward(features: torch.Tensor, lengths: torch.Tensor) -> Any:
+        return own(features - 5 * features.abs().mean((1, 2), keepdim=True), lengths)
+
+    return forward
+
+
+def test_speed_is_that_of_all_ranks(probe: Subject, tmp_path: Path) -> None:
+    folder = tmp_path / "two"
+    folder.mkdir()
+    shares = [Share([{"id": "a"}], 3.0, 2.0), Share([{"id": "b"}, {"id": "c"}], 6.0, 5.0)]
+    for rank, share in enumerate(shares):
+        share.write(folder / f"predictions.rank{rank}.jsonl")
+        assert Share.read(folder / f"predictions.rank{rank}.jsonl") == share
+    probe.task.score = lambda records: {"loss": 1.0}
+    peers = tuple(Peer(rank, *HERE) for rank in range(2))
+    ranks = Ranks(0, 2, torch.device("cpu"), peers)
+    evaluator = Evaluator(probe.config, probe.task, probe.model, ranks, lambda: None, lambda: False)
+    split = Split("dev", UTTERANCES, [], None)
+    evaluator._score(split, folder, folder / "outcome.json", time.monotonic())
+    outcome = json.loads((folder / "outcome.json").read_text())
+    assert outcome["seconds_per_utterance"] == 9.0 / 3
+    assert outcome["real_time_factor"] == 7.0 / 3.0
+
+
+def test_speed_is_measured(probe: Subject, tmp_path: Path) -> None:
+    (answer,) = evaluate(probe, tmp_path / "one", 1)
+    assert answer is not None
+    assert 0 < answer.seconds_per_utterance * 11 <= answer.elapsed_s
+    assert 0 < answer.real_time_factor * probe.split.audio_s <= answer.seconds_per_utterance * 11
+
+
+def test_an_unlabelled_split_is_refused_for_validation(tmp_path: Path) -> None:
+    subject = example(tmp_path)
+    require_labels(subject.task, subject.split)
+    bare = load_split(subject.task, "unlabelled", subject.config)
+    with pytest.raises(DataError, match=r"'unlabelled' has no labels \(utterance unlabelled-00000"):
+        require_labels(subject.task, bare)
+    (answer,) = evaluate(replace(subject, split=bare), tmp_path / "one", 1)
+    assert answer is not None
+    assert answer.metrics == {}
+    assert len(read_lines(tmp_path / "one" / "predictions.jsonl")) == 13
+
+
+def test_a_task_without_labels_of_its_own_may_validate(
+    probe: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(probe.task), "target", Task.target)
+    monkeypatch.setattr(type(probe.task), "collate", Task.collate)
+    require_labels(probe.task, probe.split)
 
 
 @pytest.mark.parametrize("stop_after", [0, 3])
-def test_stop_is_rank_0s_decision_for_all(job: Job, tmp_path: Path, stop_after: int) -> None:
+def test_stop_is_rank_0s_decision_for_all(probe: Subject, tmp_path: Path, stop_after: int) -> None:
     folder = tmp_path / "stopped"
-    assert evaluate(job, folder, 2, budget_s=0.01, stop_after=stop_after) == [None, None]
+    assert evaluate(batched(probe, "1"), folder, 2, stop_after=stop_after) == [None, None]
     assert not (folder / "predictions.jsonl").exists()
 
 
