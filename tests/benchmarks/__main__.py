@@ -9,7 +9,14 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import bookkeeping, cli_start, evaluation_ranks, first_step, heartbeat
+from tests.benchmarks import (
+    bookkeeping,
+    cli_start,
+    evaluation_ranks,
+    first_step,
+    heartbeat,
+    throughput,
+)
 from tests.benchmarks.table import Row, print_table
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -18,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "cli_start": cli_start.measure,
     "first_step": first_step.measure,
     "evaluation_ranks": evaluation_ranks.measure,
+    "throughput": throughput.measure,
 }
 
 
