@@ -77,6 +77,7 @@ VERBS = {
     "ls": "ls",
     "show": "show",
     "logs": "logs",
+    "replay": "replay",
     "wait": "wait",
     "stop": "stop",
     "rm": "rm",

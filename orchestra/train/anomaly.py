@@ -171,7 +171,7 @@ def _of_exception(error: Exception, first: str, birth: str, told: list[str]) -> 
         forward = next((text for text in told if "Traceback of forward call" in text), "")
         tensor = first or f"gradient in {found[1]} ({_NAN})"
         return Finding("not finite", tensor, "", birth or _own_frames(forward))
-    text = "".join(traceback.format_exception(error))
+    text = _own_frames("".join(traceback.format_exception(error)))
     return Finding("exception", first, f"{type(error).__name__}: {error}", text)
 
 

@@ -187,7 +187,8 @@ def _differences(job: Job, ranks: Sequence[Recorded], device: torch.device) -> l
     document = ranks[0].document
     found = []
     if not document["device"].startswith(device.type):
-        found.append(f"the step ran on {document['device']}, this replay on {device.type}")
+        other = "try --gpu ID" if device.type == "cpu" else "leave out --gpu"
+        found.append(f"the step ran on {document['device']}, this replay on {device.type}: {other}")
     missing = document["world_size"] - len(ranks)
     if missing:
         found.append(

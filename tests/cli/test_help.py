@@ -11,7 +11,8 @@ from orchestra.cli.main import VERBS, build
 from tests.cli.conftest import Cli
 
 PROMISED = (
-    "run resume eval ls show logs wait stop rm gc tasks upstreams presets config data doctor init"
+    "run resume eval ls show logs replay wait stop rm gc "
+    "tasks upstreams presets config data doctor init"
 )
 
 
