@@ -10,9 +10,11 @@ import torch
 
 from orchestra.config.schema import TrainConfig
 
+FIRST_SCALE = 2.0**10
+"""Of an fp16 loss. torch begins with 2**16, made for means: losses here are sums over many units,
+and each halving costs a step."""
 LOWEST_SCALE = 2.0**-10
-"""Of an fp16 loss. Below 1, since losses are sums: the gradient of a sum over a hundred thousand
-frames does not fit into fp16."""
+"""Below 1, since the gradient of a sum over a hundred thousand frames may not fit into fp16."""
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
@@ -28,7 +30,8 @@ def loss_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScal
 
     Micikevicius et al. 2018, "Mixed Precision Training", arXiv:1710.03740.
     """
-    return torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    fp16 = config.precision == "fp16"
+    return torch.amp.GradScaler(device.type, init_scale=FIRST_SCALE, enabled=fp16)
 
 
 def set_determinism(config: TrainConfig) -> None:
