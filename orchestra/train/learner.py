@@ -21,6 +21,7 @@ from orchestra.train.session import Session
 from orchestra.train.step import Stepper, Taken, wrap
 from orchestra.train.training_data import TrainingData
 from orchestra.train.warmup import warm_up
+from orchestra.train.weights import load_initial
 from orchestra.wire.heartbeat import Phase
 
 
@@ -49,6 +50,7 @@ class Learner:
         self._ranks = session.ranks
         self._data = data
         self.model = build_model(config, session.task)
+        load_initial(session, self.model)
         self.model.to(session.ranks.device)
         self._buffers = list(self.model.saved_buffers())
         self._freezing = Freezing(config.optim.freeze, self.model)
@@ -89,12 +91,14 @@ class Learner:
             self.model.saved_state(),
             optimizer_tensors(self.optimizer, self.model),
             to_document(progress, fingerprint),
+            self.average.tensors(),
         )
 
     def load(self, contents: Contents) -> None:
         """Put the tensors of a checkpoint back (UsageError: they are of another model)."""
         self.model.load_saved_state(contents.model)
         load_optimizer(self.optimizer, self.model, contents.optimizer)
+        self.average.load(contents.average)
 
     def _wrap_anew(self) -> None:
         """DDP knows only the parameters that were trainable when it wrapped the model."""

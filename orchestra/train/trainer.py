@@ -12,9 +12,11 @@ from contextlib import closing
 from orchestra.data.batches import Step
 from orchestra.data.loader import Request, to_device
 from orchestra.tasks import Batch
+from orchestra.train.capsule import Capsules
 from orchestra.train.checkpoint import Contents
 from orchestra.train.endings import Horizon, left, limit_reached, time_is_up, validation_due
-from orchestra.train.evaluation import Split, drawn, load_split
+from orchestra.train.evaluation import Split, drawn, load_split, require_labels
+from orchestra.train.export import exporter
 from orchestra.train.final import evaluate_tests
 from orchestra.train.goals import among_best, best_goal, out_of_patience, stopping_goal
 from orchestra.train.learner import Learner
@@ -48,6 +50,7 @@ def train(session: Session) -> None:
     whole, *tests = (
         load_split(session.task, name, config) for name in (config.data.valid, *config.data.test)
     )
+    require_labels(session.task, whole)
     valid = drawn(whole, config)
     trainer = Trainer(session, data, valid)
     outcome = trainer.run()
@@ -87,7 +90,9 @@ class Trainer:
         self._saver: Saver | None = None
         if self._ranks.is_first:
             root = session.job.run.checkpoints
-            self._saver = Saver(root, config.checkpoint, self._goal, session.recorder)
+            export = exporter(session) if config.checkpoint.export_best else None
+            self._saver = Saver(root, config.checkpoint, self._goal, session.recorder, export)
+        self._capsules = Capsules(session, self.learner.model)
         self._meter = Meter(self._ranks.device)
         self._first_step = self._progress.step
         self._started = time.monotonic() - self._progress.elapsed_s
@@ -131,13 +136,16 @@ class Trainer:
     def _take(self, step: Step, batches: Iterator[Batch]) -> Taken:
         progress, learner = self._progress, self.learner
         started = time.monotonic()
-        taken = learner.take(
-            progress.step,
-            self._share(step),
-            batches,
-            stop=self._session.stop_requested(),
-            expired=self._ranks.is_first and time_is_up(self._config.train, self._elapsed_s()),
-        )
+        with self._capsules.on_error(progress.step, learner.stepper):
+            taken = learner.take(
+                progress.step,
+                self._share(step),
+                batches,
+                stop=self._session.stop_requested(),
+                expired=self._ranks.is_first and time_is_up(self._config.train, self._elapsed_s()),
+            )
+        if not taken.applied:
+            self._capsules.not_finite(progress.step, taken, learner.stepper.consumed)
         progress.step += 1
         progress.position = step.following
         self._count_skipped(taken)
@@ -179,20 +187,28 @@ class Trainer:
 
     def _gives_up(self) -> bool:
         """Whether the validations so far say that it gets no better."""
-        progress, stopping = self._progress, self._config.train.stopping
+        progress = self._progress
         if not progress.is_validated():
             return False
+        reason = self._reason_to_stop()
+        if reason:
+            text = f"early stopping after step {progress.step}: {reason}"
+            self._session.recorder.notice(progress.step, text)
+        return reason is not None
+
+    def _reason_to_stop(self) -> str | None:
+        """The task's word on it counts, else the config's; None: train on."""
+        progress, stopping, goal = self._progress, self._config.train.stopping, self._stopping
         history = [{**past.metrics, "step": past.step} for past in progress.validations]
         answer = self._session.task.stops_early(history)
-        if answer is None and stopping is not None and self._stopping is not None:
-            scores = progress.scores(self._stopping.metric)
-            answer = out_of_patience(scores, self._stopping, stopping.patience, stopping.min_delta)
-        if answer:
-            text = (
-                f"early stopping: validation got no better, the last time at step {progress.step}"
-            )
-            self._session.recorder.notice(progress.step, text)
-        return bool(answer)
+        if answer is not None:
+            return "the task says so" if answer else None
+        if stopping is None or goal is None:
+            return None
+        scores = progress.scores(goal.metric)
+        if not out_of_patience(scores, goal, stopping.patience, stopping.min_delta):
+            return None
+        return f"{goal.metric} got no better in {stopping.patience} validations"
 
     def _validate_if_due(self, ended: bool) -> bool:
         """Validate when it is time and at the end; False if a stop came in between."""
@@ -237,7 +253,7 @@ class Trainer:
         if not self._ranks.is_first:
             return
         config, recorder, step = self._config, self._session.recorder, self._progress.step
-        for text in getattr(self._data, "notices", ()):
+        for text in self._data.notices:
             recorder.notice(step, text)
         parts = parameter_table(self.learner.model)
         values = {
