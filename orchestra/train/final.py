@@ -41,7 +41,7 @@ def evaluate_tests(
     Splits that an earlier attempt finished with the same checkpoint are not evaluated again.
     """
     subject = _subject(session, "best")
-    model.load_saved_state(checkpoint.read_model(subject.folder))
+    model.load_saved_state(checkpoint.read_weights(subject.folder))
     for split in splits:
         own = _own_number(session, split.name, subject) if session.ranks.is_first else 0
         number = session.ranks.from_first(own)
@@ -64,7 +64,7 @@ def evaluate_job(session: Session) -> None:
     spec = EvaluationSpec.read(target)
     model = build_model(session.config, session.task).to(session.ranks.device)
     subject = _subject(session, spec.checkpoint)
-    model.load_saved_state(checkpoint.read_model(subject.folder))
+    model.load_saved_state(checkpoint.read_weights(subject.folder))
     split = load_split(session.task, spec.split, session.config)
     done = _evaluate(session, model, subject, split, target, subject.step)
     session.recorder.close()
