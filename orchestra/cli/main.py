@@ -74,6 +74,7 @@ VERBS = {
     "run": "run",
     "resume": "resume",
     "eval": "evaluate",
+    "export": "export",
     "ls": "ls",
     "show": "show",
     "logs": "logs",

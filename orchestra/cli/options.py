@@ -25,6 +25,13 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="K=V", help="One config value; V is TOML. Repeatable."),
 ]
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN|DIR",
+        help="Weights of a run's best checkpoint, of RUN:last, RUN:STEP, or of a folder.",
+    ),
+]
 Gpus = Annotated[int | None, typer.Option(min=1, metavar="N", help="Any N free GPUs.")]
 GpuIds = Annotated[str | None, typer.Option(metavar="ID,ID", help="These GPUs, by index or UUID.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="No GPU.")]

@@ -14,6 +14,7 @@ from typing import Any
 from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
 from orchestra.registry.store import Registry
 from orchestra.schedule.listing import health, list_row, supervisor_of
+from orchestra.wire.capsules import capsules_in
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import RunFolder
@@ -53,6 +54,10 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             {"step": item.step, "path": str(run.path / item.path), "score": item.score}
             for item in registry.checkpoints(run_id)
         ],
+        "capsules": [
+            {"name": each.name, "step": each.step, "rank": each.rank, "path": str(each.folder)}
+            for each in capsules_in(run.capsules)
+        ],
         "events": [
             {
                 "time": item.time_s,
@@ -70,6 +75,7 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             "tree": row.git_tree,
         },
         "data": _data(run),
+        "init": _init(run),
         "config_sha256": _config_sha256(row, run),
         "command": list(attempts[-1].command) if attempts else None,
         "argv": _read(run.identity).get("argv"),
@@ -138,6 +144,16 @@ def _evaluation(run: RunFolder, row: EvaluationRow) -> dict[str, Any]:
         "real_time_factor": result.get("real_time_factor"),
         "predictions": str(run.evaluation(row.number).predictions),
     }
+
+
+def _init(run: RunFolder) -> dict[str, Any] | None:
+    """The weights it started from: source, folder, sha256, parts; None if random ones."""
+    try:
+        config = tomllib.loads(run.job.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    init: dict[str, Any] | None = config.get("init")
+    return init
 
 
 def _data(run: RunFolder) -> dict[str, dict[str, Any]]:

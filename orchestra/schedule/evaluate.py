@@ -11,11 +11,13 @@ from orchestra.registry.rows import JobKey
 from orchestra.registry.store import open_registry
 from orchestra.schedule.changes import check_evaluation
 from orchestra.schedule.checkpoints import find, recorded, steps
+from orchestra.schedule.initial import find_weights
 from orchestra.schedule.preflight import preflight
 from orchestra.schedule.staging import building
 from orchestra.schedule.submission import Given, flags
 from orchestra.supervise.launch import code_folder
-from orchestra.wire.errors import NotFoundError, OrchestraError
+from orchestra.wire import weights
+from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import EvaluationFolder, RunFolder
 from orchestra.wire.job import EvaluationSpec, JobState
@@ -28,21 +30,27 @@ def submit_evaluation(
     run_id: str,
     *,
     split: str,
-    checkpoint: str,
+    checkpoint: str | None,
+    init_from: str | None = None,
     given: tuple[Given, ...] = (),
     sets: tuple[str, ...] = (),
     cpu_command: str,
 ) -> JobKey:
     """Queue it; the config is the run's, with `given` and `sets` applied.
 
+    Args:
+        checkpoint: one of the run's own (see schedule.checkpoints.find); default: the best.
+        init_from: weights from elsewhere instead (see schedule.initial.find_weights).
+
     Raises:
         NotFoundError: no such checkpoint, or no manifest of that split.
+        BadCheckpointError: the weights from elsewhere are damaged.
         ConfigErrors, ConflictError: as `orchestra run`.
     """
     run = workspace.runs.run(run_id)
     with open_registry(workspace.runs) as registry, building(workspace.runs):
         registry.get_run(run_id)
-        checkpoint = _require_checkpoint(run, checkpoint)
+        spec = _spec(workspace, run, split, checkpoint, init_from)
         code = code_folder(workspace.runs, run.job)
         composed = override(
             run.job.config,
@@ -57,12 +65,29 @@ def submit_evaluation(
         folder = _new_folder(run)
         key = JobKey(run_id, folder.number)
         try:
-            _write(folder, composed, EvaluationSpec(split, checkpoint, time.time()))
-            registry.create_evaluation(run_id, folder.number, split, checkpoint)
+            _write(folder, composed, spec)
+            registry.create_evaluation(run_id, folder.number, split, spec.checkpoint)
         except BaseException:
             shutil.rmtree(folder.path, ignore_errors=True)
             raise
     return key
+
+
+def _spec(
+    workspace: Workspace, run: RunFolder, split: str, checkpoint: str | None, init_from: str | None
+) -> EvaluationSpec:
+    if init_from is None:
+        return EvaluationSpec(split, _require_checkpoint(run, checkpoint or "best"), time.time())
+    if checkpoint is not None:
+        raise UsageError("--init-from contradicts --checkpoint: RUN:STEP names another run's")
+    folder = find_weights(workspace, init_from)
+    return EvaluationSpec(
+        split,
+        recorded(run, folder),
+        time.time(),
+        source=init_from,
+        sha256=weights.verify(folder).sha256,
+    )
 
 
 def _require_checkpoint(run: RunFolder, checkpoint: str) -> str:

@@ -27,6 +27,8 @@ class Submission:
     upstream: str | None = None
     given: tuple[Given, ...] = ()
     sets: tuple[str, ...] = ()
+    init_from: str | None = None
+    """Whose weights to start from (see schedule.initial.find_weights)."""
     name: str | None = None
     argv: tuple[str, ...] = ()
     """The command line, for the record."""

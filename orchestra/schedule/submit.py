@@ -9,7 +9,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestra import __version__
@@ -17,6 +17,7 @@ from orchestra.provenance.client import Pending, Snapshot, start_snapshot
 from orchestra.provenance.environment import capture, record_environment
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.initial import check_initial, copy_initial, initial_values
 from orchestra.schedule.names import check_name, default_names
 from orchestra.schedule.staging import Stage, building, make_runs_folder, new_stage
 from orchestra.wire.files import write_atomic, write_json
@@ -57,13 +58,18 @@ class Submitted:
 
 
 def plan(workspace: Workspace, submission: Submission) -> Plan:
-    """Compose and look, without writing anything (ConfigErrors, PreflightError, ConflictError)."""
+    """Compose and look, without writing anything (errors as `staged`)."""
     # Here and not above: `staged` starts git before these 100 ms of imports.
     from orchestra.config.compose import compose
-    from orchestra.schedule.preflight import preflight
+    from orchestra.schedule.preflight import Finding, preflight
 
+    if submission.init_from is not None:
+        initial = initial_values(workspace, submission.init_from)
+        submission = replace(submission, given=(*submission.given, *initial))
     composed = compose(submission.request(workspace.root))
     found = preflight(composed.config, workspace.runs, cpu_command=submission.cpu_command)
+    if composed.config.init is not None:
+        found.append(Finding("init", check_initial(composed.config.init)))
     return Plan(composed, tuple(found))
 
 
@@ -88,8 +94,9 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
     """A run that is ready to `commit`; if the block ends without that, nothing is left of it.
 
     Raises:
-        OrchestraError: as `plan`; and a tree that git can't snapshot (UsageError), a folder that
-            can't be written.
+        ConfigErrors, PreflightError, ConflictError: the config, or something it needs, is wrong.
+        NotFoundError, BadCheckpointError: so are the initial weights.
+        OrchestraError: git can't snapshot the tree (UsageError), a folder can't be written.
     """
     if submission.name is not None:
         check_name(submission.name)
@@ -108,6 +115,8 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
             made = plan(workspace, submission)
             environment = capture()
             snapshot = pending.result()
+            if made.composed.config.init is not None:
+                copy_initial(made.composed.config.init, stage.folder.init)
             name = submission.name or _free_name(registry, made.composed, stage.run_id)
             row = _row(stage.run_id, name, made.composed, snapshot)
             _write(stage.folder, row, made.composed, snapshot, environment, submission.argv)

@@ -177,6 +177,8 @@ class EvaluationSpec:
     checkpoint: str  # "best", "last", a step number or a path
     created_at: float
     origin: Literal["run", "user"] = "user"  # "run": after the last step, without a supervisor
+    source: str = ""  # the run or folder named by --init-from, if `checkpoint` is not the run's own
+    sha256: str = ""  # of the manifest there, as it was verified
 
     def write(self, folder: EvaluationFolder) -> None:
         """Write what was asked for."""
@@ -189,4 +191,11 @@ class EvaluationSpec:
         with reading(folder.spec):
             # Before there was an origin, a state file told the evaluations of users.
             origin: Any = document.get("origin") or ("user" if folder.job.state.exists() else "run")
-            return cls(document["split"], document["checkpoint"], document["created_at"], origin)
+            return cls(
+                document["split"],
+                document["checkpoint"],
+                document["created_at"],
+                origin,
+                document.get("source", ""),
+                document.get("sha256", ""),
+            )

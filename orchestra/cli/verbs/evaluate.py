@@ -18,8 +18,9 @@ def evaluate(
     run: options.Run,
     split: Annotated[str, typer.Option(metavar="S", help="A split that has a manifest.")],
     checkpoint: Annotated[
-        str, typer.Option(metavar="best|last|STEP|PATH", help="Which checkpoint.")
-    ] = "best",
+        str | None, typer.Option(metavar="best|last|STEP|PATH", help="Default: best.")
+    ] = None,
+    init_from: options.InitFrom = None,
     set_: options.Sets = None,
     cpu: options.Cpu = False,
     nproc: options.Nproc = None,
@@ -32,9 +33,11 @@ def evaluate(
     Examples:
       orchestra eval @last --split test-clean
       orchestra eval h7k2 --split test-other --checkpoint 20000 --cpu --nproc 4
+      orchestra eval h7k2 --split test-clean --init-from k3vd    under h7k2's config and code
       orchestra eval h7k2 --split test-clean --set data.manifests=/corpora/mine/manifests
 
-    Same config and same code as the run. The result does not depend on the number of ranks.
+    Same config and same code as the run, for weights from elsewhere (--init-from) too.
+    The result does not depend on the number of ranks.
     """
     from orchestra.schedule.evaluate import submit_evaluation
     from orchestra.schedule.listing import find_run
@@ -48,6 +51,7 @@ def evaluate(
             run_id,
             split=split,
             checkpoint=checkpoint,
+            init_from=init_from,
             given=options.launch_values(gpus=None, gpu_ids=None, cpu=cpu, nproc=nproc),
             sets=tuple(set_ or ()),
             cpu_command=options.cpu_command(sys.argv[1:]),

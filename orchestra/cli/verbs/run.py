@@ -24,6 +24,7 @@ def run(
     upstream: options.Upstream = None,
     preset: options.Presets = None,
     set_: options.Sets = None,
+    init_from: options.InitFrom = None,
     gpus: options.Gpus = None,
     gpu_ids: options.GpuIds = None,
     cpu: options.Cpu = False,
@@ -46,6 +47,7 @@ def run(
       orchestra run asr --preset asr-demo --cpu --nproc 2
       orchestra run asr -p asr -p debug --set optim.lr=3e-4 --set data.root=/corpora/LibriSpeech
       orchestra run asr --gpu-ids 2,3 --name wavlm-probe --detach
+      orchestra run asr -p asr --init-from h7k2 --set 'init.parts=["upstream"]'
       orchestra run example --cpu --dry-run
       id=$(orchestra run asr -q --detach) && orchestra wait "$id"
 
@@ -65,6 +67,7 @@ def run(
         upstream=upstream,
         given=given,
         sets=tuple(set_ or ()),
+        init_from=init_from,
         name=name,
         argv=("orchestra", *sys.argv[1:]),
         cpu_command=options.cpu_command(sys.argv[1:]),

@@ -83,11 +83,21 @@ def _facts(run: dict[str, Any]) -> None:
         else "-",
         "code": _commit(run["git"]),
         "tree": run["git"]["tree"] or "-",
+        "init": _init(run["init"]),
         "config": f"sha256 {run['config_sha256']}",
         "folder": run["folders"]["run"],
     }
+    if run["capsules"]:
+        facts["capsules"] = ", ".join(item["name"] for item in run["capsules"])
     for name, value in facts.items():
         emit(f"  {name:<11} {value}")
+
+
+def _init(init: dict[str, Any] | None) -> str:
+    if init is None:
+        return "random weights"
+    parts = f", parts {', '.join(init['parts'])}" if init["parts"] else ""
+    return f"{init['source']} ({init['folder']}){parts}"
 
 
 def _commit(git: dict[str, Any]) -> str:

@@ -1,0 +1,76 @@
+"""orchestra export"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestra.cli import options
+from orchestra.cli.context import workspace_of
+from orchestra.cli.output import emit, emit_json, number
+from orchestra.wire.exit_codes import cli_code
+
+
+def export(
+    context: typer.Context,
+    run: options.Run,
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    checkpoint: Annotated[
+        str, typer.Option(metavar="best|last|STEP|PATH", help="Which checkpoint.")
+    ] = "best",
+    json: options.Json = False,
+) -> None:
+    """Export the weights of a run: head (safetensors), config, and the upstream if it was tuned.
+
+    \b
+    Examples:
+      orchestra export @last models/kws
+      orchestra export h7k2 models/asr --checkpoint 20000
+      orchestra run ks --upstream models/asr/upstream    a tuned upstream, in another task
+      orchestra run asr --init-from models/asr           start from all of it
+
+    DIR/upstream is a folder of transformers' save_pretrained. DIR appears whole or not at all.
+    """
+    import os
+    import subprocess
+    from json import loads
+
+    from orchestra.cli.interrupts import Interrupts
+    from orchestra.schedule.export import prepare_export
+    from orchestra.schedule.listing import find_run
+
+    workspace = workspace_of(context)
+    program = prepare_export(
+        workspace,
+        find_run(workspace, run),
+        checkpoint=checkpoint,
+        out=out,
+        environment=os.environ,
+    )
+    with Interrupts():  # Ctrl-C reaches the program too: it tidies up and ends by itself
+        done = subprocess.run(
+            program.command,
+            env=program.environment,
+            cwd=workspace.root,
+            check=False,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    if done.stdout:
+        document = loads(done.stdout)
+        emit_json(document) if json else _tell(document)
+    raise typer.Exit(cli_code(done.returncode))
+
+
+def _tell(document: dict[str, Any]) -> None:
+    checkpoint = document["checkpoint"]
+    size = sum(file["size"] for file in document["files"].values())
+    emit(document["folder"])
+    emit(
+        f"  step {checkpoint['step']}, {checkpoint['metric']} {number(checkpoint['score'])}, "
+        f"{len(document['files'])} files, {size / 2**20:.1f} MiB"
+    )
+    if document["upstream"]["tuned"]:
+        emit(f"  upstream: --upstream {document['folder']}/upstream")
