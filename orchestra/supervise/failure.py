@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.supervise.reaper import ExitStatus
+from orchestra.wire.capsules import capsules_in, read_document, what_happened
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.failures import RankFailure, read_failures
-from orchestra.wire.folders import AttemptFolder
+from orchestra.wire.folders import AttemptFolder, RunFolder
 
 _TAIL_BYTES = 4096
 _LONGEST_LINE = 300
@@ -39,6 +40,7 @@ class Evidence:
     cause: RankFailure | None  # the rank that failed first; None: no rank's failure is on record
     last_line: str  # of that rank's log, or of the agent's
     step: int  # newest step heard of
+    capsule: str = ""  # name of the one that holds what the rank failed with
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def gather(folder: AttemptFolder, agent: ExitStatus, first_dead: int | None, ste
         failures = []
     cause = _first(failures, first_dead)
     log = folder.agent_log if cause is None else folder.rank_log(cause.rank)
-    return Evidence(agent, cause, _last_line(log), step)
+    capsule = "" if cause is None else _capsule(RunFolder(folder.path.parents[1]), cause)
+    return Evidence(agent, cause, _last_line(log), step, capsule)
 
 
 def _first(failures: list[RankFailure], first_dead: int | None) -> RankFailure | None:
@@ -69,6 +72,19 @@ def _first(failures: list[RankFailure], first_dead: int | None) -> RankFailure |
     own = [failure for failure in failures if failure.signal != signal.SIGTERM] or failures
     seen = next((failure for failure in own if failure.pid == first_dead), None)
     return seen or next(iter(own), None)
+
+
+def _capsule(run: RunFolder, cause: RankFailure) -> str:
+    """The newest one that tells the same; an earlier attempt's, if that failed alike."""
+    for capsule in reversed(capsules_in(run.capsules)):
+        try:
+            document = read_document(capsule)
+        except OrchestraError:  # damaged: it would be of no use
+            continue
+        of_nan = cause.exit_code == ExitCode.NOT_FINITE and document["reason"] == "not finite"
+        if of_nan or what_happened(document) == cause.message:
+            return capsule.name
+    return ""
 
 
 def classify(evidence: Evidence) -> Failure:
@@ -85,6 +101,8 @@ def classify(evidence: Evidence) -> Failure:
         )
     said = cause.message or evidence.last_line
     sentence = f"{where} failed{at} with exit code {cause.exit_code}{_quote(said)}"
+    if evidence.capsule:
+        sentence += f"; `orchestra replay` takes that step again (capsule {evidence.capsule})"
     if cause.exit_code in _FIX_FIRST:
         return Failure(sentence, retry=False, remedy=_FIX_FIRST[ExitCode(cause.exit_code)])
     return replace(_by_message(sentence, said), said=said)

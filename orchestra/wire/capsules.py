@@ -77,12 +77,13 @@ def read_document(capsule: Capsule) -> dict[str, Any]:
     with reading(path):
         if document["version"] != VERSION:
             raise OrchestraError(f"{path} is of version {document['version']}, not {VERSION}")
+        what_happened(document)
     return document
 
 
 def what_happened(document: dict[str, Any]) -> str:
     """A few words: `ValueError: boom`, or `loss is not finite`."""
-    if document["exception"] is not None:
+    if document["reason"] == "exception":
         return f"{document['exception']['type']}: {document['exception']['message']}"
     return f"{document['non_finite'][0]} is not finite"
 
