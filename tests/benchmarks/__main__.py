@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 from tests.benchmarks import (
+    batches,
     bookkeeping,
     cli_start,
     evaluation_ranks,
@@ -20,6 +21,7 @@ from tests.benchmarks import (
 from tests.benchmarks.table import Row, print_table
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
+    "batches": batches.measure,
     "heartbeat": heartbeat.measure,
     "bookkeeping": bookkeeping.measure,
     "cli_start": cli_start.measure,

@@ -1,0 +1,219 @@
+"""The warm-up: the worst batches, no trace in the model, out of memory told with the remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orchestra.config.schema import OptimConfig
+from orchestra.data.loader import Request
+from orchestra.tasks import Batch, LossTerms
+from orchestra.train.model import SpeechModel, build_model
+from orchestra.train.session import Session
+from orchestra.train.training_data import TrainingData, load_training_data
+from orchestra.train.warmup import state_copies, warm_up
+from orchestra.wire.errors import DataError, OrchestraError, UsageError
+from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.job import CODE
+from tests.exactness.launching import REPOSITORY, WORKSPACE, log_of, write_job
+from tests.train.running import open_here, records_of
+
+CPU = torch.device("cpu")
+
+
+class Prepared:
+    """A session of the probe, its data and its model."""
+
+    def __init__(self, folder: Path, **tables: dict[str, Any]) -> None:
+        self.session: Session = open_here(write_job(folder / "run", **tables))
+        self.data: TrainingData = load_training_data(self.session)
+        self.model: SpeechModel = build_model(self.session.config, self.session.task)
+
+    def warm_up(self) -> list[str]:
+        batches = self.data.worst_batches(CPU)
+        return warm_up(self.session.config, self.model, self.model, batches)
+
+    def change_loss(self, monkeypatch: pytest.MonkeyPatch, before: Callable[[Batch], None]) -> None:
+        loss = self.session.task.loss
+
+        def changed(head: Any, features: Any, lengths: Any, batch: Batch) -> LossTerms:
+            before(batch)
+            return loss(head, features, lengths, batch)
+
+        monkeypatch.setattr(self.session.task, "loss", changed)
+
+
+def samples(batch: Batch) -> int:
+    """Padded."""
+    return batch.wavs.numel()
+
+
+def test_the_batches_are_the_worst_of_the_epoch(tmp_path: Path) -> None:
+    prepared = Prepared(tmp_path)
+    longest, largest = prepared.data.worst_batches(CPU)
+    steps = prepared.data.planner.epoch(0)
+    epoch = [prepared.data.loader.read(Request(0, micro)) for step in steps for micro in step]
+    assert samples(largest) == max(samples(batch) for batch in epoch)
+    assert int(longest.lengths.max()) == max(int(batch.lengths.max()) for batch in epoch)
+    assert samples(largest) > 2 * min(samples(batch) for batch in epoch)
+
+
+def test_nothing_of_it_is_left_in_the_model(tmp_path: Path) -> None:
+    prepared = Prepared(tmp_path)
+    before = {name: tensor.clone() for name, tensor in prepared.model.saved_state().items()}
+    assert before["head.norm.num_batches_tracked"] == 0
+    prepared.warm_up()
+    for name, tensor in prepared.model.saved_state().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(parameter.grad is None for parameter in prepared.model.parameters())
+    batch = prepared.data.worst_batches(CPU)[0]
+    prepared.model(batch)
+    assert prepared.model.saved_state()["head.norm.num_batches_tracked"] == 1, "no pass changes it"
+
+
+def test_the_second_pass_meets_the_gradients_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = Prepared(tmp_path)
+    held: list[bool] = []
+
+    def look(batch: Batch) -> None:
+        held.append(all(p.grad is not None for p in prepared.model.head.parameters()))
+
+    prepared.change_loss(monkeypatch, look)
+    prepared.warm_up()
+    assert held == [False, True]
+
+
+def test_a_parameter_without_a_gradient_is_named(tmp_path: Path) -> None:
+    prepared = Prepared(tmp_path)
+    prepared.model.head.unused = torch.nn.Linear(2, 2)
+    with pytest.raises(OrchestraError, match=r"2 trainable .*: head\.unused\.weight"):
+        prepared.warm_up()
+
+
+@pytest.mark.parametrize("cpu", [False, True])
+def test_out_of_memory_names_the_batch_and_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu: bool
+) -> None:
+    prepared = Prepared(tmp_path)
+    longest, largest = prepared.data.worst_batches(CPU)
+    assert samples(longest) < samples(largest)
+
+    def need_memory(batch: Batch) -> None:
+        if samples(batch) < samples(largest):
+            return
+        if cpu:
+            torch.empty(2**60)  # more than any address space
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    prepared.change_loss(monkeypatch, need_memory)
+    with pytest.raises(UsageError) as caught:
+        prepared.warm_up()
+    said = str(caught.value)
+    seconds = int(largest.lengths.max()) / 16000
+    assert f"{len(largest.ids)} x {seconds:.1f} s" in said
+    assert "lower batch.max_micro_seconds (now 3)" in said
+    assert largest.ids[0] in said
+
+
+def test_another_runtime_error_stays_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = Prepared(tmp_path)
+
+    def fail(batch: Batch) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    prepared.change_loss(monkeypatch, fail)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        prepared.warm_up()
+
+
+def test_one_utterance_that_does_not_fit_is_to_be_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = {"seconds": 0.1, "max_micro_seconds": 0.4, "micro_batches": 2, "too_long": "isolate"}
+    prepared = Prepared(tmp_path, batch=alone)
+
+    def need_memory(batch: Batch) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    prepared.change_loss(monkeypatch, need_memory)
+    with pytest.raises(UsageError, match=r"1 x 0\.5 s .* cut this utterance .*: train-\d+$"):
+        prepared.warm_up()
+
+
+def test_what_is_too_long_is_refused_or_noticed(tmp_path: Path) -> None:
+    batch = {"max_micro_seconds": 0.45}
+    with pytest.raises(DataError, match=r"train-12 \(0\.5 s\)"):
+        Prepared(tmp_path / "refuse", batch=batch)
+    prepared = Prepared(tmp_path / "isolate", batch={**batch, "too_long": "isolate"})
+    (notice,) = prepared.data.notices
+    assert "6 utterances are longer than batch.max_micro_seconds = 0.45: " in notice
+    assert "train-12 (0.5 s)" in notice and "micro-batch of its own" in notice
+    assert Prepared(tmp_path / "fits").data.notices == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "copies"),
+    [
+        ({"kind": "adamw"}, 2),
+        ({"kind": "adam"}, 2),
+        ({"kind": "sgd"}, 0),
+        ({"kind": "sgd", "momentum": 0.9}, 1),
+    ],
+)
+def test_what_is_reserved_is_what_the_optimizer_allocates(
+    keys: dict[str, Any], copies: int
+) -> None:
+    assert state_copies(OptimConfig(lr=0.1, **keys)) == copies
+    parameter = torch.nn.Parameter(torch.ones(50, 50))
+    made = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+    momentum = {"momentum": keys["momentum"]} if "momentum" in keys else {}
+    optimizer = made[keys["kind"]]([parameter], lr=0.1, **momentum)
+    parameter.grad = torch.ones(50, 50)
+    optimizer.step()
+    state = [t for t in optimizer.state[parameter].values() if isinstance(t, torch.Tensor)]
+    assert sum(tensor.numel() for tensor in state) // 2500 == copies
+
+
+@pytest.mark.slow
+def test_a_run_without_enough_memory_ends_at_once_and_for_good(tmp_path: Path) -> None:
+    """BAD_CONFIG is what the supervisor does not try again."""
+    shutil.copytree(WORKSPACE, tmp_path / "code")
+    with (tmp_path / "code/tasks/probe/task.py").open("a") as file:
+        file.write(
+            """
+
+class Hungry(Task):
+    def loss(self, head, features, lengths, batch):
+        if batch.wavs.numel() > 1000:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().loss(head, features, lengths, batch)
+
+
+Task = Hungry
+"""
+        )
+    job = write_job(tmp_path / "run", train={"max_steps": 2})
+    arguments = ["--job", str(job.folder), "--kind", "train", "--attempt", "1"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchestra.train.rank", *arguments],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), CODE: str(tmp_path / "code")},
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == ExitCode.BAD_CONFIG, log_of(job)
+    log = log_of(job)
+    assert "out of memory in a forward and backward pass" in log
+    assert "Traceback" not in log
+    assert not records_of(job)
