@@ -24,6 +24,9 @@ from orchestra.wire.job import JobState
 from orchestra.wire.states import ENDED, LIVE, RunState
 from orchestra.workspace import Workspace
 
+#: Beginnings of the keys that can end a run.
+_LIMITS = ("train.max_", "train.stopping")
+
 #: A supervisor that has told the run's end goes within a moment.
 _GOODBYE_S = 10.0
 
@@ -77,7 +80,7 @@ def resume(
             )
             step = _first_step(run, start_from)
             check_resume(composed, step)
-            _require_work(row, composed, step)
+            _require_work(row, composed, step, start_from)
             preflight(composed.config, workspace.runs, cpu_command=cpu_command)
             notes = _rewind(run, registry, step)
             notes += _change_config(run, registry, composed)
@@ -109,14 +112,26 @@ def _first_step(run: RunFolder, start_from: str | None) -> int:
     return step_of(find(run, start_from))
 
 
-def _require_work(row: RunRow, composed: Composed, step: int) -> None:
+def _require_work(row: RunRow, composed: Composed, step: int, start_from: str | None) -> None:
     """A run that did not complete may still have its test splits to evaluate."""
-    max_steps = composed.config.train.max_steps
-    if row.state == RunState.COMPLETED and max_steps is not None and step >= max_steps:
-        raise ConflictError(
-            f"run {row.id} is completed: step {step} of train.max_steps = {max_steps}; to train "
-            f"on: `orchestra resume {row.id} --set train.max_steps=N`"
-        )
+    if row.state != RunState.COMPLETED:
+        return
+    train = composed.config.train
+    longer = any(key.startswith(_LIMITS) for key in composed.changed)
+    if (longer or start_from is not None) and (train.max_steps is None or step < train.max_steps):
+        return
+    limits = {
+        "train.max_steps": train.max_steps,
+        "train.max_epochs": train.max_epochs,
+        "train.max_hours": train.max_hours,
+        "train.stopping.patience": train.stopping and train.stopping.patience,
+    }
+    given = {key: value for key, value in limits.items() if value is not None}
+    raise ConflictError(
+        f"run {row.id} is completed: step {step} of "
+        f"{' and '.join(f'{key} = {value}' for key, value in given.items())}; to train on: "
+        f"`orchestra resume {row.id} --set {next(iter(given))}=N`"
+    )
 
 
 def _rewind(run: RunFolder, registry: Registry, step: int) -> list[str]:

@@ -130,6 +130,16 @@ def test_a_completed_run_needs_more_steps(workspace: Workspace, run: RunFolder) 
     go_on(workspace, run)  # its test splits may be left
 
 
+def test_a_run_that_stopped_early_needs_more_patience(workspace: Workspace, run: RunFolder) -> None:
+    text = run.job.config.read_text()
+    assert "max_steps = 30" in text
+    text = text.replace("max_steps = 30", "max_steps = 90\nstopping = {patience = 3}")
+    run.job.config.write_text(text)
+    with pytest.raises(ConflictError, match=r"max_steps = 90 and train.stopping.patience = 3"):
+        go_on(workspace, run)
+    go_on(workspace, run, "train.stopping.patience=9")
+
+
 def test_an_evaluation_keeps_what_was_trained(workspace: Workspace, run: RunFolder) -> None:
     def evaluate(*sets: str) -> None:
         submit_evaluation(
