@@ -13,7 +13,9 @@ from orchestra.train.goals import best_goal
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.saving import best_first
 from orchestra.train.session import Session
-from orchestra.wire import checkpoints
+from orchestra.train.weights import read_weights_from
+from orchestra.wire import checkpoints, weights
+from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import NotFoundError
 from orchestra.wire.files import read_json, write_json
 from orchestra.wire.folders import EvaluationFolder
@@ -25,7 +27,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Subject:
-    """The checkpoint under evaluation."""
+    """The checkpoint, or the export folder, under evaluation."""
 
     step: int
     folder: Path
@@ -41,7 +43,7 @@ def evaluate_tests(
     Splits that an earlier attempt finished with the same checkpoint are not evaluated again.
     """
     subject = _subject(session, "best")
-    model.load_saved_state(checkpoint.read_weights(subject.folder))
+    model.load_saved_state(read_weights_from(subject.folder, model))
     for split in splits:
         own = _own_number(session, split.name, subject) if session.ranks.is_first else 0
         number = session.ranks.from_first(own)
@@ -64,7 +66,8 @@ def evaluate_job(session: Session) -> None:
     spec = EvaluationSpec.read(target)
     model = build_model(session.config, session.task).to(session.ranks.device)
     subject = _subject(session, spec.checkpoint)
-    model.load_saved_state(checkpoint.read_weights(subject.folder))
+    _require_same(spec, subject)
+    model.load_saved_state(read_weights_from(subject.folder, model))
     split = load_split(session.task, spec.split, session.config)
     done = _evaluate(session, model, subject, split, target, subject.step)
     session.recorder.close()
@@ -145,9 +148,16 @@ def _subject(session: Session, reference: str) -> Subject:
         there = ", ".join(path.name for path in checkpoints.committed(root)) or "none"
         raise NotFoundError(f"no checkpoint {reference!r} in {root}; there are: {there}")
     # Rank 0 reads every byte; the others need the identity alone.
-    read = checkpoints.verify if session.ranks.is_first else checkpoints.read_manifest
+    read = weights.verify if session.ranks.is_first else weights.read_manifest
     manifest = read(folder)
     return Subject(manifest.step, folder, manifest.sha256)
+
+
+def _require_same(spec: EvaluationSpec, subject: Subject) -> None:
+    if spec.sha256 and spec.sha256 != subject.sha256:
+        raise BadCheckpointError(
+            f"{subject.folder} changed since its evaluation was asked for; ask again"
+        )
 
 
 def _ranked(session: Session, reference: str) -> int:

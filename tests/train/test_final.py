@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from orchestra.train import checkpoint
-from orchestra.wire import checkpoints
+from orchestra.train.export import export
+from orchestra.wire import checkpoints, weights
+from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.folders import EvaluationFolder, Job
 from orchestra.wire.job import EvaluationSpec, Result
 from tests.exactness.launching import write_job
-from tests.train.running import records_of, run_here
+from tests.train.running import config_of, records_of, run_here
 
 SPEED = {"seconds_per_utterance", "real_time_factor"}
 
@@ -44,12 +46,14 @@ def read(evaluation: EvaluationFolder) -> dict[str, Any]:
     return document
 
 
-def evaluate_again(job: Job, number: int, reference: str, split: str = "test") -> EvaluationFolder:
+def evaluate_again(
+    job: Job, number: int, reference: str, split: str = "test", **more: str
+) -> EvaluationFolder:
     """As `orchestra eval` has it done."""
     target = job.run.evaluation(number)
     target.path.mkdir()
     shutil.copy(job.config, target.job.config)
-    EvaluationSpec(split, reference, 0.0).write(target)
+    EvaluationSpec(split, reference, 0.0, **more).write(target)
     run_here(target.job)
     return target
 
@@ -92,6 +96,19 @@ def test_another_checkpoint_gives_other_predictions(copy: Job) -> None:
     found = evaluate_again(copy, 3, str(other))
     assert read(found)["checkpoint"]["step"] == other
     assert found.predictions.read_bytes() != copy.run.evaluation(1).predictions.read_bytes()
+
+
+def test_an_export_gives_what_its_checkpoint_gave(copy: Job, tmp_path: Path) -> None:
+    best = copy.run.checkpoint(read(copy.run.evaluation(1))["checkpoint"]["step"])
+    export(best, tmp_path / "out", copy.run, config_of(copy)[0])
+    sha256 = weights.verify(tmp_path / "out").sha256
+    again = evaluate_again(copy, 3, str(tmp_path / "out"), sha256=sha256)
+    assert again.predictions.read_bytes() == copy.run.evaluation(1).predictions.read_bytes()
+    step = int(best.name.split("-")[1])
+    told = {"step": step, "path": str(tmp_path / "out"), "sha256": sha256}
+    assert read(again)["checkpoint"] == told
+    with pytest.raises(BadCheckpointError, match="out changed since"):
+        evaluate_again(copy, 4, str(tmp_path / "out"), sha256="0" * 64)
 
 
 def test_evaluation_gives_the_validations_number(
