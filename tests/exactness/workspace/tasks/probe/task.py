@@ -31,7 +31,7 @@ class Head(nn.Module):
         hidden = self.norm(self.inner(features[valid]))
         hidden = self.dropout(torch.relu(hidden))
         rows = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-        sums = torch.zeros(len(lengths), 48).index_add(0, rows, hidden)
+        sums = torch.zeros(len(lengths), 48).index_add(0, rows, hidden.float())
         return self.outer(sums / lengths[:, None])
 
 
