@@ -223,6 +223,8 @@ class _Composer:
         path = finding.path
         if path[0] == "upstream" and len(path) == 1:
             return f"{finding.text}: --upstream NAME"
+        if path[0] == "init":
+            return f"{finding.text}: --init-from RUN|DIR"
         text = f"{finding.text}: a preset, or {SET} {dotted(path)}=VALUE"
         replaced = merged.replaced.get(path[:-1])
         if replaced:

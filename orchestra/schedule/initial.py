@@ -38,7 +38,7 @@ def find_weights(workspace: Workspace, wanted: str) -> Path:
             run_id = find_run(workspace, reference)
         except NotFoundError as error:
             if not weights.holds_weights(folder):
-                raise NotFoundError(f"{FLAG} {wanted}: {error}; a folder has a slash") from error
+                raise NotFoundError(f"{FLAG} {wanted}: {error}; a folder is written with a slash") from error
         else:
             return find(workspace.runs.run(run_id), checkpoint or "best")
     if not folder.is_dir():

@@ -43,6 +43,7 @@ from orchestra.wire.weights import EXPORT
 
 VERSION = 1
 CONFIG = "config.toml"
+_NAME = "orchestra export"
 
 
 def export(
@@ -119,6 +120,7 @@ def exporter(session: Session) -> Callable[[Path], None]:
         if done.returncode == 0:
             return
         said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        said = said.removeprefix(f"{_NAME}: ")
         if is_disk_full(run.path) or os.strerror(errno.ENOSPC) in said:
             raise OSError(errno.ENOSPC, said)
         raise OrchestraError(f"{folder.name} was not exported: {said}")
@@ -129,7 +131,7 @@ def exporter(session: Session) -> Callable[[Path], None]:
 def main() -> int:
     """Run the program; returns the exit code."""
     lifeline.die_with_parent()
-    parser = argparse.ArgumentParser(prog="python -m orchestra.train.export")
+    parser = argparse.ArgumentParser(prog=_NAME)
     parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help="run folder")
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
