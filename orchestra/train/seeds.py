@@ -17,6 +17,10 @@ from orchestra.data.keyed import keyed
 def reseed(seed: int, *key: int | str) -> None:
     """Key the global generators of torch (all devices), NumPy and Python."""
     value = keyed(seed, *key)
-    torch.manual_seed(value)
+    # The same as torch.manual_seed, which notes a stack trace for each kind of device that is not
+    # in use: 0.3 ms.
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(value)
     np.random.seed(value & 0xFFFFFFFF)
     random.seed(value)
