@@ -57,12 +57,13 @@ class Tail:
         if not records:
             return
         self.started = True
-        steps = [record.step for record in records if record.kind in _TELLS_STEP]
-        if steps:
-            self.step = steps[-1]
+        telling = [record for record in records if record.kind in _TELLS_STEP]
+        for record in telling:
+            # A save ends beside the training: its record is about an earlier step.
+            self.step = record.step if record.kind == "start" else max(self.step, record.step)
         if self._job.kind == "train":  # an evaluation's steps are not the run's progress
             self._points.add(self._put, records)
-            if steps:
+            if telling:
                 self._mirror.add(self._registry.progress, self._run.id, self.step, summary(records))
         for record in records:
             self._index(record)

@@ -30,6 +30,8 @@ def test_notice_does_not_move_the_step(tmp_path: Path) -> None:
         tail.poll()
         assert (tail.step, registry.get_run("r1").step) == (7, 7)
         writer.write(Record("notice", 0, 0.0, {"text": "another"}))
+        saved = {"path": "checkpoints/step-00000006", "score": None, "metric": "wer"}
+        writer.write(Record("checkpoint", 6, 0.0, saved))  # it ended beside the 7th step
         tail.close()
         assert (tail.step, registry.get_run("r1").step) == (7, 7)
         assert [event.text for event in registry.events("r1") if event.kind == "notice"]
