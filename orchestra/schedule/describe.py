@@ -137,7 +137,7 @@ def _evaluation(run: RunFolder, row: EvaluationRow) -> dict[str, Any]:
         "split": row.split,
         "checkpoint": checkpoint.get("path", row.checkpoint),
         "checkpoint_sha256": checkpoint.get("sha256"),
-        "checkpoint_source": checkpoint.get("source") or None,
+        "checkpoint_source": checkpoint.get("source"),
         "checkpoint_step": row.checkpoint_step,
         "config_sha256": result.get("config_sha256"),
         "metrics": row.metrics,

@@ -38,7 +38,8 @@ def find_weights(workspace: Workspace, wanted: str) -> Path:
             run_id = find_run(workspace, reference)
         except NotFoundError as error:
             if not weights.holds_weights(folder):
-                raise NotFoundError(f"{FLAG} {wanted}: {error}; a folder is written with a slash") from error
+                text = f"{FLAG} {wanted}: {error}; a folder is written with a slash"
+                raise NotFoundError(text) from error
         else:
             return find(workspace.runs.run(run_id), checkpoint or "best")
     if not folder.is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.train import checkpoint
@@ -33,6 +33,8 @@ class Subject:
     folder: Path
     sha256: str
     """Of its manifest."""
+    source: str = ""
+    """What the user named, if it is not one of the run's own."""
 
 
 def evaluate_tests(
@@ -65,7 +67,7 @@ def evaluate_job(session: Session) -> None:
     target = EvaluationFolder(session.job.folder)
     spec = EvaluationSpec.read(target)
     model = build_model(session.config, session.task).to(session.ranks.device)
-    subject = _subject(session, spec.checkpoint)
+    subject = replace(_subject(session, spec.checkpoint), source=spec.source)
     _require_same(spec, subject)
     model.load_saved_state(read_weights_from(subject.folder, model))
     split = load_split(session.task, spec.split, session.config)
@@ -108,7 +110,12 @@ def _evaluate(
         {
             "version": VERSION,
             "split": split.name,
-            "checkpoint": {"step": subject.step, "path": path, "sha256": subject.sha256},
+            "checkpoint": {
+                "step": subject.step,
+                "path": path,
+                "sha256": subject.sha256,
+                "source": subject.source or None,
+            },
             "config_sha256": config_sha256(session.job),
             "data": {"split": split.name, "manifest_sha256": split.manifest_sha256},
             "upstream": model.upstream.identity(),
