@@ -74,11 +74,8 @@ def describe(
         "seconds": round(sum(durations), 3),
         "percentiles_s": _percentiles([durations[index] for index in reversed(ordered)]),
         "batch": batch.model_dump(mode="json", exclude_none=True),
-        "steps": len(steps),
-        "micro_batches": len(micro_batches),
         "target_s": planner.target_s,
-        "padding": round(padding(micro_batches, durations), 6),
-        "fill": round(fill(micro_batches, durations, planner.target_s), 6),
+        **measures(planner, durations),
         "step_seconds": {
             "min": round(min(step_s), 3),
             "mean": round(sum(step_s) / len(step_s), 3),
@@ -88,6 +85,17 @@ def describe(
         "longest": named(ordered[:LONGEST]),
         "too_long": named(planner.too_long),
         "buckets": _buckets(micro_batches, durations, planner.target_s),
+    }
+
+
+def measures(planner: Planner, durations: Sequence[float]) -> dict[str, float]:
+    """Steps, micro-batches, padding and fill of the first epoch."""
+    micro_batches = flat(planner.epoch(0))
+    return {
+        "steps": planner.steps_in(0),
+        "micro_batches": len(micro_batches),
+        "padding": round(padding(micro_batches, durations), 6),
+        "fill": round(fill(micro_batches, durations, planner.target_s), 6),
     }
 
 

@@ -266,6 +266,7 @@ class Trainer:
             "trainable": sum(row.trainable for row in parts),
             "parts": table_document(parts),
             "data": {"split": config.data.train, "manifest_sha256": self._data.manifest_sha256},
+            "plan": self._data.plan,
             "upstream": self.learner.model.upstream.identity(),
         }
         recorder.write("start", step, values)

@@ -10,6 +10,7 @@ import torch
 from orchestra.config.schema import unfit_ranks
 from orchestra.data.batches import Planner, tell_too_long
 from orchestra.data.loader import Loader, Request, to_device
+from orchestra.data.stats import measures
 from orchestra.tasks import Batch
 from orchestra.train.progress import Fingerprint
 from orchestra.train.session import Session
@@ -25,6 +26,8 @@ class TrainingData:
     loader: Loader
     fingerprint: Fingerprint
     manifest_sha256: str | None
+    plan: dict[str, float]
+    """Steps, micro-batches, padding and fill of the first epoch, for the record."""
     notices: tuple[str, ...]
     """Sentences for the run's records."""
 
@@ -63,5 +66,6 @@ def load_training_data(session: Session) -> TrainingData:
         Loader(task, utterances, seed=config.seed, workers=config.data.workers),
         Fingerprint.of(config, utterances),
         manifest_sha256(config.data.manifests, config.data.train),
+        measures(planner, durations),
         tuple(notices),
     )

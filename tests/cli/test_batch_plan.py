@@ -48,7 +48,7 @@ def test_what_is_too_long_is_named(
 
 @pytest.mark.slow
 def test_the_command_plans_what_run_would(cli: Cli) -> None:
-    options = ("example", "--nproc", "3", "--set", "batch.seconds=20", "--set", "seed=4")
+    options = ("example", "--cpu", "--nproc", "3", "--set", "batch.seconds=20", "--set", "seed=4")
     plan = json.loads(cli.ok("data", "stats", *options, "--json"))
     assert plan["batch"]["micro_batches"] == 3
     assert plan["seed"] == 4

@@ -24,7 +24,7 @@ from orchestra.wire.errors import DataError, OrchestraError, UsageError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.job import CODE
 from tests.exactness.launching import REPOSITORY, WORKSPACE, log_of, write_job
-from tests.train.running import open_here, records_of
+from tests.train.running import open_here, records_of, run_here
 
 CPU = torch.device("cpu")
 
@@ -161,6 +161,15 @@ def test_what_is_too_long_is_refused_or_noticed(tmp_path: Path) -> None:
     assert "6 utterances are longer than batch.max_micro_seconds = 0.45: " in notice
     assert "train-12 (0.5 s)" in notice and "micro-batch of its own" in notice
     assert Prepared(tmp_path / "fits").data.notices == ()
+
+
+def test_the_start_of_a_run_records_its_plan(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "run", train={"max_steps": 1})
+    start = run_here(job)[0]
+    assert start.kind == "start"
+    plan = start.values["plan"]
+    assert plan["steps"] * 6 <= plan["micro_batches"] < plan["steps"] * 12
+    assert 0 < plan["padding"] < 0.3 and 0.5 < plan["fill"] <= 1
 
 
 @pytest.mark.parametrize(

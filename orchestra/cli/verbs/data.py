@@ -92,6 +92,8 @@ def stats(
     preset: options.Presets = None,
     set_: options.Sets = None,
     gpus: options.Gpus = None,
+    gpu_ids: options.GpuIds = None,
+    cpu: options.Cpu = False,
     nproc: options.Nproc = None,
     json: options.Json = False,
 ) -> None:
@@ -109,7 +111,7 @@ def stats(
     from orchestra.schedule.submission import Submission
 
     workspace = workspace_of(context)
-    given = options.launch_values(gpus=gpus, gpu_ids=None, cpu=False, nproc=nproc)
+    given = options.launch_values(gpus=gpus, gpu_ids=gpu_ids, cpu=cpu, nproc=nproc)
     submission = Submission(task, tuple(preset or ()), upstream, given, tuple(set_ or ()))
     composed = compose(submission.request(workspace.root))
     for note in composed.notes:
