@@ -72,11 +72,12 @@ class Capsules:
         """An exception inside leaves a capsule and goes on; an OrchestraError explains itself."""
         try:
             yield
-        except (OrchestraError, dist.DistError):  # the latter: another rank's failure
+        except OrchestraError:
             raise
         except Exception as error:
-            event = _Event(number + 1, "exception", error=error)
-            self._keep(event, stepper.consumed, with_weights=True)
+            if not _is_another_ranks(error):
+                event = _Event(number + 1, "exception", error=error)
+                self._keep(event, stepper.consumed, with_weights=True)
             raise
 
     def not_finite(self, number: int, taken: Taken, consumed: Consumed) -> None:
@@ -123,6 +124,14 @@ class Capsules:
             self._session.recorder.notice(step, f"step {step}: {text}")
         else:
             log.warning("step %d: %s", step, text)
+
+
+def _is_another_ranks(error: Exception) -> bool:
+    """Whether an exchange failed because a peer was gone: its own capsule tells why.
+
+    NCCL's errors have a type of their own, gloo's are RuntimeErrors that name its source file.
+    """
+    return isinstance(error, dist.DistError) or "gloo/transport/" in str(error)
 
 
 def _same(there: list[Capsule], place: Capsule, reason: Reason) -> Capsule | None:

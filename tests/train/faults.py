@@ -1,0 +1,64 @@
+"""Runs of a task that one utterance breaks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from orchestra.config.frozen import dump, validate
+from orchestra.tasks import find_task
+from orchestra.wire.files import write_json
+from orchestra.wire.folders import Job
+from orchestra.wire.heartbeat import pages_folder
+from orchestra.wire.job import CODE, TAG
+
+FAULTY = Path(__file__).parent / "faulty"
+GUILTY = "train-7"
+
+
+def faulty_job(folder: Path, fault: str, *, guilty: str = GUILTY, **tables: Any) -> Job:
+    """A run folder; a step is 2 micro-batches of 2 or 3 utterances."""
+    document: dict[str, Any] = {
+        "seed": 3,
+        "task": {"kind": "faulty", "fault": fault, "guilty": guilty},
+        "upstream": {"kind": "fbank", "mels": 20, "deltas": 0},
+        "data": {"workers": 0},
+        "batch": {"seconds": 2.0, "max_micro_seconds": 1.0, "micro_batches": 2},
+        "optim": {"lr": 0.01},
+        "train": {"max_steps": 6, "eval_every": 50, "log_every": 1},
+        "checkpoint": {"every": 50},
+    }
+    for name, table in tables.items():
+        document[name] = {**document.get(name, {}), **table}
+    folder.mkdir(parents=True)
+    job = Job("train", folder)
+    job.config.write_bytes(dump(validate(document, find_task("faulty", FAULTY))))
+    write_json(job.run.provenance, {"code": "0123", "commit": "abc", "tree": "def", "dirty": True})
+    return job
+
+
+def run_two_ranks(job: Job) -> int:
+    """One attempt under torchrun; returns its exit code."""
+    tag = f"test.{uuid.uuid4().hex}"
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    arguments = ("--job", str(job.folder), "--kind", "train", "--attempt", "1")
+    done = subprocess.run(
+        [sys.executable, *torchrun, "-m", "orchestra.train.rank", *arguments],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "OMP_NUM_THREADS": "1",
+            CODE: str(FAULTY),
+            TAG: tag,
+        },
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    shutil.rmtree(pages_folder(tag), ignore_errors=True)
+    return done.returncode
