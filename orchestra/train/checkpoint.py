@@ -39,6 +39,7 @@ from orchestra.wire.checkpoints import (
     Manifest,
     committed,
     parse_manifest,
+    seal,
     step_folder,
     verify,
 )
@@ -209,9 +210,8 @@ def _manifest(
     step: int, score: float | None, metric: str, files: dict[str, tuple[int, str]]
 ) -> bytes:
     listed = {name: {"size": size, "sha256": sha256} for name, (size, sha256) in files.items()}
-    return document(
-        {"version": VERSION, "step": step, "score": score, "metric": metric, "files": listed}
-    )
+    content = {"version": VERSION, "step": step, "score": score, "metric": metric, "files": listed}
+    return document({**content, "seal": seal(content)})
 
 
 def _check_space(root: Path, size: int) -> None:

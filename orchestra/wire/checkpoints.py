@@ -17,6 +17,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestra.wire.errors import OrchestraError
 
@@ -105,6 +106,8 @@ def parse_manifest(data: bytes) -> Manifest:
     """The content of a manifest.json (BadCheckpointError)."""
     try:
         document = json.loads(data)
+        if seal(document) != document.get("seal", seal(document)):  # older ones have none
+            raise BadCheckpointError(f"{MANIFEST} was altered: its seal differs")
         return Manifest(
             step=document["step"],
             score=document["score"],
@@ -114,3 +117,9 @@ def parse_manifest(data: bytes) -> Manifest:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadCheckpointError(f"{MANIFEST} is not a manifest ({error!r})") from error
+
+
+def seal(document: dict[str, Any]) -> str:
+    """sha256 of a manifest's other keys: no bit of it can flip and pass as another score."""
+    others = {key: value for key, value in document.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
