@@ -18,10 +18,11 @@ def build_optimizer(config: RunConfig, model: nn.Module) -> torch.optim.Optimize
     Make it before `Freezing.apply`, so that what is frozen for a while is in it: it gets no state
     until it is trained.
 
-    adam adds the decay to the gradient, adamw takes it from the weights (Loshchilov and Hutter
-    2019, arXiv:1711.05101); sgd and adafactor use neither betas nor eps. adafactor (Shazeer and
-    Stern 2018, arXiv:1804.04235) steps by min(lr, 1 / sqrt(t)) relative to a tensor's root mean
-    square, so lr is a relative step (0.01 in the paper), and the schedule scales that bound.
+    adamw and adafactor take the decay from the weights (Loshchilov and Hutter 2019,
+    arXiv:1711.05101), adam and sgd add it to the gradient. betas and eps are those of adam and
+    adamw, momentum is that of sgd. adafactor (Shazeer and Stern 2018, arXiv:1804.04235) moves a
+    tensor by min(lr, 1 / sqrt(t)) of its root mean square: lr is a relative step, 0.01 in the
+    paper, and the schedule scales that bound. Fused kernels only on GPUs.
     """
     groups = parameter_groups(config, model)
     optim = config.optim
