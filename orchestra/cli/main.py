@@ -77,6 +77,7 @@ VERBS = {
     "export": "export",
     "ls": "ls",
     "show": "show",
+    "checkpoints": "checkpoints",
     "logs": "logs",
     "replay": "replay",
     "wait": "wait",

@@ -46,16 +46,20 @@ def existing_checkpoints(run: RunFolder) -> list[Record]:
 
 
 def best_of(checkpoints: Collection[Record]) -> Record | None:
-    """The best scored of a run's existing checkpoints, the newer one if two are as good.
-
-    Whether less or more is better only the task knows, but a checkpoint that was not the best
-    when it was saved tells. If none does, each was the best of its time, hence the last one.
-    """
-    sign = next((sign for record in checkpoints if (sign := _better_is(record))), 0)
+    """The best scored of a run's existing checkpoints, the newer one if two are as good."""
+    sign = better_is(checkpoints)
     scored = [record for record in checkpoints if isfinite(_number(record, "score"))]
     return max(
         scored, key=lambda record: (sign * _number(record, "score"), record.step), default=None
     )
+
+
+def better_is(checkpoints: Iterable[Record]) -> int:
+    """1: more is better; -1: less; 0: each was the best of its time, hence the last one is.
+
+    Only the task knows which, but a checkpoint that was not the best when it was saved tells.
+    """
+    return next((sign for record in checkpoints if (sign := _better_is(record))), 0)
 
 
 def _better_is(record: Record) -> int:
