@@ -19,7 +19,7 @@ from orchestra.supervise import tree
 from orchestra.tasks import find_task
 from orchestra.wire.folders import Job
 from orchestra.wire.heartbeat import pages_folder
-from orchestra.wire.job import CODE, TAG
+from orchestra.wire.job import CODE, TAG, Result
 
 WORKSPACE = Path(__file__).parent / "workspace"
 REPOSITORY = Path(__file__).parents[2]
@@ -110,6 +110,24 @@ def started(
     assert not leftovers
 
 
+@dataclass(frozen=True)
+class Interruption:
+    """How a run is interrupted, and where it has to continue."""
+
+    resumes_at: int
+    kill: Kill | None = None
+    alter: str = ""
+
+
+def interrupted(job: Job, ranks: int, interruption: Interruption) -> Job:
+    """The run after two attempts: the first is killed, the second goes on to the end."""
+    assert launch(job, ranks=ranks, alter=interruption.alter, kill=interruption.kill) != 0
+    assert Result.read(job.attempt(1)) is None, "the kill came too late"
+    assert launch(job, ranks=ranks, attempt=2) == 0, log_of(job, 2)
+    assert min(trained_on(job, 2)) == interruption.resumes_at, "not from the newest checkpoint"
+    return job
+
+
 def log_of(job: Job, attempt: int = 1, rank: int = 0) -> str:
     """What the rank printed."""
     return job.attempt(attempt).rank_log(rank).read_text()
@@ -123,6 +141,13 @@ def final_state(job: Job, step: int = 12) -> dict[str, Any]:
     return {**files, "state.json": json.loads((folder / "state.json").read_bytes())}
 
 
+def predicted(job: Job) -> tuple[int, bytes]:
+    """Step of the best checkpoint and what it predicts for the test split."""
+    evaluation = job.run.evaluation(1)
+    step: int = json.loads(evaluation.metrics.read_bytes())["checkpoint"]["step"]
+    return step, evaluation.predictions.read_bytes()
+
+
 def consumed(job: Job) -> Consumed:
     """What the run was trained on, over all attempts and ranks: what was consumed after the
     checkpoint that an attempt resumed from replaces what the attempts before had consumed there."""
@@ -134,9 +159,9 @@ def consumed(job: Job) -> Consumed:
     return run
 
 
-def first_step(job: Job, attempt: int) -> int:
-    """The step at which an attempt began."""
-    return min(_consumed_in(_consumed_folder(job) / f"{attempt:04d}"))
+def trained_on(job: Job, attempt: int) -> Consumed:
+    """What one attempt was trained on; empty if it did not come to its first step."""
+    return _consumed_in(_consumed_folder(job) / f"{attempt:04d}")
 
 
 def ids_of(step: dict[int, list[str]]) -> list[str]:

@@ -6,22 +6,20 @@ The uninterrupted run has no loader workers and one rhythm of checkpoints: neith
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from orchestra.wire.folders import Job
-from orchestra.wire.job import Result
 from tests.exactness.conftest import CELL, Straight
 from tests.exactness.launching import (
+    Interruption,
     Kill,
     consumed,
     final_state,
-    first_step,
     ids_of,
-    launch,
-    log_of,
+    interrupted,
+    predicted,
     write_job,
 )
 
@@ -30,41 +28,33 @@ pytestmark = [pytest.mark.slow, pytest.mark.exactness]
 BATCH = {"micro_batches": 12}  # what 1, 2, 3 and 4 ranks can share, three or more for each
 
 
-@dataclass(frozen=True)
-class Interruption:
-    """How a run is interrupted, and where it has to continue."""
-
-    resumes_at: int
-    every: int = 4
-    """checkpoint.every"""
-    kill: Kill | None = None
-    alter: str = ""
+def first_step(epoch: int, ranks: int) -> tuple[int, Interruption]:
+    return 4, Interruption(0, Kill(ranks - 1, step=0, batch=1))
 
 
-def first_step_of_all(epoch: int, ranks: int) -> Interruption:
-    return Interruption(0, kill=Kill(ranks - 1, step=0, batch=1))
-
-
-def mid_epoch(epoch: int, ranks: int) -> Interruption:
-    """In the step after a checkpoint that lies one step into the second epoch."""
+def mid_epoch(epoch: int, ranks: int) -> tuple[int, Interruption]:
+    """After a checkpoint that lies one step into the second epoch."""
     saved = epoch + 1
-    return Interruption(saved, saved, Kill(ranks - 1, step=saved, batch=2, once_saved=saved))
+    kill = Kill(ranks - 1, step=saved, batch=2, once_saved=saved)
+    return saved, Interruption(saved, kill)
 
 
-def epoch_end(epoch: int, ranks: int) -> Interruption:
+def epoch_end(epoch: int, ranks: int) -> tuple[int, Interruption]:
     """All processes at once, after a checkpoint between two epochs."""
     kill = Kill(0, step=epoch, batch=1, once_saved=epoch, everyone=True)
-    return Interruption(epoch, epoch, kill)
+    return epoch, Interruption(epoch, kill)
 
 
-def in_save(epoch: int, ranks: int) -> Interruption:
+def in_save(epoch: int, ranks: int) -> tuple[int, Interruption]:
     """At step 8; that of the validation at step 5 is the newest whole one."""
-    return Interruption(5, alter="kill-in-save:8")
+    return 4, Interruption(5, alter="kill-in-save:8")
 
 
-Moment = Callable[[int, int], Interruption]
+Moment = Callable[[int, int], tuple[int, Interruption]]
+"""Steps of the first epoch, number of ranks -> checkpoint.every, interruption."""
+
 MOMENTS: dict[str, Moment] = {
-    "first step": first_step_of_all,
+    "first step": first_step,
     "mid-epoch": mid_epoch,
     "epoch end": epoch_end,
     "in a save": in_save,
@@ -87,19 +77,13 @@ def test_interrupted_is_uninterrupted(
 ) -> None:
     record_property(CELL, f"ranks {ranks}  workers {workers}  {moment}")
     whole = straight(ranks, batch=BATCH)
-    interruption = MOMENTS[moment](steps_of_first_epoch(whole), ranks)
-    job = write_job(
-        tmp_path / "run",
-        batch=BATCH,
-        data={"workers": workers},
-        checkpoint={"every": interruption.every},
-    )
-    assert launch(job, ranks=ranks, alter=interruption.alter, kill=interruption.kill) != 0
-    assert Result.read(job.attempt(1)) is None
-    assert launch(job, ranks=ranks, attempt=2) == 0, log_of(job, 2)
-    assert first_step(job, 2) == interruption.resumes_at
+    every, interruption = MOMENTS[moment](steps_of_first_epoch(whole), ranks)
+    tables = {"data": {"workers": workers}, "checkpoint": {"every": every}}
+    job = write_job(tmp_path / "run", batch=BATCH, **tables)
+    interrupted(job, ranks, interruption)
     assert consumed(job) == consumed(whole)
     assert final_state(job) == final_state(whole)
+    assert predicted(job) == predicted(whole)
 
 
 def steps_of_first_epoch(job: Job) -> int:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 import subprocess
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ import pytest
 from orchestra.supervise import tree
 from orchestra.wire.folders import Job
 from orchestra.wire.job import Result
-from tests.exactness.conftest import Straight
+from tests.exactness.conftest import CELL, Straight
 from tests.exactness.launching import (
     PATIENCE_S,
     Kill,
@@ -26,6 +28,7 @@ from tests.exactness.launching import (
     launch,
     log_of,
     started,
+    trained_on,
     write_job,
 )
 
@@ -41,12 +44,22 @@ START_S = 4.0
 """About what an attempt takes to its first step."""
 
 
-def test_fifty_random_kills(straight: Straight, tmp_path: Path) -> None:
+def test_fifty_random_kills(
+    straight: Straight, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     draw = random.Random(50)
     job = write_job(tmp_path / "run", **TABLES)
+    hit: Counter[str] = Counter()
     for attempt in range(1, KILLS + 1):
+        left_before = _unfinished_saves(job)
         _killed_attempt(job, attempt, draw)
         assert Result.read(job.attempt(attempt)) is None
+        if _unfinished_saves(job) - left_before:
+            hit["in a save"] += 1
+        else:
+            hit["in training" if trained_on(job, attempt) else "before the first step"] += 1
+    moments = ", ".join(f"{count} {moment}" for moment, count in sorted(hit.items()))
+    record_property(CELL, f"ranks {RANKS}  random kills: {moments}")
     assert launch(job, ranks=RANKS, attempt=KILLS + 1) == 0, log_of(job, KILLS + 1)
     assert len(consumed(job)) == STEPS
     whole = straight(RANKS, **TABLES)
@@ -93,8 +106,16 @@ def _kill_after(
 
 def _wait_for_a_save(job: Job, process: subprocess.Popen[bytes]) -> None:
     """Until a checkpoint is being written, or the attempt has ended."""
-    while process.poll() is None and not list(job.run.checkpoints.glob(".writing-*")):
+    deadline = time.monotonic() + PATIENCE_S
+    left_before = _unfinished_saves(job)
+    while process.poll() is None and not _unfinished_saves(job) - left_before:
+        assert time.monotonic() < deadline, log_of(job)
         time.sleep(0.001)
+
+
+def _unfinished_saves(job: Job) -> set[Path]:
+    """Folders that are being written, or were when their writer died."""
+    return set(job.run.checkpoints.glob(".writing-*"))
 
 
 def _newest_step(job: Job) -> int:

@@ -12,3 +12,5 @@ class Config(TaskConfig):
 
     kind: Literal["probe"] = "probe"
     train_utterances: int = 90
+    loss_factor: float = 1.0
+    """Large ones are too much for the loss scale that fp16 begins with."""

@@ -67,6 +67,7 @@ class Task(tasks.Task):
         noise = [torch.rand(1, generator=torch.Generator().manual_seed(s)) for s in batch.seeds]
         logits = head(features * (0.9 + 0.2 * torch.stack(noise)[:, :, None]), lengths)
         loss = F.cross_entropy(logits, batch.targets["labels"], reduction="sum")
+        loss = loss * self.config.loss_factor
         weights = torch.ones(len(batch.ids))
         return LossTerms(loss, weights.sum(), outputs=Outputs(logits, weights))
 
