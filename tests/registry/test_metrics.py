@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sqlite3
 from contextlib import closing
 from itertools import pairwise
@@ -11,7 +12,11 @@ import pytest
 from orchestra.registry import metrics
 from orchestra.registry.metrics import VERSION, MetricStore
 from orchestra.wire.errors import OrchestraError, UsageError
-from orchestra.wire.records import Record
+from orchestra.wire.folders import AttemptFolder, RunsFolder
+from orchestra.wire.job import CODE
+from orchestra.wire.records import Record, RecordWriter
+from tests.exactness.launching import WORKSPACE, write_job
+from tests.train.running import run_here
 
 
 def train(step: int, loss: float) -> Record:
@@ -118,3 +123,71 @@ def test_bad_files_are_sentences(store: MetricStore, tmp_path: Path) -> None:
         store.keys()
     with pytest.raises(OrchestraError, match="cannot use"):
         MetricStore(tmp_path / "gone" / "metrics.db").append(1, [train(1, 1.0)])
+
+
+def test_a_real_resume_keeps_its_attempts_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12 steps with saves at 4, 8 and 12; the last save is lost, the second attempt repeats it."""
+    monkeypatch.setenv(CODE, str(WORKSPACE))
+    job = write_job(
+        tmp_path / "run", batch={"micro_batches": 3}, train={"log_every": 2, "eval_every": 6}
+    )
+    first = run_here(job, 1)
+    for checkpoint in job.run.checkpoints.iterdir():
+        if checkpoint.name != "step-00000008":
+            shutil.rmtree(checkpoint)
+    second = run_here(job, 2)
+    store = MetricStore(job.run.metrics)
+    store.append(1, first)
+    store.append(2, second)
+    points = [(point.attempt, point.step, point.superseded) for point in store.series("train/loss")]
+    assert points == [
+        *((1, step, False) for step in (1, 2, 4, 6, 8)),
+        (2, 9, False),  # an attempt's first step has a record of its own
+        *((attempt, step, attempt == 1) for step in (10, 12) for attempt in (1, 2)),
+    ]
+    assert store.last()["train/loss"].attempt == 2
+    assert _current(store, "train/loss") == _points_of(second, 8) | _points_of(first, 0, 8)
+    # The same in TensorBoard: one folder per attempt, each step once in it.
+    assert _plotted(job.attempt(1)) == [1, 2, 4, 6, 8, 10, 12]
+    assert _plotted(job.attempt(2)) == [9, 10, 12]
+
+
+def _current(store: MetricStore, key: str) -> dict[int, float]:
+    found = [(p.step, p.value) for p in store.series(key) if not p.superseded]
+    assert len(found) == len(dict(found))  # no step twice
+    return dict(found)
+
+
+def _points_of(records: list[Record], after: int, until: int = 12) -> dict[int, float]:
+    return {
+        record.step: record.values["loss"]
+        for record in records
+        if record.kind == "train" and after < record.step <= until
+    }
+
+
+def _plotted(attempt: AttemptFolder) -> list[int]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(attempt.tensorboard)).Reload()
+    return [point.step for point in events.Scalars("train/loss")]
+
+
+def test_remaking_gives_the_same_store(store: MetricStore, tmp_path: Path) -> None:
+    job = RunsFolder(tmp_path / "runs").run("r1").job
+    for number, records in ((1, [start(0), train(10, 1.0), train(20, 2.0)]), (2, [start(10)])):
+        folder = job.attempt(number)
+        folder.path.mkdir(parents=True)
+        writer = RecordWriter(folder.records)
+        for record in records:
+            writer.write(record)
+        writer.close()
+        store.append(number, records)
+    before = store.series("train/loss")
+    assert [point.superseded for point in before] == [False, True]
+    store.append(1, [train(99, 9.0)])  # in no record
+    store.remake(job)
+    assert store.series("train/loss") == before
+    assert (tmp_path / "metrics.db.damaged").is_file()
