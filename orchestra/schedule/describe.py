@@ -6,11 +6,13 @@ Reads the registry, the run folder and heartbeat pages; no side effects. Keys ar
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from orchestra.registry.metrics import MetricStore
 from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
 from orchestra.registry.store import Registry
 from orchestra.schedule.listing import health, list_row, supervisor_of
@@ -42,6 +44,7 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             "loss": row.loss,
             "audio_s_per_s": row.audio_s_per_s,
             "eta_s": row.eta_s,
+            **_statistics(run),
         },
         "supervisor": {
             "pid": supervisor.pid if supervisor else None,
@@ -88,6 +91,30 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             if attempts
             else None,
         },
+    }
+
+
+def _statistics(run: RunFolder) -> dict[str, Any]:
+    """The newest numbers of the metric store; why there are none is in `problem`, else null."""
+    names = (
+        "steps_per_s",
+        "data_share",
+        "communication_share",
+        "memory_bytes",
+        "eta_evaluation_s",
+        "eta_checkpoint_s",
+    )
+    store, problem = MetricStore(run.metrics), None
+    try:
+        points = store.last()
+    except (OrchestraError, sqlite3.Error) as error:
+        points, problem = {}, str(error)
+    finally:
+        store.close()
+    values = {name: points.get(f"train/{name}") for name in names}
+    return {
+        **{name: point.value if point else None for name, point in values.items()},
+        "problem": problem,
     }
 
 

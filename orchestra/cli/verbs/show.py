@@ -75,7 +75,8 @@ def _facts(run: dict[str, Any]) -> None:
         "task": f"{run['task']} on {run['upstream']}",
         "created": ago(run["created_at"]),
         "progress": f"step {progress['step']} of {progress['max_steps'] or '?'}, "
-        f"loss {number(progress['loss'])}, ETA {duration(progress['eta_s'])}",
+        f"loss {number(progress['loss'])}, ETA {_time_left(progress)}",
+        "speed": progress["problem"] or _speed(progress),
         "score": f"{run['metric'] or 'score'} {number(run['score'])}, "
         f"best {number(run['best_score'])}",
         "supervisor": f"pid {run['supervisor']['pid']} on {run['supervisor']['host']}"
@@ -98,6 +99,28 @@ def _init(init: dict[str, Any] | None) -> str:
         return "random weights"
     parts = f", parts {', '.join(init['parts'])}" if init["parts"] else ""
     return f"{init['source']} ({init['folder']}){parts}"
+
+
+def _time_left(progress: dict[str, Any]) -> str:
+    """With its parts, where they take time."""
+    names = {"validation": "eta_evaluation_s", "saves": "eta_checkpoint_s"}
+    parts = [f"{what} {duration(progress[name])}" for what, name in names.items() if progress[name]]
+    return duration(progress["eta_s"]) + (f" (of it {', '.join(parts)})" if parts else "")
+
+
+def _speed(progress: dict[str, Any]) -> str:
+    """Throughput, what steps wait for, memory; of the newest record."""
+    if progress["steps_per_s"] is None:
+        return "-"
+    words = [f"{number(progress['steps_per_s'], 3)} steps/s"]
+    if progress["audio_s_per_s"] is not None:
+        words.append(f"{number(progress['audio_s_per_s'], 3)} x real time")
+    for name, what in (("data_share", "data"), ("communication_share", "other ranks")):
+        if progress[name] is not None:
+            words.append(f"{progress[name]:.1%} waiting for {what}")
+    if progress["memory_bytes"] is not None:
+        words.append(f"{progress['memory_bytes'] / 2**20:.0f} MiB")
+    return ", ".join(words)
 
 
 def _commit(git: dict[str, Any]) -> str:
