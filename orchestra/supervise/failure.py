@@ -102,7 +102,7 @@ def classify(evidence: Evidence) -> Failure:
     said = cause.message or evidence.last_line
     sentence = f"{where} failed{at} with exit code {cause.exit_code}{_quote(said)}"
     if evidence.capsule:
-        sentence += f"; `orchestra replay` takes that step again (capsule {evidence.capsule})"
+        sentence += f"; `orchestra replay` shows more (capsule {evidence.capsule})"
     if cause.exit_code in _FIX_FIRST:
         return Failure(sentence, retry=False, remedy=_FIX_FIRST[ExitCode(cause.exit_code)])
     return replace(_by_message(sentence, said), said=said)

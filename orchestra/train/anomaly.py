@@ -37,8 +37,8 @@ class Finding:
 
     what: Reason
     tensor: str
-    """The first in time that was not finite, such as `output of head.inner (NaN)`; may be empty
-    for an exception."""
+    """What was not finite first, such as `output of head.inner (NaN)`; may be empty for an
+    exception."""
     error: str
     """`ValueError: boom`; empty unless there was an exception."""
     traceback: str
@@ -89,11 +89,13 @@ def examine(
 
 
 class FirstNonFinite:
-    """Watches the inputs and outputs of all modules while active; keeps the first that is bad."""
+    """Watches the inputs and outputs of all modules while active.
+
+    Keeps the first infinity and the first NaN: an infinity may be a mask's, or where it began.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self.name = ""
-        """Such as `output of head.inner (NaN)`; empty if all was finite so far."""
+        self._found: dict[str, str] = {}  # what -> where, in the order of time
         self.gradient = ""
         self._model = model
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
@@ -116,10 +118,15 @@ class FirstNonFinite:
         for handle in self._handles:
             handle.remove()
 
+    @property
+    def name(self) -> str:
+        """Such as `output of head.inner (NaN)`; empty if all was finite so far."""
+        return ", then ".join(f"{where} ({what})" for what, where in self._found.items())
+
     def look(self, name: str, value: Any) -> None:
-        """Note `name` if it is the first that holds a NaN or an infinity."""
-        if not self.name and (what := _non_finite(value)):
-            self.name = f"{name} ({what})"
+        """Note `name` if it is the first that holds a NaN, or the first with an infinity."""
+        if _NAN not in self._found and (what := _non_finite(value)):
+            self._found.setdefault(what, name)
 
     def look_at_gradients(self, model: nn.Module) -> None:
         """The first parameter whose gradient is not finite."""

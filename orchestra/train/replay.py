@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -88,7 +88,7 @@ def replay(job: Job, chosen: Sequence[Capsule], device: torch.device) -> dict[st
     taken = [each for rank in ranks for each in _take(config, model, number, rank)]
     guilty = next((each for each in taken if each.finding), None)
     alone = _alone(config, task, model, number, guilty) if guilty else []
-    return _report(job, ranks, taken, alone, device)
+    return _report(job, ranks, taken, alone, device, cast(int, config.batch.micro_batches))
 
 
 def _take(config: RunConfig, model: SpeechModel, number: int, rank: Recorded) -> list[Taken]:
@@ -145,6 +145,7 @@ def _report(
     taken: Sequence[Taken],
     alone: Sequence[str],
     device: torch.device,
+    micro_batches: int,
 ) -> dict[str, Any]:
     first = ranks[0].document
     return {
@@ -167,7 +168,7 @@ def _report(
             for each in taken
         ],
         "alone": list(alone),
-        "differences": _differences(job, ranks, device),
+        "differences": _differences(job, ranks, device) + _unread(ranks, micro_batches),
     }
 
 
@@ -195,8 +196,6 @@ def _differences(job: Job, ranks: Sequence[Recorded], device: torch.device) -> l
             f"{missing} of {document['world_size']} ranks have no capsule: nothing was wrong with "
             "their micro-batches, or they were ended before they could write it"
         )
-    if any(not rank.consumed for rank in ranks):
-        found.append("a rank had read no micro-batch yet: reading is not replayed")
     if config_sha256(job) != document["config_sha256"]:
         found.append("the run's config has changed since (`orchestra resume --set`)")
     found += [
@@ -205,6 +204,17 @@ def _differences(job: Job, ranks: Sequence[Recorded], device: torch.device) -> l
         if now != document["versions"].get(name)
     ]
     return found
+
+
+def _unread(ranks: Sequence[Recorded], micro_batches: int) -> list[str]:
+    """Ranks that may have failed while they read a batch."""
+    share = micro_batches // ranks[0].document["world_size"]
+    return [
+        f"rank {rank.capsule.rank} had {len(rank.consumed)} of its {share} micro-batches: if the "
+        "next one could not be read, that is not replayed"
+        for rank in ranks
+        if len(rank.consumed) < share
+    ]
 
 
 def _find(job: Job, folder: Path) -> Capsule:

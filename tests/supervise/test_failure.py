@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,3 +97,30 @@ def test_missing_and_torn_files_are_no_obstacle(attempt: AttemptFolder) -> None:
     assert evidence.last_line == "\ufffd last"
     attempt.agent_log.unlink()
     assert gather(attempt, AGENT_FAILED, None, 0).last_line == ""
+
+
+def write_capsule(run: Path, step: int, **document: Any) -> None:
+    folder = run / "capsules" / f"step-{step:08d}" / "attempt-0001-rank0"
+    folder.mkdir(parents=True)
+    told = {"version": 1, "exception": None, "non_finite": [], **document}
+    (folder / "capsule.json").write_text(json.dumps(told))
+
+
+def test_the_capsule_that_tells_the_same_is_named(tmp_path: Path) -> None:
+    attempt = AttemptFolder(tmp_path / "attempts" / "0002")
+    attempt.logs.mkdir(parents=True)
+    boom = {"type": "ValueError", "message": "boom"}
+    write_capsule(tmp_path, 3, reason="not finite", non_finite=["loss"])
+    write_capsule(tmp_path, 7, reason="exception", exception=boom)
+    write_capsule(tmp_path, 8, reason="exception", exception={"type": "ValueError"})  # damaged
+
+    def sentence(**failure: Any) -> str:
+        write_failures(attempt.failures, [rank_failure(0, **failure)])
+        return classify(gather(attempt, AGENT_FAILED, first_dead=None, step=9)).sentence
+
+    raised = sentence(exit_code=1, message="ValueError: boom")
+    assert raised.endswith("(capsule step-00000007/attempt-0001-rank0)")
+    diverged = sentence(exit_code=int(ExitCode.NOT_FINITE), message="NotFiniteError: 20 steps")
+    assert diverged.endswith("(capsule step-00000003/attempt-0001-rank0)")
+    assert "capsule" not in sentence(exit_code=1, message="ValueError: another")
+    assert "capsule" not in sentence(signal=9)

@@ -69,6 +69,27 @@ def test_nan_in_the_backward_pass(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert document["alone"] == [GUILTY]
 
 
+def test_a_label_that_is_nan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = replayed(broken(tmp_path / "run", "target"), capsys)
+    assert code == ExitCode.OK
+    assert "counts of micro-batch" in document["recorded"][0]["what"]
+    (item,) = findings(document)
+    assert item["finding"]["tensor"] == "input of the model (NaN)"
+    assert document["alone"] == [GUILTY]
+
+
+def test_a_batch_that_could_not_be_read_is_not_replayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = faulty_job(tmp_path / "run", "read")
+    with pytest.raises(KeyError):
+        run_here(job)
+    code, document = replayed(job, capsys)
+    assert code == ExitCode.FAILED
+    assert document["recorded"][0]["what"] == f"KeyError: '{GUILTY}'"
+    assert "could not be read" in " ".join(document["differences"])
+
+
 def test_exception(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, document = replayed(broken(tmp_path / "run", "error"), capsys)
     assert code == ExitCode.OK

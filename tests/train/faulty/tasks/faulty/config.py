@@ -11,6 +11,6 @@ class Config(TaskConfig):
     """See task.py."""
 
     kind: Literal["faulty"] = "faulty"
-    fault: Literal["none", "nan", "gradient", "error", "usage"] = "none"
+    fault: Literal["none", "nan", "gradient", "error", "usage", "target", "read"] = "none"
     guilty: str = "train-7"
     """The utterance that it comes from; "*" is every one."""

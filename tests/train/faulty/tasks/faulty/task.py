@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,16 @@ class Task(tasks.Task):
         draw = np.random.default_rng(int(utterance.id.split("-")[1]))
         return draw.standard_normal(round(16000 * utterance.duration_s)).astype(np.float32)
 
-    def target(self, utterance: Utterance) -> int:
-        return int(utterance.fields["label"])
+    def target(self, utterance: Utterance) -> tuple[int, float]:
+        """The class, and what the utterance counts."""
+        if self.config.fault == "read" and self.config.guilty == utterance.id:
+            raise KeyError(utterance.id)
+        bad = self.config.fault == "target" and self.config.guilty == utterance.id
+        return int(utterance.fields["label"]), math.nan if bad else 1.0
 
     def collate(self, targets: Sequence[Any]) -> dict[str, torch.Tensor]:
-        return {"labels": torch.tensor(targets)}
+        labels, counts = zip(*targets, strict=True)
+        return {"labels": torch.tensor(labels), "counts": torch.tensor(counts)}
 
     def build_head(self, dim: int, stride: int) -> nn.Module:
         return Head(dim, self.config.fault)
@@ -86,8 +92,10 @@ class Task(tasks.Task):
         if guilty.any() and self.config.fault == "usage":
             raise DataError(f"utterance {self.config.guilty} has no label")
         logits = head(features, lengths, guilty)
-        loss = F.cross_entropy(logits, batch.targets["labels"], reduction="sum")
-        return LossTerms(loss, torch.tensor(float(len(batch.ids))))
+        losses = F.cross_entropy(logits, batch.targets["labels"], reduction="none")
+        return LossTerms(
+            (losses * batch.targets["counts"]).sum(), torch.tensor(float(len(batch.ids)))
+        )
 
     def predict(
         self, head: nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
