@@ -261,6 +261,34 @@ def test_vats_perturbation_has_its_norm_and_leaves_padding_alone() -> None:
         assert not given[~valid_mask(lengths, given.shape[1])].any()
 
 
+class Heedless(Linear):
+    """Sums up padded frames too, as no head should."""
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        return features.sum(1) @ self.weight
+
+
+def test_even_under_a_head_that_looks_at_padding_vat_leaves_it_alone() -> None:
+    task, _ = task_of("example", dropout=0.0)
+    _, lengths, _ = batch_of(task, [1, 0])
+    for given in perturbations(task, Heedless(), [1, 0], {"vat": 1.0}):
+        assert not given[~valid_mask(lengths, given.shape[1])].any()
+
+
+def test_vats_clean_distribution_is_a_constant(linear: Any) -> None:
+    """It is the perturbed one that moves towards the clean one, not both towards each other."""
+    task, head = linear
+    rows = [0, 1, 2]
+    features, lengths, _ = batch_of(task, rows)
+    plain = gradients(task, head, [rows], {})[0]
+    whole = gradients(task, head, [rows], {"vat": 1.0})[0]
+    worst = perturbations(task, head, rows, {"vat": 1.0})[-1]
+    clean = head(features, lengths).detach()
+    term = divergence(clean, head(features + worst, lengths), torch.ones(3))
+    (expected,) = torch.autograd.grad(term, [head.weight])
+    torch.testing.assert_close(whole - plain, expected / 3, rtol=0, atol=1e-12)
+
+
 def test_more_iterations_find_worse_perturbations_than_a_random_one(linear: Any) -> None:
     task, head = linear
     sums = [
