@@ -12,6 +12,7 @@ from orchestra.schedule.checkpoints import find
 from orchestra.supervise.launch import code_environment, code_folder, read_settings
 from orchestra.wire import lifeline
 from orchestra.wire.errors import UsageError
+from orchestra.wire.weights import require_free
 from orchestra.workspace import Workspace
 
 _PROGRAM = "orchestra.train.export"
@@ -32,10 +33,12 @@ def prepare_export(
 
     Raises:
         NotFoundError: no such checkpoint.
+        ConflictError: `out` is not empty.
         UsageError: the run's code is from before there were exports.
     """
     run = workspace.runs.run(run_id)
     source = find(run, checkpoint)
+    require_free(out)
     code = code_folder(workspace.runs, run.job)
     if not (code / _PROGRAM.replace(".", "/")).with_suffix(".py").is_file():
         raise UsageError(f"the code of run {run_id} is of an older orchestra, which can't export")

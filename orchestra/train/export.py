@@ -34,12 +34,12 @@ from orchestra.train.session import Session
 from orchestra.train.weights import HEAD, UPSTREAM
 from orchestra.wire import lifeline
 from orchestra.wire.checkpoints import verify
-from orchestra.wire.errors import ConflictError, OrchestraError
+from orchestra.wire.errors import OrchestraError
 from orchestra.wire.files import is_disk_full, read_json, sync_folder, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.identity import start_ticks
 from orchestra.wire.job import CODE
-from orchestra.wire.weights import EXPORT
+from orchestra.wire.weights import EXPORT, require_free
 
 VERSION = 1
 CONFIG = "config.toml"
@@ -65,7 +65,7 @@ def export(
     """
     _settle(out)
     if not replace:
-        _require_free(out)
+        require_free(out)
     manifest = verify(source)
     tensors = checkpoint.read_weights(source)
     with _replacing(out, replace=replace) as folder:
@@ -190,13 +190,6 @@ def _seal(folder: Path) -> dict[str, dict[str, Any]]:
         if path.is_dir():
             sync_folder(path)
     return files
-
-
-def _require_free(out: Path) -> None:
-    if out.is_dir() and not any(out.iterdir()):
-        return
-    if os.path.lexists(out):
-        raise ConflictError(f"{out} exists and is not an empty folder: name a new one")
 
 
 @contextlib.contextmanager

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from orchestra.wire import checkpoints
 from orchestra.wire.checkpoints import BadCheckpointError, Manifest, check_files
+from orchestra.wire.errors import ConflictError
 
 EXPORT = "orchestra.json"
 OPTIMIZER = "optimizer.safetensors"
@@ -65,6 +67,14 @@ def verify(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     check_files(folder, manifest.files)
     return manifest
+
+
+def require_free(out: Path) -> None:
+    """ConflictError unless an export may become `out`: nothing is there, or an empty folder."""
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if os.path.lexists(out):
+        raise ConflictError(f"{out} exists and is not an empty folder: name a new one")
 
 
 def _read_export(path: Path) -> Manifest:

@@ -102,10 +102,10 @@ def test_an_export_gives_what_its_checkpoint_gave(copy: Job, tmp_path: Path) -> 
     best = copy.run.checkpoint(read(copy.run.evaluation(1))["checkpoint"]["step"])
     export(best, tmp_path / "out", copy.run, config_of(copy)[0])
     sha256 = weights.verify(tmp_path / "out").sha256
-    again = evaluate_again(copy, 3, str(tmp_path / "out"), sha256=sha256)
+    again = evaluate_again(copy, 3, str(tmp_path / "out"), sha256=sha256, source="mine")
     assert again.predictions.read_bytes() == copy.run.evaluation(1).predictions.read_bytes()
     step = int(best.name.split("-")[1])
-    told = {"step": step, "path": str(tmp_path / "out"), "sha256": sha256}
+    told = {"step": step, "path": str(tmp_path / "out"), "sha256": sha256, "source": "mine"}
     assert read(again)["checkpoint"] == told
     with pytest.raises(BadCheckpointError, match="out changed since"):
         evaluate_again(copy, 4, str(tmp_path / "out"), sha256="0" * 64)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.upstreams import build_upstream
-from orchestra.upstreams.base import Upstream
+from orchestra.upstreams.base import Features, Upstream
 from orchestra.upstreams.save import save_upstream
 from orchestra.wire.errors import UsageError
 from tests.upstreams.conftest import SaveModel
@@ -33,7 +33,8 @@ def hidden_states(upstream: Upstream) -> list[Tensor]:
     torch.manual_seed(0)
     wavs = 0.1 + 0.1 * torch.randn(2, 8000)
     with torch.no_grad():
-        return upstream(wavs, torch.tensor([8000, 5000])).layers["hidden_states"]
+        features: Features = upstream(wavs, torch.tensor([8000, 5000]))
+    return features.layers["hidden_states"]
 
 
 def reloaded(folder: Path, **choice: object) -> Upstream:
