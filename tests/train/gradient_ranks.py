@@ -89,7 +89,7 @@ def applied_step(ranks: Ranks, **settings: Any) -> dict[str, Any]:
 
 def skipped_step(ranks: Ranks, kind: str, precision: str) -> dict[str, Any]:
     """A step with one bad micro-batch, which rank 1 alone sees; then a good one."""
-    here = Here(ranks, precision=precision)
+    here = Here(ranks, precision=precision, clip_norm=CLIP)
     before = {n: p.detach().clone() for n, p in here.model.named_parameters()}
     taken = here.take({1: kind})
     untouched = all(torch.equal(before[n], p) for n, p in here.model.named_parameters())

@@ -216,6 +216,12 @@ def test_what_is_frozen_takes_no_part() -> None:
     assert taken.grad_norm == pytest.approx(norm, rel=1e-5)
 
 
+@pytest.mark.parametrize("flag", ["stop", "expired"])
+def test_a_stop_and_the_end_of_the_time_are_two_things(flag: str) -> None:
+    totals = Here(ALONE).take(**{flag: True}).totals
+    assert (totals.stop, totals.expired) == (flag == "stop", flag == "expired")
+
+
 def test_the_logged_rate_is_optim_lr_by_the_schedule() -> None:
     taken = Here(ALONE).take()
     assert taken.lr == 1.0
