@@ -86,10 +86,11 @@ class Capsules:
         Where a rank's own loss is not finite, that is the rank; a gradient is everybody's, since
         it was summed before anybody could look.
         """
-        follows = self._last_bad == number - 1
-        self._last_bad = number
+        if taken.overflow:
+            return
+        follows, self._last_bad = self._last_bad == number - 1, number
         concerned = taken.totals.finite or {"loss", "weight"} & {*taken.non_finite}
-        if follows or taken.overflow or not concerned:
+        if follows or not concerned:
             return
         event = _Event(number + 1, "not finite", (*_bad_inputs(consumed), *taken.non_finite))
         # All ranks have the same weights: where all have a capsule, one of them is enough.

@@ -120,6 +120,17 @@ def test_one_for_a_streak_and_the_run_ends_at_the_limit(tmp_path: Path) -> None:
     assert [capsule.step for capsule in capsules_of(job)] == [1]
 
 
+def test_too_high_a_loss_scale_is_no_bug(tmp_path: Path) -> None:
+    """It falls until the gradient of the lowest is not finite either: only that is kept."""
+    train = {"max_steps": 34, "precision": "fp16"}
+    job = faulty_job(tmp_path / "run", "gradient", guilty="*", train=train)
+    run_here(job)
+    first = next(text for text in notices(job) if "not finite" in text)
+    (capsule,) = capsules_of(job)
+    assert first.startswith(f"step {capsule.step}:")
+    assert capsule.step > 10
+
+
 def test_a_handful_for_a_run(tmp_path: Path) -> None:
     job = faulty_job(tmp_path / "run", "nan", train={"max_steps": 60})
     run_here(job)

@@ -50,7 +50,7 @@ class Head(nn.Module):
         valid = torch.arange(features.shape[1]) < lengths[:, None]
         hidden = torch.relu(self.norm(self.inner(features[valid])))
         rows = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-        sums = torch.zeros(len(lengths), 16).index_add(0, rows, hidden)
+        sums = torch.zeros(len(lengths), 16).index_add(0, rows, hidden.float())
         return self.outer(self.dropout(self.gate(sums / lengths[:, None], guilty)))
 
 
