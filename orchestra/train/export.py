@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
@@ -35,7 +34,7 @@ from orchestra.train.weights import HEAD, UPSTREAM
 from orchestra.wire import lifeline
 from orchestra.wire.checkpoints import verify
 from orchestra.wire.errors import OrchestraError
-from orchestra.wire.files import is_disk_full, read_json, sync_folder, write_json
+from orchestra.wire.files import read_json, sync_folder, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.identity import start_ticks
 from orchestra.wire.job import CODE
@@ -99,7 +98,6 @@ def exporter(session: Session) -> Callable[[Path], None]:
     May be called in any thread, by one at a time.
 
     Raises (when called):
-        OSError: the disk is full.
         OrchestraError: the export failed; says why.
     """
     run = session.job.run
@@ -120,10 +118,7 @@ def exporter(session: Session) -> Callable[[Path], None]:
         if done.returncode == 0:
             return
         said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        said = said.removeprefix(f"{_NAME}: ")
-        if is_disk_full(run.path) or os.strerror(errno.ENOSPC) in said:
-            raise OSError(errno.ENOSPC, said)
-        raise OrchestraError(f"{folder.name} was not exported: {said}")
+        raise OrchestraError(said.removeprefix(f"{_NAME}: "))
 
     return write
 

@@ -24,7 +24,7 @@ from orchestra.train.retention import Kept, by_score, superfluous
 from orchestra.train.snapshot import Snapshots
 from orchestra.wire import checkpoints
 from orchestra.wire.checkpoints import BadCheckpointError
-from orchestra.wire.errors import UsageError
+from orchestra.wire.errors import OrchestraError, UsageError
 
 _NOT_WRITABLE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP}
@@ -43,7 +43,8 @@ class _Save:
 class _Outcome:
     best_score: float | None
     """Of the checkpoints that exist now."""
-    not_exported: OSError | None = None
+    not_exported: str = ""
+    """Why not; the weights are in the checkpoint all the same."""
 
 
 class Saver:
@@ -135,7 +136,8 @@ class Saver:
         }
         self._recorder.write("checkpoint", step, values)
         if outcome.not_exported:
-            self._lost("the best is not exported", step, outcome.not_exported, must=must)
+            text = f"the best checkpoint is not exported ({outcome.not_exported}); training on"
+            self._recorder.notice(step, text)
 
     def _lost(self, what: str, step: int, error: OSError, *, must: bool) -> None:
         if error.errno in _NOT_WRITABLE:
@@ -155,15 +157,15 @@ class Saver:
             return _Outcome(None)
         return _Outcome(ranked[0].score, self._export_if_new(ranked[0]))
 
-    def _export_if_new(self, best: Kept) -> OSError | None:
+    def _export_if_new(self, best: Kept) -> str:
         if self._export is None or best == self._exported:
-            return None
+            return ""
         try:
             self._export(checkpoints.step_folder(self._root, best.step))
-        except OSError as error:
-            return error
+        except (OSError, OrchestraError) as error:
+            return str(error)
         self._exported = best
-        return None
+        return ""
 
 
 def kept(root: Path) -> list[Kept]:
