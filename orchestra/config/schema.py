@@ -219,6 +219,17 @@ class TrainConfig(Table):
             raise _incomplete("give eval_every (steps) or eval_every_epochs")
         return self
 
+    def limits(self) -> dict[str, float]:
+        """What may end a run, by key; never empty."""
+        patience = self.stopping and self.stopping.patience
+        limits = {
+            "train.max_steps": self.max_steps,
+            "train.max_epochs": self.max_epochs,
+            "train.max_hours": self.max_hours,
+            "train.stopping.patience": patience,
+        }
+        return {key: value for key, value in limits.items() if value is not None}
+
 
 class CheckpointConfig(Table):
     """When to save, what to keep."""

@@ -120,17 +120,11 @@ def _require_work(row: RunRow, composed: Composed, step: int, start_from: str | 
     longer = any(key.startswith(_LIMITS) for key in composed.changed)
     if (longer or start_from is not None) and (train.max_steps is None or step < train.max_steps):
         return
-    limits = {
-        "train.max_steps": train.max_steps,
-        "train.max_epochs": train.max_epochs,
-        "train.max_hours": train.max_hours,
-        "train.stopping.patience": train.stopping and train.stopping.patience,
-    }
-    given = {key: value for key, value in limits.items() if value is not None}
+    limits = train.limits()
     raise ConflictError(
         f"run {row.id} is completed: step {step} of "
-        f"{' and '.join(f'{key} = {value}' for key, value in given.items())}; to train on: "
-        f"`orchestra resume {row.id} --set {next(iter(given))}=N`"
+        f"{' and '.join(f'{key} = {value}' for key, value in limits.items())}; to train on: "
+        f"`orchestra resume {row.id} --set {next(iter(limits))}=N`"
     )
 
 

@@ -96,7 +96,8 @@ def _print_plan(plan: Plan) -> None:
     rows = [
         ("task", f"{config.task.kind} ({plan.composed.task.folder})"),
         ("device", where),
-        ("steps", f"{config.train.max_steps}, micro-batches each: {config.batch.micro_batches}"),
+        ("ends", ", ".join(f"{key} = {limit}" for key, limit in config.train.limits().items())),
+        ("step", f"{config.batch.seconds:g} s in {config.batch.micro_batches} micro-batches"),
         ("seed", str(config.seed)),
         *((finding.what, finding.detail) for finding in plan.findings),
         ("config", f"sha256 {plan.composed.sha256}"),
