@@ -38,6 +38,7 @@ class Recorder:
         # JSON lines go without the time and level that log lines begin with.
         self._bare = logging.StreamHandler() if log_format == "json" else None
         self._board: SummaryWriter | None = None
+        self._plots_fail = False
         self._lost = 0
 
     def write(self, kind: Kind, step: int, values: dict[str, Any]) -> None:
@@ -51,13 +52,13 @@ class Recorder:
                 self._records.write(Record("notice", step, record.time_s, {"text": text}))
                 self._lost = 0
             self._records.write(record)
-            if kind in ("train", "validation"):
-                self._plot(record)
         except OSError as error:
             if error.errno not in DISK_FULL:
                 raise
             self._lost += 1
         self._log(record)
+        if kind in ("train", "validation"):
+            self._plot(record)
 
     def notice(self, step: int, text: str) -> None:
         """A sentence for people."""
@@ -68,9 +69,24 @@ class Recorder:
         if self._records is not None:
             self._records.close()
         if self._board is not None:
-            self._board.close()
+            try:
+                self._board.close()
+            except OSError as error:
+                log.warning("the last TensorBoard points are lost: %s", error)
 
     def _plot(self, record: Record) -> None:
+        """Points for TensorBoard, whose files training can do without."""
+        try:
+            self._add_points(record)
+        except OSError as error:
+            self._board = None  # a writer that failed once fails for ever; the next is a new one
+            if not self._plots_fail:
+                self._plots_fail = True
+                self.notice(record.step, f"TensorBoard points are lost: {error}")
+        else:
+            self._plots_fail = False
+
+    def _add_points(self, record: Record) -> None:
         if self._board is None:
             # Imported at the first point: it would delay the first step by 0.1 s.
             from torch.utils.tensorboard.writer import SummaryWriter

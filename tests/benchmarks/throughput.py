@@ -13,7 +13,7 @@ from orchestra.wire.folders import Job
 from orchestra.wire.job import CODE
 from orchestra.wire.records import read_records
 from tests.benchmarks.table import Row
-from tests.exactness.launching import REPOSITORY, WORKSPACE, launch, write_job
+from tests.exactness.launching import REPOSITORY, WORKSPACE, write_job
 
 PAIRS = 5
 STEPS = 400
@@ -51,7 +51,7 @@ def _job(folder: Path) -> Job:
         kind="example",
         task={"train_utterances": 2000, "other_utterances": 16, "hidden": 128},
         upstream={"mels": 40, "deltas": 1},
-        batch={"seconds": 8.0, "max_micro_seconds": 4.0, "micro_batches": 2},
+        batch={"seconds": 16.0, "max_micro_seconds": 10.0, "micro_batches": 2},
         optim={"lr": 1e-3},
         schedule={"kind": "constant", "warmup_steps": 0},
         train={"max_steps": STEPS, "eval_every": 10 * STEPS, "log_every": FIRST},
@@ -61,19 +61,25 @@ def _job(folder: Path) -> Job:
 
 def _rate(job: Job, ranks: int) -> float:
     """From one record's time to another's: all that lies between, whatever it is."""
-    if launch(job, ranks=ranks) != 0:
-        raise RuntimeError(job.attempt(1).rank_log(0).read_text())
+    program = ["orchestra.train.rank", "--job", str(job.folder), "--kind", "train"]
+    _run([*program, "--attempt", "1"], ranks)
     with job.attempt(1).records.open("rb") as file:
-        times = {record.step: record.time_s for record in read_records(file) if record.step}
+        times = {
+            record.step: record.time_s for record in read_records(file) if record.kind == "train"
+        }
     return (STEPS - FIRST) / (times[STEPS] - times[FIRST])
 
 
 def _bare_rate(job: Job, ranks: int) -> float:
     out = job.folder / "rate"
-    program = ["-m", "tests.benchmarks.bare_loop", str(job.folder), str(STEPS), str(FIRST)]
+    _run(["tests.benchmarks.bare_loop", str(job.folder), str(STEPS), str(FIRST), str(out)], ranks)
+    return float(out.read_text())
+
+
+def _run(program: list[str], ranks: int) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     subprocess.run(
-        [sys.executable, *(torchrun if ranks > 1 else []), *program, str(out)],
+        [sys.executable, *(torchrun if ranks > 1 else []), "-m", *program],
         env={
             **os.environ,
             "PYTHONPATH": str(REPOSITORY),
@@ -83,4 +89,3 @@ def _bare_rate(job: Job, ranks: int) -> float:
         check=True,
         capture_output=True,
     )
-    return float(out.read_text())

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import math
+import shutil
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -138,3 +139,31 @@ def test_another_error_of_the_disk_is_raised(
     monkeypatch.setattr(RecordWriter, "write", broken)
     with pytest.raises(OSError, match="broken"):
         recorder.write("train", 1, {})
+
+
+def test_training_does_without_tensorboards_files(attempt: AttemptFolder) -> None:
+    recorder = Recorder(attempt, enabled=True)
+    attempt.tensorboard.write_text("in the way of the folder")
+    for step in (1, 2):
+        recorder.write("train", step, {"loss": 1.0})
+    attempt.tensorboard.unlink()
+    recorder.write("train", 3, {"loss": 1.0})
+    recorder.close()
+    told = [(record.kind, record.step) for record in records(attempt)]
+    assert told == [("train", 1), ("notice", 1), ("train", 2), ("train", 3)]  # said once
+    assert list(attempt.tensorboard.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_tensorboard_writer_that_fails_is_replaced(attempt: AttemptFolder) -> None:
+    recorder = Recorder(attempt, enabled=True)
+    recorder.write("train", 1, {"loss": 1.0})
+    shutil.rmtree(attempt.tensorboard)  # its thread finds no folder at the next write
+    step = 1
+    while not any(record.kind == "notice" for record in records(attempt)):
+        step += 1
+        assert step < 5000
+        recorder.write("train", step, {"loss": 1.0})
+    recorder.write("train", step + 1, {"loss": 1.0})
+    recorder.close()
+    assert list(attempt.tensorboard.iterdir())
