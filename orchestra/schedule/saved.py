@@ -116,7 +116,8 @@ def _policy(run: RunFolder) -> CheckpointConfig:
         document = tomllib.loads(run.job.config.read_text(encoding="utf-8"))
         return CheckpointConfig.model_validate(document["checkpoint"])
     except (OSError, ValueError, KeyError) as error:
-        raise OrchestraError(f"cannot read the config {run.job.config}: {error}") from error
+        text = " ".join(str(error).split())
+        raise OrchestraError(f"cannot read [checkpoint] in {run.job.config}: {text}") from error
 
 
 def _document(one: _Found, why: list[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tests.benchmarks import (
     evaluation_ranks,
     first_step,
     heartbeat,
+    save,
     throughput,
 )
 from tests.benchmarks.table import Row, print_table
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "batches": batches.measure,
     "heartbeat": heartbeat.measure,
     "bookkeeping": bookkeeping.measure,
+    "save": save.measure,
     "cli_start": cli_start.measure,
     "first_step": first_step.measure,
     "evaluation_ranks": evaluation_ranks.measure,
