@@ -221,7 +221,7 @@ class TrainConfig(Table):
 
     def limits(self) -> dict[str, float]:
         """What may end a run, by key; never empty."""
-        patience = self.stopping and self.stopping.patience
+        patience = self.stopping.patience if self.stopping else None
         limits = {
             "train.max_steps": self.max_steps,
             "train.max_epochs": self.max_epochs,
