@@ -1,12 +1,12 @@
 """records.jsonl: what rank 0 tells the supervisor, one JSON object per line, append only.
 
 Kinds and their `values` (what is not known is left out):
-    start       step (resumed from), max_steps, world_size, micro_batches, parameters, trainable,
-                parts (objects with part, parameters, trainable, share), data, upstream,
-                plan (steps, micro_batches, padding, fill of an epoch)
+    start       step (resumed from), max_steps (null: the clock ends it), steps_per_epoch,
+                world_size, micro_batches, parameters, trainable, parts (objects
+                with part, parameters, trainable, share), data, upstream, plan (steps, micro_batches, padding, fill of an epoch)
     train       loss and the task's scalars, lr, grad_norm, audio_s_per_s, steps_per_s, data_share,
                 communication_share, memory_bytes, eta_s, eta_evaluation_s, eta_checkpoint_s (see
-                train/statistics.py), skipped (steps not applied so far)
+                train/statistics.py), epoch (with its fraction), skipped (steps not applied so far)
     validation  split, each of the task's metrics under its own name, seconds_per_utterance,
                 real_time_factor (see train/evaluation.py)
     checkpoint  path (relative to the run folder), score (number or null), metric (name or null),
