@@ -99,6 +99,8 @@ def test_show_json_has_what_scripts_rely_on(finished: Cli) -> None:
     assert Path(run["checkpoints"][-1]["path"]).is_dir()
     assert run["evaluations"][0]["split"] == "test"
     assert run["evaluations"][0]["metrics"]["accuracy"] >= 0
+    assert run["evaluations"][0]["real_time_factor"] > 0
+    assert run["evaluations"][0]["seconds_per_utterance"] > 0
     digest = sha256_of_config(Path(run["folders"]["run"]))
     assert run["config_sha256"] == attempt["config_sha256"] == digest
     assert run["evaluations"][0]["config_sha256"] == digest

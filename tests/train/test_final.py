@@ -13,6 +13,7 @@ from orchestra.train import checkpoint
 from orchestra.train.export import export
 from orchestra.wire import checkpoints, weights
 from orchestra.wire.checkpoints import BadCheckpointError
+from orchestra.wire.errors import DataError
 from orchestra.wire.folders import EvaluationFolder, Job
 from orchestra.wire.job import EvaluationSpec, Result
 from tests.exactness.launching import write_job
@@ -120,3 +121,10 @@ def test_evaluation_gives_the_validations_number(
     assert [read(evaluate_again(job, 2, "last", "dev"))["metrics"]["loss"]] == validated
     monkeypatch.setattr(checkpoint, "read_weights", lambda folder: checkpoint.read(folder).model)
     assert [read(evaluate_again(job, 3, "last", "dev"))["metrics"]["loss"]] != validated
+
+
+def test_a_run_is_refused_before_its_first_step_if_it_cannot_be_validated(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "run", kind="example", data={"valid": "unlabelled"})
+    with pytest.raises(DataError, match=r"'unlabelled' has no labels .* as data\.valid"):
+        run_here(job)
+    assert not records_of(job)
