@@ -149,7 +149,7 @@ class FirstNonFinite:
 
 
 class _BirthOfNaN(TorchFunctionMode):
-    """Keeps the stack of the first call of torch that made a NaN of numbers that were none.
+    """Keeps the stack of the first call of torch that gave a NaN.
 
     Infinities are left alone: a mask may hold them.
     """
@@ -162,7 +162,7 @@ class _BirthOfNaN(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        if not self.traceback and _is_made(func, output) and _non_finite((args, kwargs)) != _NAN:
+        if not self.traceback and _is_made(func, output):
             self.traceback = _own_frames("".join(traceback.format_stack()[:-1]))
         return output
 

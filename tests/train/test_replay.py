@@ -94,7 +94,7 @@ def test_exception(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, document = replayed(broken(tmp_path / "run", "error"), capsys)
     assert code == ExitCode.OK
     (item,) = findings(document)
-    # Down to the random number in its message: the replay draws what the step drew.
+    # Down to the numbers in its message: the replay draws what the step drew, on its weights.
     assert item["finding"]["error"] == document["recorded"][0]["what"]
     assert "raise ValueError" in item["finding"]["traceback"]
     assert document["alone"] == [GUILTY]

@@ -87,8 +87,9 @@ class Task(tasks.Task):
     ) -> LossTerms:
         guilty = torch.tensor([self.config.guilty in (name, "*") for name in batch.ids])
         if guilty.any() and self.config.fault == "error":
-            draw = float(torch.rand(()))  # tells whether a replay draws the same
-            raise ValueError(f"{len(batch.ids)} utterances can't be aligned: {draw}")
+            # Two numbers tell whether a replay draws the same and has the same weights.
+            told = f"{float(torch.rand(()))} {float(head.inner.weight.sum())}"
+            raise ValueError(f"{len(batch.ids)} utterances can't be aligned: {told}")
         if guilty.any() and self.config.fault == "usage":
             raise DataError(f"utterance {self.config.guilty} has no label")
         logits = head(features, lengths, guilty)
