@@ -71,10 +71,15 @@ class Saver:
         self._exported: Kept | None = None
         self._snapshots = Snapshots()
         self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._prepared: Future[None] | None = None
         self._under_way: _Save | None = None
         _require_writable(root)
         checkpoint.sweep(root)
         self._saved = next(iter(kept(root)), None)
+
+    def prepare(self, contents: Contents) -> None:
+        """Take the memory of the copies beside the training, before the first save needs it."""
+        self._prepared = self._writer.submit(self._snapshots.reserve, contents)
 
     def save(
         self, step: int, contents: Callable[[], Contents], score: float | None, *, must: bool
@@ -97,6 +102,8 @@ class Saver:
         self._finish(must=False)
         if self._saved == this:
             return
+        if self._prepared is not None:
+            self._prepared.result()
         files = self._snapshots.take(contents())
         self._under_way = _Save(this, self._writer.submit(self._keep, this, files))
         if must:

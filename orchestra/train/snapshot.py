@@ -30,6 +30,18 @@ class Snapshots:
     def __init__(self) -> None:
         self._memory: dict[str, dict[str, Tensor]] = {}
 
+    def reserve(self, contents: Contents) -> None:
+        """Take the memory for contents like these, and touch it."""
+        for file, tensors in (
+            (MODEL, tied.first_names(contents.model)[0]),
+            (OPTIMIZER, contents.optimizer),
+            (AVERAGE, tied.first_names(contents.average)[0]),
+        ):
+            self._memory[file] = {
+                name: torch.empty(tensor.shape, dtype=tensor.dtype).zero_()
+                for name, tensor in tensors.items()
+            }
+
     def take(self, contents: Contents) -> Files:
         """The files of a checkpoint; independent of the tensors from now on."""
         model, aliases = tied.first_names(contents.model)

@@ -108,8 +108,7 @@ class Trainer:
         with closing(self._batches()) as batches:
             while not ended and not stop:
                 taken = self._take(next(steps), batches)
-                if self._saver is not None:
-                    self._saver.poll()
+                self._look_after_saves()
                 ended = self._at_limit(taken.totals.expired)
                 self._record_step(ended)
                 stop = taken.totals.stop or not self._validate_if_due(ended)
@@ -241,6 +240,14 @@ class Trainer:
         score = progress.score(self._goal.metric)
         self._saver.save(progress.step, self._contents, score, must=must)
         self._meter.save(time.monotonic() - started)
+
+    def _look_after_saves(self) -> None:
+        """Once per step; after the first one the optimizer has all its tensors."""
+        if self._saver is None:
+            return
+        self._saver.poll()
+        if self._progress.step == self._first_step + 1:
+            self._saver.prepare(self._contents())
 
     def _contents(self) -> Contents:
         progress = self._progress

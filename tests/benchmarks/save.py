@@ -79,6 +79,9 @@ def _save_beside(
     with tempfile.TemporaryDirectory() as folder:
         goal, recorder = Goal("loss", "min"), cast(Recorder, _Quiet())
         saver = Saver(Path(folder), CheckpointConfig(every=1), goal, recorder)
+        saver.prepare(_contents(model))
+        for _ in range(STEPS_PER_SAVE):
+            next(steps)
         for number in range(1, SAVES + 1):
             started = time.perf_counter()
             saver.save(number, lambda: _contents(model), None, must=not background)
@@ -100,14 +103,12 @@ def _contents(model: torch.nn.Sequential) -> Contents:
 
 def _rows(cost: _Cost, size_mb: float, usual_s: float, *, background: bool) -> list[Row]:
     way = "in the background" if background else "without a background"
-    first, *later = cost.pauses
     how = f"{SAVES} saves of {size_mb:.0f} MB, each beside {STEPS_PER_SAVE} steps of "
     how += f"{usual_s * 1000:.0f} ms"
     bar = f"<= {BAR_S} s" if background else ""
     slower = statistics.mean(cost.slowdowns)
     return [
-        Row(f"a save {way} stops training for", _spread(later), bar, how),
-        Row(f"the first save {way}", f"{first:.3f} s", bar, "takes the memory of the copy"),
+        Row(f"a save {way} stops training for", _spread(cost.pauses), bar, how),
         Row(f"steps beside a save {way}: slower by", f"{slower:.3f} s", "", "sum per save, mean"),
     ]
 

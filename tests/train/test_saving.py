@@ -166,6 +166,18 @@ def test_shapes_may_change_from_save_to_save(tmp_path: Path) -> None:
         assert torch.equal(read.model["w"], weight)
 
 
+def test_memory_that_was_prepared_is_what_a_save_fills(tmp_path: Path) -> None:
+    keeper = saver(tmp_path)
+    keeper.prepare(contents())
+    keeper.save(1, lambda: contents(3.0), None, must=True)
+    prepared = keeper._snapshots._memory["model.safetensors"]["w"].data_ptr()
+    keeper.save(2, lambda: contents(4.0), None, must=True)
+    assert keeper._snapshots._memory["model.safetensors"]["w"].data_ptr() == prepared
+    for step, value in ((1, 3.0), (2, 4.0)):
+        read = checkpoint.read(checkpoints.step_folder(tmp_path, step))
+        assert torch.equal(read.model["w"], torch.full((64,), value))
+
+
 def test_a_step_is_saved_once_and_again_when_its_score_is_news(tmp_path: Path) -> None:
     told, asked = Told(), []
 
