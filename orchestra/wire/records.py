@@ -2,8 +2,9 @@
 
 Kinds and their `values` (what is not known is left out):
     start       step (resumed from), max_steps (null: the clock ends it), steps_per_epoch,
-                world_size, micro_batches, parameters, trainable, parts (objects
-                with part, parameters, trainable, share), data, upstream, plan (steps, micro_batches, padding, fill of an epoch)
+                world_size, micro_batches, parameters, trainable, parts (objects with part,
+                parameters, trainable, share), data, upstream, plan (steps, micro_batches,
+                padding, fill of an epoch)
     train       loss and the task's scalars, lr, grad_norm, audio_s_per_s, steps_per_s, data_share,
                 communication_share, memory_bytes, eta_s, eta_evaluation_s, eta_checkpoint_s (see
                 train/statistics.py), epoch (with its fraction), skipped (steps not applied so far)
