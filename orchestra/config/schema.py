@@ -183,7 +183,7 @@ class RegulariseConfig(Table):
     """Weight of the divergence between two passes with other dropout masks."""
     vat: NonNegativeFloat = 0.0
     """Weight of the divergence that the worst small perturbation of the features causes."""
-    vat_epsilon: PositiveFloat = 1.0
+    vat_epsilon: PositiveFloat = 0.1
     """Norm of that perturbation, relative to that of the utterance's features."""
     vat_iterations: PositiveInt = 1
     """Power iterations that look for it."""
