@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from orchestra.train.distributed import Ranks
 from orchestra.train.optim import build_optimizer
@@ -106,11 +107,25 @@ def skipped_step(ranks: Ranks, kind: str, precision: str) -> dict[str, Any]:
     }
 
 
+def exchanges(ranks: Ranks) -> int:
+    """How often a step's gradients, which are one bucket, go through the network."""
+    here, buckets = Here(ranks), []
+
+    def counted(state, bucket):  # DDP can read no annotation that is a string
+        buckets.append(bucket.index())
+        return allreduce_hook(None, bucket)
+
+    here.stepper.model.register_comm_hook(None, counted)
+    assert here.take().applied
+    return len(buckets)
+
+
 def main() -> None:
     rank, world_size, store, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
     ranks = Ranks(rank, world_size, torch.device("cpu"))
     answer = {
+        "exchanges": exchanges(ranks),
         "applied": {name: applied_step(ranks, **settings) for name, settings in CASES.items()},
         "skipped": {
             f"{kind} {precision}": skipped_step(ranks, kind, precision)

@@ -104,6 +104,10 @@ def test_ranks_end_alike(answers: Answers, case: str) -> None:
     assert all(other == first for other in others)
 
 
+def test_gradients_are_exchanged_once_in_a_step(answers: Answers) -> None:
+    assert [answer["exchanges"] for answer in answers] == [1] * len(answers)
+
+
 def test_ranks_agree_on_sums_and_stop(answers: Answers) -> None:
     found = answers[0]["applied"]["float64"]
     assert found["weight"] == sum(MICRO_BATCHES)
