@@ -147,11 +147,6 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return tied.with_aliases(weights, aliases)
 
 
-def read_model(folder: Path) -> dict[str, Tensor]:
-    """The model as it is trained, without averages (BadCheckpointError)."""
-    return tied.with_aliases(_load(folder / MODEL), read_state(folder)["aliases"])
-
-
 def read_state(folder: Path) -> dict[str, Any]:
     """state.json (BadCheckpointError)."""
     try:

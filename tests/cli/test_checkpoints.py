@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +12,11 @@ import tomli_w
 
 from orchestra.registry.rows import NewRun
 from orchestra.registry.store import open_registry
-from orchestra.wire.checkpoints import seal
 from orchestra.wire.folders import RunFolder, RunsFolder
 from orchestra.wire.job import Attempt
 from orchestra.wire.records import Record, RecordWriter
 from tests.cli.conftest import Cli
+from tests.wire.checkpoint_folders import make_checkpoint as save
 
 POLICY = {"every": 10, "keep_last": 2, "keep_best": 2, "keep_every": 30}
 
@@ -32,17 +30,6 @@ def run(cli: Cli) -> RunFolder:
     folder = runs.run("r1")
     folder.path.mkdir()
     folder.job.config.write_text(tomli_w.dumps({"checkpoint": POLICY}))
-    return folder
-
-
-def save(root: Path, step: int, score: float | None) -> Path:
-    folder = root / f"step-{step:08d}"
-    folder.mkdir(parents=True)
-    data = os.urandom(1000)
-    (folder / "model.safetensors").write_bytes(data)
-    listed = {"model.safetensors": {"size": 1000, "sha256": hashlib.sha256(data).hexdigest()}}
-    document = {"version": 1, "step": step, "score": score, "metric": "wer", "files": listed}
-    (folder / "manifest.json").write_text(json.dumps({**document, "seal": seal(document)}))
     return folder
 
 

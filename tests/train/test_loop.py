@@ -166,13 +166,13 @@ def test_averaged_weights_are_what_is_evaluated(tmp_path: Path) -> None:
     job = small(tmp_path / "run", train={"max_steps": 6}, optim={"ema_decay": 0.9})
     run_here(job)
     folder = job.run.checkpoint(6)
-    own, averaged = checkpoint.read_model(folder), checkpoint.read_weights(folder)
+    own, averaged = checkpoint.read(folder).model, checkpoint.read_weights(folder)
     assert not torch.equal(own["head.inner.weight"], averaged["head.inner.weight"])
     score = json.loads((folder / "manifest.json").read_text())["score"]
     assert loss_on_dev(job, 2) == score
     plain = small(tmp_path / "plain", train={"max_steps": 6})
     run_here(plain)
-    unaveraged = checkpoint.read_model(plain.run.checkpoint(6))
+    unaveraged = checkpoint.read(plain.run.checkpoint(6)).model
     assert torch.equal(own["head.inner.weight"], unaveraged["head.inner.weight"])
     assert loss_on_dev(plain, 2) != score
 
@@ -197,7 +197,7 @@ def test_frozen_parts_train_from_their_step_on_and_resume_is_exact(tmp_path: Pat
     straight = small(tmp_path / "straight", train={"max_steps": 9}, **tables)
     run_here(straight)
     weights = [
-        checkpoint.read_model(straight.run.checkpoint(step))["head.inner.weight"]
+        checkpoint.read(straight.run.checkpoint(step)).model["head.inner.weight"]
         for step in range(1, 10)
     ]
     assert all(torch.equal(weights[0], later) for later in weights[1:5])
@@ -227,6 +227,6 @@ def test_a_nan_leaves_running_statistics_as_they_were(tmp_path: Path) -> None:
     session.task.loss = poisoned  # type: ignore[method-assign]
     trainer.train(session)
     (newest, *_) = committed(job.run.checkpoints)
-    state = checkpoint.read_model(newest)
+    state = checkpoint.read(newest).model
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
     assert [r.values["skipped"] for r in records_of(job) if r.kind == "train"][-1] == 1

@@ -302,6 +302,14 @@ def test_last_save_on_a_full_disk_fails(tmp_path: Path, monkeypatch: pytest.Monk
     assert Result.read(job.attempt(1)) is None
 
 
+def test_a_checkpoints_folder_that_is_none_ends_the_run_before_it_starts(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "run", **SMALL)
+    job.run.checkpoints.write_text("")
+    with pytest.raises(UsageError, match=f"can't write checkpoints to {job.run.checkpoints}: "):
+        run_here(job)
+    assert not records_of(job)
+
+
 def test_nan_skips_updates_then_fails(tmp_path: Path) -> None:
     job = write_job(tmp_path / "run", **SMALL, train={"max_steps": 40})
     session = open_here(job)
@@ -315,10 +323,10 @@ def test_nan_skips_updates_then_fails(tmp_path: Path) -> None:
     with pytest.raises(NotFiniteError, match="not finite in 20 steps") as caught:
         trainer.train(session)
     assert caught.value.exit_code is ExitCode.NOT_FINITE  # the supervisor won't try again
-    weights = checkpoint.read_model(checkpoints.committed(job.run.checkpoints)[0])
+    weights = checkpoint.read(checkpoints.committed(job.run.checkpoints)[0]).model
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
     # BatchNorm's statistics move in a forward pass; the parameters must not.
-    first = checkpoint.read_model(checkpoints.committed(job.run.checkpoints)[-1])
+    first = checkpoint.read(checkpoints.committed(job.run.checkpoints)[-1]).model
     assert torch.equal(weights["head.inner.weight"], first["head.inner.weight"])
 
 
