@@ -62,9 +62,10 @@ def put(init: InitConfig, given: dict[str, Tensor], model: SpeechModel) -> None:
         _require_parts(init, own, given)
         found = misfits(below(own, init.parts), below(given, init.parts))
     if found:
+        # The remedy first: where a reason is shown in short, its end goes.
         raise UsageError(
-            f"the weights of {init.source} ({init.folder}) don't fit this run's model: "
-            f"{shortened(found)}; {_remedy(own, given)}"
+            f"the weights of {init.source} don't fit this run's model; {_remedy(own, given)}; "
+            f"what differs from {init.folder}: {shortened(found)}"
         )
     model.load_saved_state({**own, **below(given, init.parts)} if init.parts else given)
 
