@@ -78,6 +78,14 @@ def test_user_errors_are_one_sentence_with_their_exit_code(
     assert last_line in told
 
 
+def test_a_checkpoints_folder_that_cannot_be_written_is_not_worth_a_retry(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "run")
+    job.run.checkpoints.write_text("")
+    assert rank(job, tmp_path).returncode == ExitCode.BAD_CONFIG
+    assert f"can't write checkpoints to {job.run.checkpoints}" in log_of(job).splitlines()[-1]
+    assert "Traceback" not in log_of(job)
+
+
 def test_a_rank_without_its_parent_ends_at_once(tmp_path: Path) -> None:
     job = write_job(tmp_path / "run")
     done = rank(job, tmp_path, **{lifeline.PARENT_PID: "1"})
