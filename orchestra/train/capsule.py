@@ -45,6 +45,7 @@ _LOST = (
     MemoryError,
     TypeError,  # a manifest's field that is no JSON
     ValueError,
+    AttributeError,  # a target that is no tensor
     safetensors.SafetensorError,
 )
 """What writing a capsule may end with."""
@@ -92,7 +93,7 @@ class Capsules:
         concerned = taken.totals.finite or {"loss", "weight"} & {*taken.non_finite}
         if follows or not concerned:
             return
-        event = _Event(number + 1, "not finite", (*_bad_inputs(consumed), *taken.non_finite))
+        event = _Event(number + 1, "not finite", taken.non_finite)
         # All ranks have the same weights: where all have a capsule, one of them is enough.
         weights = self._session.ranks.is_first or "loss" in taken.non_finite
         self._keep(event, consumed, with_weights=weights)
@@ -112,7 +113,8 @@ class Capsules:
                 self._say(event.step, f"no capsule: there are {FEW} already")
                 return
             model = self._model.saved_state() if with_weights else None
-            size = capsule_files.write(place, _document(session, event), consumed, model)
+            document = _document(session, event, consumed)
+            size = capsule_files.write(place, document, consumed, model)
         except _LOST as error:
             self._say(event.step, f"no capsule, it can't be written: {error}")
             return
@@ -151,13 +153,13 @@ def _bad_inputs(consumed: Consumed) -> list[str]:
     ]
 
 
-def _document(session: Session, event: _Event) -> dict[str, Any]:
+def _document(session: Session, event: _Event, consumed: Consumed) -> dict[str, Any]:
     """capsule.json, but for what it says of the tensors."""
     return {
         "version": VERSION,
         "reason": event.reason,
         "exception": _exception(event.error),
-        "non_finite": list(event.non_finite),
+        "non_finite": [*_bad_inputs(consumed), *event.non_finite],
         "created_at": time.time(),
         "step": event.step,
         "attempt": session.attempt.number,

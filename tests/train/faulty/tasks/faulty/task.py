@@ -88,7 +88,7 @@ class Task(tasks.Task):
         guilty = torch.tensor([self.config.guilty in (name, "*") for name in batch.ids])
         if guilty.any() and self.config.fault == "error":
             # Two numbers tell whether a replay draws the same and has the same weights.
-            told = f"{float(torch.rand(()))} {float(head.inner.weight.sum())}"
+            told = f"{float(torch.rand(()))} {float(head.inner.weight.detach().sum())}"
             raise ValueError(f"{len(batch.ids)} utterances can't be aligned: {told}")
         if guilty.any() and self.config.fault == "usage":
             raise DataError(f"utterance {self.config.guilty} has no label")
