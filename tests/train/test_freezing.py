@@ -66,9 +66,10 @@ def test_a_resumed_run_begins_in_the_middle(model: SpeechModel) -> None:
     assert trained(model) == everything
 
 
-def test_the_longest_of_several_rules_counts(model: SpeechModel) -> None:
-    freezing = Freezing([rule("head.inner", 1), rule("head.inner.weight", 3)], model)
-    freezing.apply(2)
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_longest_of_several_rules_counts(model: SpeechModel, turn: int) -> None:
+    rules = [rule("head.inner", 1), rule("head.inner.weight", 3)]
+    Freezing(rules[::turn], model).apply(2)
     assert INNER - trained(model) == {"head.inner.weight"}
 
 
