@@ -121,8 +121,8 @@ class Saver:
 
     def close(self) -> None:
         """Wait for the save that is under way; raises as `poll`."""
-        self._finish(must=False)
         self._writer.shutdown()
+        self._finish(must=False)
 
     def _finish(self, *, must: bool) -> None:
         save, self._under_way = self._under_way, None

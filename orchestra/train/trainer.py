@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 from orchestra.data.batches import Step
 from orchestra.data.loader import Request, to_device
@@ -105,17 +105,19 @@ class Trainer:
         stop = not self._validate_if_due(ended)
         ended = ended or self._gives_up()
         steps = self._data.planner.steps(progress.position)
-        with closing(self._batches()) as batches:
-            while not ended and not stop:
-                taken = self._take(next(steps), batches)
-                self._look_after_saves()
-                ended = self._at_limit(taken.totals.expired)
-                self._record_step(ended)
-                stop = taken.totals.stop or not self._validate_if_due(ended)
-                ended = ended or self._gives_up()
-                if progress.step % every == 0 and not stop:
-                    self._save(must=False)
-        self._save(must=True)
+        # Also after an error: what is being saved is told before this rank ends.
+        with closing(self._saver) if self._saver else nullcontext():
+            with closing(self._batches()) as batches:
+                while not ended and not stop:
+                    taken = self._take(next(steps), batches)
+                    self._look_after_saves()
+                    ended = self._at_limit(taken.totals.expired)
+                    self._record_step(ended)
+                    stop = taken.totals.stop or not self._validate_if_due(ended)
+                    ended = ended or self._gives_up()
+                    if progress.step % every == 0 and not stop:
+                        self._save(must=False)
+            self._save(must=True)
         return Result("stopped" if stop else "completed", progress.step)
 
     def _batches(self) -> Generator[Batch]:
