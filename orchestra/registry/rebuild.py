@@ -17,7 +17,8 @@ from typing import Any
 from orchestra.registry.database import Database
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry
-from orchestra.registry.summary import best_of, existing_checkpoints, records_of, summary
+from orchestra.registry.summary import records_of, summary
+from orchestra.wire.checkpoints import MANIFEST, best_first, manifests
 from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError
 from orchestra.wire.files import read_json, sync_folder
 from orchestra.wire.folders import EvaluationFolder, Job, RunFolder, RunsFolder
@@ -174,20 +175,28 @@ def _add_job(registry: Registry, key: JobKey, job: Job) -> None:
 
 def _add_records(registry: Registry, run: RunFolder) -> None:
     """Checkpoints that still exist, and the newest numbers of the summary row."""
-    checkpoints = existing_checkpoints(run)
-    for record in checkpoints:
-        path, values = str(record.values["path"]), record.values
-        score, metric = values.get("score"), values.get("metric")
-        registry.add_checkpoint(run.id, record.step, path, score, metric, created_at=record.time_s)
-    best = best_of(checkpoints)
+    found = manifests(run.checkpoints)
+    for manifest in reversed(found):
+        folder = run.checkpoint(manifest.step)
+        registry.add_checkpoint(
+            run.id,
+            manifest.step,
+            f"{folder.parent.name}/{folder.name}",
+            manifest.score,
+            manifest.metric,
+            created_at=(folder / MANIFEST).stat().st_mtime,
+        )
     records = [record for record in records_of(run.job) if record.kind != "checkpoint"]
     trained = [record.step for record in records if record.kind == "train"]
+    best = next(iter(best_first(found)), None)
     registry.progress(
         run.id,
         trained[-1] if trained else 0,
         {
-            **summary([*records, *checkpoints]),
-            "best_score": best.values["score"] if best else None,
+            **summary(records),
+            "score": next((each.score for each in found if each.score is not None), None),
+            "best_score": best.score if best else None,
+            "metric": found[0].metric if found else None,
             "eta_s": None,
         },
     )

@@ -6,8 +6,15 @@ import time
 from pathlib import Path
 
 from orchestra.registry.store import Registry
-from orchestra.registry.summary import best_of, existing_checkpoints
-from orchestra.wire.checkpoints import MANIFEST, SUPERSEDED, committed, step_of
+from orchestra.wire.checkpoints import (
+    MANIFEST,
+    SUPERSEDED,
+    best_first,
+    committed,
+    manifests,
+    read_manifest,
+    step_of,
+)
 from orchestra.wire.errors import NotFoundError, OrchestraError
 from orchestra.wire.folders import RunFolder
 
@@ -63,15 +70,16 @@ def set_aside_newer(run: RunFolder, registry: Registry, step: int) -> list[int]:
         for number, path in newer:
             path.rename(aside / path.name)
             registry.drop_checkpoint(run.id, number)
-        best = best_of(existing_checkpoints(run))
-        registry.progress(run.id, step, {"best_score": best.values["score"] if best else None})
+        best = next(iter(best_first(manifests(run.checkpoints))), None)
+        registry.progress(run.id, step, {"best_score": best.score if best else None})
     except OSError as error:
         raise OrchestraError(f"cannot move checkpoints to {aside}: {error.strerror}") from error
     return [number for number, _ in newer]
 
 
 def _best(run: RunFolder) -> int:
-    best = best_of(existing_checkpoints(run))
-    if best is None:
+    # A manifest that can't be read may be the best one's: no other stands in silently.
+    ranked = best_first(read_manifest(folder) for folder in committed(run.checkpoints))
+    if not ranked:
         raise NotFoundError(f"run {run.id} has no scored checkpoint yet; name a step or `last`")
-    return best.step
+    return ranked[0].step

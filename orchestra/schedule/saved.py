@@ -5,7 +5,6 @@ Reads manifests, and every byte where verification is asked for; moves and delet
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.config.schema import CheckpointConfig
-from orchestra.registry.summary import better_is, existing_checkpoints
 from orchestra.wire.checkpoints import (
     MANIFEST,
     QUARANTINE,
@@ -21,6 +19,7 @@ from orchestra.wire.checkpoints import (
     SUPERSEDED,
     BadCheckpointError,
     Manifest,
+    best_first,
     committed,
     read_manifest,
     step_of,
@@ -28,8 +27,6 @@ from orchestra.wire.checkpoints import (
 )
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.folders import RunFolder
-
-_SIGNS = {"min": -1, "max": 1}
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def saved(run: RunFolder, *, check: bool) -> dict[str, Any]:
     """
     policy = _policy(run)
     found = [one for folder in committed(run.checkpoints) if (one := _look(folder, check=check))]
-    why = _why_kept(found, policy, _sign(run, policy))
+    why = _why_kept(found, policy)
     return {
         "id": run.id,
         "every": policy.every,
@@ -81,34 +78,18 @@ def _look(folder: Path, *, check: bool) -> _Found | None:
     return _Found(folder, manifest, "good" if check else "unverified")
 
 
-def _why_kept(found: Sequence[_Found], policy: CheckpointConfig, sign: int) -> dict[int, list[str]]:
+def _why_kept(found: Sequence[_Found], policy: CheckpointConfig) -> dict[int, list[str]]:
     """Reasons by step: what the ranks' retention keeps it for."""
     manifests = [one.manifest for one in found if one.manifest]
     why: dict[int, list[str]] = {manifest.step: [] for manifest in manifests}
     for manifest in manifests[: policy.keep_last]:
         why[manifest.step].append("last")
-    for rank, step in enumerate(_best_first(manifests, sign)[: policy.keep_best], start=1):
-        why[step].append("best" if rank == 1 else f"best {rank}")
+    for rank, best in enumerate(best_first(manifests)[: policy.keep_best], start=1):
+        why[best.step].append("best" if rank == 1 else f"best {rank}")
     for step, reasons in why.items():
         if policy.keep_every and step % policy.keep_every == 0:
             reasons.append("every")
     return why
-
-
-def _best_first(manifests: Sequence[Manifest], sign: int) -> list[int]:
-    """Steps with a score; of equals the older one first, as in the ranks."""
-    scored = [
-        (-sign * manifest.score, manifest.step if sign else -manifest.step, manifest.step)
-        for manifest in manifests
-        if manifest.score is not None and math.isfinite(manifest.score)
-    ]
-    return [step for *_, step in sorted(scored)]
-
-
-def _sign(run: RunFolder, policy: CheckpointConfig) -> int:
-    if policy.direction is not None:
-        return _SIGNS[policy.direction]
-    return better_is(existing_checkpoints(run))
 
 
 def _policy(run: RunFolder) -> CheckpointConfig:

@@ -22,7 +22,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ import safetensors.torch
 from torch import Tensor
 
 from orchestra.train import tensors as tied
+from orchestra.train.goals import Goal
 from orchestra.wire.checkpoints import (
     MANIFEST,
     QUARANTINE,
@@ -71,7 +72,7 @@ class Contents:
     """Moving averages of the weights (optim.ema_decay); a file of its own, if there are any."""
 
 
-def write(root: Path, step: int, files: Files, score: float | None, metric: str) -> Manifest:
+def write(root: Path, step: int, files: Files, score: float | None, goal: Goal) -> Manifest:
     """Commit a checkpoint.
 
     A good one of the same step and score stays: randomness is keyed, so it holds the same. One
@@ -95,7 +96,7 @@ def write(root: Path, step: int, files: Files, score: float | None, metric: str)
         _check_space(root, sum(piece.nbytes for pieces in files.values() for piece in pieces))
         temporary.mkdir()
         listed = {name: _write_durably(temporary / name, pieces) for name, pieces in files.items()}
-        manifest = _manifest(step, score, metric, listed)
+        manifest = _manifest(step, score, goal, listed)
         _write_durably(temporary / MANIFEST, [memoryview(manifest)])
         sync_folder(temporary)
         _commit(temporary, final)
@@ -202,10 +203,10 @@ def _commit(temporary: Path, final: Path) -> None:
 
 
 def _manifest(
-    step: int, score: float | None, metric: str, files: dict[str, tuple[int, str]]
+    step: int, score: float | None, goal: Goal, files: dict[str, tuple[int, str]]
 ) -> bytes:
     listed = {name: {"size": size, "sha256": sha256} for name, (size, sha256) in files.items()}
-    content = {"version": VERSION, "step": step, "score": score, "metric": metric, "files": listed}
+    content = {"version": VERSION, "step": step, "score": score, **asdict(goal), "files": listed}
     return document({**content, "seal": seal(content)})
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from orchestra.train import checkpoint
 from orchestra.train.evaluation import Evaluator, Split, load_split
-from orchestra.train.goals import best_goal
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.saving import best_first
 from orchestra.train.session import Session
@@ -170,10 +169,7 @@ def _require_same(spec: EvaluationSpec, subject: Subject) -> None:
 def _ranked(session: Session, reference: str) -> int:
     """Rank 0: step of the best or the newest good checkpoint; 0 (never saved) if there is none."""
     root = session.job.run.checkpoints
-    if reference == "best":
-        folders = best_first(root, best_goal(session.config, session.task.metrics).direction)
-    else:
-        folders = checkpoints.committed(root)
+    folders = best_first(root) if reference == "best" else checkpoints.committed(root)
     good = checkpoint.first_good(folders, lambda text: session.recorder.notice(0, text))
     return checkpoints.read_manifest(good).step if good else 0
 

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestra.config.schema import CheckpointConfig
-from orchestra.tasks import Direction
 from orchestra.train import checkpoint
 from orchestra.train.checkpoint import Contents, Files
 from orchestra.train.goals import Goal
 from orchestra.train.recorder import DISK_FULL, Recorder
-from orchestra.train.retention import Kept, by_score, superfluous
+from orchestra.train.retention import superfluous
 from orchestra.train.snapshot import Snapshots
 from orchestra.wire import checkpoints
-from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import OrchestraError, UsageError
 
 _NOT_WRITABLE = frozenset(
@@ -32,10 +30,18 @@ _NOT_WRITABLE = frozenset(
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """What tells a checkpoint from another: the same step may be saved again with its score."""
+
+    step: int
+    score: float | None
+
+
+@dataclass(frozen=True)
 class _Save:
     """One that is under way."""
 
-    this: Kept
+    this: _Kept
     done: Future[_Outcome]
 
 
@@ -68,14 +74,15 @@ class Saver:
         self._goal = goal
         self._recorder = recorder
         self._export = export
-        self._exported: Kept | None = None
+        self._exported: _Kept | None = None
         self._snapshots = Snapshots()
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._prepared: Future[None] | None = None
         self._under_way: _Save | None = None
         _require_writable(root)
         checkpoint.sweep(root)
-        self._saved = next(iter(kept(root)), None)
+        found = checkpoints.manifests(root)
+        self._saved = _Kept(found[0].step, found[0].score) if found else None
 
     def prepare(self, contents: Contents) -> None:
         """Take the memory of the copies beside the training, before the first save needs it."""
@@ -96,7 +103,7 @@ class Saver:
         """
         if score is not None and not math.isfinite(score):
             score = None
-        this = Kept(step, score)
+        this = _Kept(step, score)
         if self._under_way and self._under_way.this == this and not must:
             return
         self._finish(must=False)
@@ -154,17 +161,18 @@ class Saver:
         text = f"{what}, the disk is full ({error.strerror}); training on"
         self._recorder.notice(step, text)
 
-    def _keep(self, this: Kept, files: Files) -> _Outcome:
+    def _keep(self, this: _Kept, files: Files) -> _Outcome:
         """In the background: commit, then delete and export. No records from here."""
-        checkpoint.write(self._root, this.step, files, this.score, self._goal.metric)
-        for old in superfluous(kept(self._root), self._config, self._goal.direction):
+        checkpoint.write(self._root, this.step, files, this.score, self._goal)
+        for old in superfluous(checkpoints.manifests(self._root), self._config):
             checkpoint.delete(checkpoints.step_folder(self._root, old))
-        ranked = by_score(kept(self._root), self._goal.direction)
+        ranked = checkpoints.best_first(checkpoints.manifests(self._root))
         if not ranked:
             return _Outcome(None)
-        return _Outcome(ranked[0].score, self._export_if_new(ranked[0]))
+        best = _Kept(ranked[0].step, ranked[0].score)
+        return _Outcome(best.score, self._export_if_new(best))
 
-    def _export_if_new(self, best: Kept) -> str:
+    def _export_if_new(self, best: _Kept) -> str:
         if self._export is None or best == self._exported:
             return ""
         try:
@@ -175,23 +183,12 @@ class Saver:
         return ""
 
 
-def kept(root: Path) -> list[Kept]:
-    """Committed checkpoints with a readable manifest."""
-    found = []
-    for folder in checkpoints.committed(root):
-        try:
-            manifest = checkpoints.read_manifest(folder)
-        except BadCheckpointError:
-            continue  # the next scan for the newest good one puts it into quarantine
-        found.append(Kept(manifest.step, manifest.score))
-    return found
-
-
-def best_first(root: Path, direction: Direction) -> list[Path]:
+def best_first(root: Path) -> list[Path]:
     """The scored checkpoints, best first, then those without a score, newest first."""
-    found = kept(root)
-    unscored = sorted((k for k in found if k.score is None), key=lambda k: -k.step)
-    return [checkpoints.step_folder(root, k.step) for k in by_score(found, direction) + unscored]
+    found = checkpoints.manifests(root)
+    scored = checkpoints.best_first(found)
+    unscored = [manifest for manifest in found if manifest not in scored]
+    return [checkpoints.step_folder(root, manifest.step) for manifest in scored + unscored]
 
 
 def _require_writable(root: Path) -> None:

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from orchestra.wire.errors import OrchestraError
 
@@ -43,6 +46,8 @@ class Manifest:
     """Name -> (bytes, sha256)."""
     sha256: str
     """Of manifest.json itself: the checkpoint's identity."""
+    direction: Literal["min", "max"] | None = None
+    """Which scores are better; None where that is not told."""
 
     @property
     def size(self) -> int:
@@ -66,6 +71,29 @@ def committed(root: Path) -> list[Path]:
         return []
     found = [path for path in root.iterdir() if _STEP.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=step_of, reverse=True)
+
+
+def manifests(root: Path) -> list[Manifest]:
+    """Of the committed checkpoints whose manifest can be read, newest first."""
+    found = []
+    for folder in committed(root):
+        with suppress(BadCheckpointError):  # a scan for the newest good one sets it aside
+            found.append(read_manifest(folder))
+    return found
+
+
+def best_first(found: Iterable[Manifest]) -> list[Manifest]:
+    """Those with a finite score, best first; of equals the older one first.
+
+    One that does not tell which scores are better has no place among them.
+    """
+    signs = {"min": 1, "max": -1}
+    scored = [
+        (signs[one.direction] * one.score, one.step, one)
+        for one in found
+        if one.direction and one.score is not None and math.isfinite(one.score)
+    ]
+    return [one for _, _, one in sorted(scored, key=lambda entry: entry[:2])]
 
 
 def verify(folder: Path) -> Manifest:
@@ -96,27 +124,33 @@ def check_files(folder: Path, files: dict[str, tuple[int, str]]) -> None:
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest, without a look at the other files (BadCheckpointError)."""
+    path = folder / MANIFEST
     try:
-        return parse_manifest((folder / MANIFEST).read_bytes())
+        data = path.read_bytes()
     except OSError as error:
-        raise BadCheckpointError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
+        raise BadCheckpointError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return parse_manifest(data)
+    except BadCheckpointError as error:
+        raise BadCheckpointError(f"{path} {error}") from error
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """The content of a manifest.json (BadCheckpointError)."""
+    """The content of a manifest.json (BadCheckpointError: what is wrong with it)."""
     try:
         document = json.loads(data)
         if seal(document) != document.get("seal", seal(document)):  # older ones have none
-            raise BadCheckpointError(f"{MANIFEST} was altered: its seal differs")
+            raise BadCheckpointError("was altered: its seal differs")
         return Manifest(
             step=document["step"],
             score=document["score"],
             metric=document["metric"],
+            direction=document.get("direction"),
             files={n: (f["size"], f["sha256"]) for n, f in document["files"].items()},
             sha256=hashlib.sha256(data).hexdigest(),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadCheckpointError(f"{MANIFEST} is not a manifest ({error!r})") from error
+        raise BadCheckpointError(f"is not a manifest ({error!r})") from error
 
 
 def seal(document: dict[str, Any]) -> str:

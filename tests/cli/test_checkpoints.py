@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from typing import Any
 
 import pytest
@@ -13,8 +12,6 @@ import tomli_w
 from orchestra.registry.rows import NewRun
 from orchestra.registry.store import open_registry
 from orchestra.wire.folders import RunFolder, RunsFolder
-from orchestra.wire.job import Attempt
-from orchestra.wire.records import Record, RecordWriter
 from tests.cli.conftest import Cli
 from tests.wire.checkpoint_folders import make_checkpoint as save
 
@@ -33,20 +30,6 @@ def run(cli: Cli) -> RunFolder:
     return folder
 
 
-def tell(run: RunFolder, scores: dict[int, float | None]) -> None:
-    """Records, as rank 0 writes them: less is better."""
-    attempt = run.job.attempt(1)
-    attempt.path.mkdir(parents=True)
-    Attempt(1, "r1.1.y", 1, (), 1.0).write(attempt)
-    writer, best = RecordWriter(attempt.records), float("inf")
-    for step, score in scores.items():
-        best = min(best, score or best)
-        path = f"checkpoints/step-{step:08d}"
-        values = {"path": path, "score": score, "best_score": best, "metric": "wer"}
-        writer.write(Record("checkpoint", step, time.time(), values))
-    writer.close()
-
-
 def test_no_checkpoint_yet_is_a_sentence(cli: Cli, run: RunFolder) -> None:
     assert cli.ok("checkpoints", "r1") == "no checkpoint yet: the first is saved after step 10\n"
     assert cli.json("checkpoints", "r1", "--verify")["checkpoints"] == []
@@ -56,7 +39,6 @@ def test_why_each_is_kept(cli: Cli, run: RunFolder) -> None:
     scores = {20: 3.0, 30: None, 40: 5.0, 50: 3.0, 60: 4.0, 70: 9.0}
     for step, score in scores.items():
         save(run.checkpoints, step, score)
-    tell(run, scores)
     found: list[dict[str, Any]] = cli.json("checkpoints", "r1")["checkpoints"]
     assert {item["step"]: item["kept_as"] for item in found} == {
         70: ["last"], 60: ["last", "every"], 50: ["best 2"], 40: [], 30: ["every"], 20: ["best"],
@@ -71,10 +53,9 @@ def test_why_each_is_kept(cli: Cli, run: RunFolder) -> None:
     assert hashlib.sha256(manifest).hexdigest()[:12] in oldest
 
 
-def test_the_configured_direction_counts(cli: Cli, run: RunFolder) -> None:
-    run.job.config.write_text(tomli_w.dumps({"checkpoint": {**POLICY, "direction": "max"}}))
+def test_the_direction_counts_that_the_checkpoints_tell(cli: Cli, run: RunFolder) -> None:
     for step, score in {10: 3.0, 20: 9.0, 40: 5.0, 50: None}.items():
-        save(run.checkpoints, step, score)
+        save(run.checkpoints, step, score, direction="max")
     found = cli.json("checkpoints", "r1")["checkpoints"]
     assert {item["step"]: item["kept_as"] for item in found} == {
         50: ["last"], 40: ["last", "best 2"], 20: ["best"], 10: [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -18,6 +19,7 @@ from orchestra.wire.identity import ProcessIdentity, self_identity
 from orchestra.wire.job import Attempt, EvaluationSpec, JobState
 from orchestra.wire.records import Record, RecordWriter
 from orchestra.wire.states import AttemptState, RunState
+from tests.wire.checkpoint_folders import make_checkpoint
 
 
 def make_run(
@@ -56,9 +58,9 @@ def train(step: int, loss: float) -> Record:
     return Record("train", step, 0.0, {"loss": loss, "eta_s": 9.0, "audio_s_per_s": 40.0})
 
 
-def checkpoint(step: int, score: float | None, best: float | None = None) -> Record:
+def checkpoint(step: int, score: float) -> Record:
     path = f"checkpoints/step-{step:08d}"
-    values = {"path": path, "score": score, "best_score": best or score, "metric": "wer"}
+    values = {"path": path, "score": score, "best_score": score, "metric": "wer"}
     return Record("checkpoint", step, 1000.0 + step, values)
 
 
@@ -71,7 +73,8 @@ def full(runs: RunsFolder) -> RunFolder:
     add_attempt(run, 1, records, crashed)
     done = Attempt(2, "r1.2.y", 2, ("GPU-1",), 21.0, AttemptState.COMPLETED, ended_at=99.0)
     add_attempt(run, 2, [train(30, 1.0)], done)
-    run.checkpoint(20).mkdir(parents=True)
+    manifest = make_checkpoint(run.checkpoints, 20, 40.0) / "manifest.json"
+    os.utime(manifest, (1020.0, 1020.0))
     evaluation = run.evaluation(1)
     evaluation.path.mkdir(parents=True)
     EvaluationSpec("test-clean", "best", 90.0).write(evaluation)
@@ -110,13 +113,10 @@ def test_a_missing_registry_is_rebuilt_from_the_run_folders(
 
 
 def test_the_best_is_the_best_of_the_checkpoints_that_exist(runs: RunsFolder) -> None:
-    """Of 40, 50, 60 less is better, as 50 and 60 were saved when 40 was called the best."""
     run = make_run(runs, "r1", 10.0, JobState(RunState.STOPPED, "", 1, 99.0))
-    records = [checkpoint(10, 40.0), checkpoint(20, 50.0, best=40.0), checkpoint(30, None, 40.0)]
-    records.append(checkpoint(40, 60.0, best=40.0))
-    add_attempt(run, 1, records, Attempt(1, "r1.1.x", 1, (), 11.0))
-    for step in (20, 30, 40):
-        run.checkpoint(step).mkdir(parents=True)
+    add_attempt(run, 1, [checkpoint(10, 40.0)], Attempt(1, "r1.1.x", 1, (), 11.0))
+    for step, score in {20: 50.0, 30: None, 40: 60.0}.items():
+        make_checkpoint(run.checkpoints, step, score)
     with open_registry(runs) as registry:
         row = registry.get_run("r1")
         assert (row.score, row.best_score) == (60.0, 50.0)

@@ -133,7 +133,8 @@ def test_a_completed_run_needs_more_steps(workspace: Workspace, run: RunFolder) 
 def test_a_run_that_stopped_early_needs_more_patience(workspace: Workspace, run: RunFolder) -> None:
     text = run.job.config.read_text()
     assert "max_steps = 30" in text
-    text = text.replace("max_steps = 30", "max_steps = 90\nstopping = {patience = 3, min_delta = 0.0}")
+    stopping = "stopping = {patience = 3, min_delta = 0.0}"
+    text = text.replace("max_steps = 30", f"max_steps = 90\n{stopping}")
     run.job.config.write_text(text)
     with pytest.raises(ConflictError, match=r"max_steps = 90 and train.stopping.patience = 3"):
         go_on(workspace, run)

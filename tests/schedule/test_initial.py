@@ -23,7 +23,6 @@ from orchestra.wire import weights
 from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.folders import RunFolder
-from orchestra.wire.records import Record, RecordWriter
 from orchestra.workspace import Workspace, init_workspace
 
 CPU = (Given("launch.device", "cpu", "--cpu"),)
@@ -58,18 +57,12 @@ def listed(folder: Path, *names: str) -> dict[str, dict[str, Any]]:
 
 
 def add_checkpoint(run: RunFolder, step: int, score: float | None) -> Path:
-    """A checkpoint, and its record, as the ranks write them; no tensors, since none are read."""
+    """A checkpoint as the ranks write it; no tensors, since none are read."""
     folder = run.checkpoint(step)
     files = listed(folder, "model.safetensors", "optimizer.safetensors", "state.json")
-    document = {"step": step, "score": score, "metric": "accuracy", "files": files}
+    goal = {"metric": "accuracy", "direction": "max"}
+    document = {"step": step, "score": score, **goal, "files": files}
     (folder / "manifest.json").write_text(json.dumps(document))
-    attempt = run.job.attempt(1)
-    attempt.path.mkdir(parents=True, exist_ok=True)
-    path = f"checkpoints/{folder.name}"
-    values = {"path": path, "score": score, "best_score": 9.0, "metric": "accuracy"}
-    writer = RecordWriter(attempt.records)
-    writer.write(Record("checkpoint", step, float(step), values))
-    writer.close()
     return folder
 
 

@@ -17,12 +17,12 @@ from orchestra.schedule.resume import resume
 from orchestra.schedule.watch import wait_for
 from orchestra.supervise import lock as lock_module
 from orchestra.supervise.lock import FileLock
+from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import ConflictError, NotFoundError, UsageError
 from orchestra.wire.folders import RunFolder
-from orchestra.wire.job import Attempt
-from orchestra.wire.records import Record, RecordWriter
 from orchestra.wire.states import ENDED, RunState
 from tests.chaos.sandbox import Sandbox
+from tests.wire.checkpoint_folders import make_checkpoint
 
 CPU = "orchestra resume X --set launch.device=cpu"
 
@@ -46,33 +46,26 @@ def shared(path: Path) -> Iterator[None]:
         yield
 
 
-def save(run: RunFolder, registry: Registry, scores: dict[int, tuple[float, float]]) -> None:
-    """Checkpoints by step, with their score and the best one at that time, as rank 0 tells them."""
-    folder = run.job.attempt(1)
-    folder.path.mkdir(parents=True)
-    Attempt(1, "x.1.y", 1, (), 1.0).write(folder)
-    writer = RecordWriter(folder.records)
-    for step, (score, best) in scores.items():
-        run.checkpoint(step).mkdir(parents=True)
-        path = f"checkpoints/{run.checkpoint(step).name}"
-        values = {"path": path, "score": score, "best_score": best, "metric": "wer"}
-        writer.write(Record("checkpoint", step, 1000.0 + step, values))
+def save(run: RunFolder, registry: Registry, direction: str, scores: dict[int, float]) -> None:
+    """Checkpoints by step, with their score."""
+    for step, score in scores.items():
+        folder = make_checkpoint(run.checkpoints, step, score, direction=direction)
+        path = f"checkpoints/{folder.name}"
         registry.add_checkpoint(run.id, step, path, score, "wer", created_at=1000.0 + step)
-        registry.progress(run.id, step, {"score": score, "best_score": best})
-    writer.close()
+        registry.progress(run.id, step, {"score": score, "best_score": score})
 
 
-@pytest.mark.parametrize("better", ["less", "more"])
+@pytest.mark.parametrize("direction", ["min", "max"])
 def test_the_best_is_found_again_after_newer_ones_were_set_aside(
-    sandbox: Sandbox, better: str
+    sandbox: Sandbox, direction: str
 ) -> None:
     run = stopped(sandbox)
-    sign = 1 if better == "less" else -1
-    told = {1: (30, 30), 2: (20, 20), 3: (25, 20), 4: (10, 10)}
+    sign = 1 if direction == "min" else -1
+    scores = {1: 30, 2: 20, 3: 25, 4: 10, 5: 10}  # of equals the older is the best
     with sandbox.registry() as registry:
-        save(run, registry, {step: (sign * a, sign * b) for step, (a, b) in told.items()})
+        save(run, registry, direction, {step: sign * score for step, score in scores.items()})
         assert find(run, "best") == run.checkpoint(4)
-        assert set_aside_newer(run, registry, 3) == [4]
+        assert set_aside_newer(run, registry, 3) == [4, 5]
         assert find(run, "best") == run.checkpoint(2)
         row = registry.get_run(run.id)
         assert (row.best_score, row.step) == (sign * 20, 3)
@@ -82,9 +75,18 @@ def test_the_best_is_found_again_after_newer_ones_were_set_aside(
 
 def test_unscored_checkpoints_have_no_best(sandbox: Sandbox) -> None:
     run = stopped(sandbox)
-    run.checkpoint(1).mkdir(parents=True)
+    make_checkpoint(run.checkpoints, 1, None)
     with pytest.raises(NotFoundError, match="no scored checkpoint"):
         find(run, "best")
+
+
+def test_no_other_stands_in_for_a_best_one_that_may_be_the_bad_one(sandbox: Sandbox) -> None:
+    run = stopped(sandbox)
+    make_checkpoint(run.checkpoints, 1, 3.0)
+    (make_checkpoint(run.checkpoints, 2, 2.0) / "manifest.json").write_text("{")
+    with pytest.raises(BadCheckpointError, match=r"step-00000002.*manifest"):
+        find(run, "best")
+    assert find(run, "1") == run.checkpoint(1)
 
 
 def test_from_takes_no_path(sandbox: Sandbox) -> None:

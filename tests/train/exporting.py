@@ -13,6 +13,7 @@ from orchestra.config.schema import RunConfig
 from orchestra.train import checkpoint
 from orchestra.train.checkpoint import Contents
 from orchestra.train.export import export
+from orchestra.train.goals import Goal
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.snapshot import Snapshots
 from orchestra.wire.folders import Job
@@ -20,6 +21,7 @@ from tests.exactness.launching import write_job
 from tests.train.running import config_of
 
 STEP = 8
+GOAL = Goal("loss", "min")
 
 
 def model_of(job: Job) -> SpeechModel:
@@ -37,7 +39,7 @@ def trained(job: Job, average: dict[str, Tensor] | None = None) -> SpeechModel:
                 parameter.mul_(1.1).add_(0.01)
     contents = Contents(model.saved_state(), {}, {}, average or {})
     job.run.checkpoints.mkdir()
-    checkpoint.write(job.run.checkpoints, STEP, Snapshots().take(contents), 0.5, "loss")
+    checkpoint.write(job.run.checkpoints, STEP, Snapshots().take(contents), 0.5, GOAL)
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +12,14 @@ import torch
 from orchestra.config.schema import CheckpointConfig
 from orchestra.train import checkpoint
 from orchestra.train.checkpoint import Contents
-from orchestra.train.retention import Kept, by_score, superfluous
+from orchestra.train.goals import Goal
+from orchestra.train.retention import superfluous
 from orchestra.train.snapshot import Snapshots
 from orchestra.wire import checkpoints
-from orchestra.wire.checkpoints import BadCheckpointError
+from orchestra.wire.checkpoints import BadCheckpointError, Manifest, best_first
 
 STATE = {"progress": {"step": 1}}
+WER = Goal("wer", "min")
 
 
 def contents(value: float) -> Contents:
@@ -26,7 +29,7 @@ def contents(value: float) -> Contents:
 
 
 def save(root: Path, step: int, score: float | None = None) -> Path:
-    checkpoint.write(root, step, Snapshots().take(contents(float(step))), score, "wer")
+    checkpoint.write(root, step, Snapshots().take(contents(float(step))), score, WER)
     return checkpoints.step_folder(root, step)
 
 
@@ -82,7 +85,7 @@ def test_averages_are_kept_beside_the_weights_and_stand_in_for_them(tmp_path: Pa
     shared = torch.zeros(2, 2)
     model = {"w": shared, "tied": shared, "statistics": torch.ones(3)}
     averaged = Contents(model, {}, STATE, {"w": torch.full((2, 2), 0.5)})
-    checkpoint.write(tmp_path, 1, Snapshots().take(averaged), None, "wer")
+    checkpoint.write(tmp_path, 1, Snapshots().take(averaged), None, WER)
     folder = checkpoints.step_folder(tmp_path, 1)
     checkpoints.verify(folder)
     read = checkpoint.read(folder)
@@ -130,7 +133,7 @@ def test_a_live_writer_is_not_swept(tmp_path: Path) -> None:
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     save(tmp_path, 3)
-    checkpoint.write(tmp_path, 3, Snapshots().take(contents(9.0)), 0.5, "wer")
+    checkpoint.write(tmp_path, 3, Snapshots().take(contents(9.0)), 0.5, WER)
     assert checkpoints.verify(checkpoints.step_folder(tmp_path, 3)).score == 0.5
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
 
@@ -146,14 +149,18 @@ def test_a_good_one_of_the_same_step_stays(tmp_path: Path) -> None:
 
 
 def test_retention_keeps_last_and_best() -> None:
+    def made(direction: Any, scores: dict[int, float | None]) -> list[Manifest]:
+        return [Manifest(n, score, "wer", {}, "", direction) for n, score in scores.items()]
+
     scores = {1: 5.0, 2: 3.0, 3: 4.0, 4: None, 5: 3.0, 6: 9.0}
-    kept = [Kept(step, score) for step, score in scores.items()]
+    less, more = made("min", scores), made("max", scores)
     config = CheckpointConfig(every=1, keep_last=2, keep_best=1)
-    assert superfluous(kept, config, "min") == [1, 3, 4]  # of equal scores the older is the best
-    assert superfluous(kept, config, "max") == [1, 2, 3, 4]
+    assert superfluous(less, config) == [1, 3, 4]  # of equal scores the older is the best
+    assert superfluous(more, config) == [1, 2, 3, 4]
     pairs = CheckpointConfig(every=1, keep_last=2, keep_best=1, keep_every=2)
-    assert superfluous(kept, pairs, "min") == [1, 3]
+    assert superfluous(less, pairs) == [1, 3]
     wide = CheckpointConfig(every=1, keep_last=2, keep_best=3)
-    assert superfluous(kept, wide, "min") == [1, 4]
-    assert [k.step for k in by_score(kept, "max")] == [6, 1, 3, 2, 5]
-    assert by_score([*kept, Kept(7, float("nan"))], "max")[0].step == 6
+    assert superfluous(less, wide) == [1, 4]
+    assert [each.step for each in best_first(more)] == [6, 1, 3, 2, 5]
+    assert best_first([*more, *made("max", {7: float("nan")})])[0].step == 6
+    assert best_first(made(None, scores)) == []

@@ -337,7 +337,7 @@ def test_after_a_hundred_saves_the_promised_ones_are_left(
     assert names(tmp_path) == [f"step-{step:08d}" for step in promised]
     for folder in checkpoints.committed(tmp_path):
         checkpoints.verify(folder)
-    assert [path.name for path in saving.best_first(tmp_path, "max")[:3]] == [
+    assert [path.name for path in saving.best_first(tmp_path)[:3]] == [
         "step-00000017", "step-00000018", "step-00000099",
     ]  # fmt: skip
 
