@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 INCOMPLETE = "incomplete"
 """Error type: several keys could give what is missing."""
@@ -128,9 +129,11 @@ class OptimConfig(Table):
 
     kind: Literal["adamw", "adam", "adafactor", "sgd"] = "adamw"
     lr: PositiveFloat
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """adam, adamw: decay of the running means of gradients and of their squares."""
     eps: PositiveFloat = 1e-8
-    momentum: NonNegativeFloat = 0.0
+    momentum: Share = 0.0
+    """sgd: decay of the running sum of gradients."""
     weight_decay: NonNegativeFloat = 0.0
     clip_norm: NonNegativeFloat = 1.0
     """Global gradient norm over all groups; 0 switches clipping off."""
@@ -144,7 +147,7 @@ class ScheduleConfig(Table):
 
     kind: Literal["linear", "cosine", "polynomial", "step", "constant"] = "constant"
     warmup_steps: NonNegativeInt = 0
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup_ratio: Share = 0.0
     """Warm-up as a share of all steps, instead of warmup_steps."""
     final_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Factor at the last step (linear, cosine, polynomial)."""
@@ -178,7 +181,7 @@ class StoppingConfig(Table):
 class RegulariseConfig(Table):
     """Loss terms that any task can have which gives its outputs (orchestra.tasks.Outputs)."""
 
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Share = 0.0
     r_drop: NonNegativeFloat = 0.0
     """Weight of the divergence between two passes with other dropout masks."""
     vat: NonNegativeFloat = 0.0
@@ -245,6 +248,15 @@ class CheckpointConfig(Table):
     """Which values of it are better; default: the task's word."""
     export_best: bool = False
     """Write the best weights to the run's export/ folder whenever they change."""
+
+    @model_validator(mode="after")
+    def _keeps_what_is_saved(self) -> Self:
+        if self.keep_every is not None and self.keep_every % self.every:
+            raise ValueError(
+                f"keep_every = {self.keep_every} is no multiple of every = {self.every}, so that "
+                "steps to keep would not be saved; make it one"
+            )
+        return self
 
 
 class InitConfig(Table):

@@ -200,8 +200,9 @@ class Stepper:
         loss = terms.sum.detach().double()
         scalars = [terms.scalars[name].detach().to(loss) for name in self._scalars]
         none = torch.zeros_like(loss)
-        weight = terms.weight.detach().to(loss)  # a task may count on the CPU
-        return torch.stack([weight, loss, none, none, (~loss.isfinite()).double(), *scalars])
+        weight = terms.weight.detach().to(loss)
+        vector = torch.stack([weight, loss, none, none, (~loss.isfinite()).double(), *scalars])
+        return vector.to(self._ranks.device)  # a task may compute its loss on the CPU
 
     def _agree(self, vector: Tensor) -> Totals:
         weight, loss, stop, expired, non_finite, *scalars = self._ranks.sum(vector).tolist()

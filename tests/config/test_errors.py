@@ -91,6 +91,9 @@ SET_MISTAKES = {
     "a b=3": "--set: 'a b=3' is not KEY=VALUE",
     "train.max_steps=1, x=2": "--set: train.max_steps: '1, x=2' is not a TOML value",
     "task.word=[1]": "--set: task.word: must be text, not [1]",
+    "optim.betas=[0.9, 1.0]": "--set: optim.betas[1]: must be less than 1, not 1.0",
+    "optim.momentum=1.5": "--set: optim.momentum: must be less than 1, not 1.5",
+    "checkpoint.keep_every=70": "keep_every = 70 is no multiple of every = 50",
     "batch.micro_batches=3": "--nproc: launch.nproc: 2 ranks can't share 3 micro-batches",
 }
 

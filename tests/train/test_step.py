@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from orchestra.tasks import LossTerms
 from orchestra.train.distributed import Ranks
@@ -229,3 +230,17 @@ def test_a_stop_and_the_end_of_the_time_are_two_things(flag: str) -> None:
 def test_the_logged_rate_is_optim_lr_by_the_schedule() -> None:
     taken = Here(ALONE).take()
     assert taken.lr == 1.0
+
+
+def test_a_loss_on_the_cpu_meets_the_others_on_the_device() -> None:
+    """As asr's does under train.deterministic; tensors without data need no GPU."""
+
+    def on_the_cpu(wavs: Tensor) -> LossTerms:
+        loss = torch.zeros((), requires_grad=True)
+        return LossTerms(loss, torch.ones(()), {"absolute": torch.zeros(())})
+
+    here = Here(Ranks(0, 1, torch.device("cuda", 0)))
+    here.stepper._wrapped = on_the_cpu  # type: ignore[assignment]
+    with FakeTensorMode():
+        vector, _ = here.stepper._accumulate(0, [0, 1], iter([batch(0), batch(1)]))
+    assert vector.device.type == "cuda"
