@@ -21,11 +21,11 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Straight:
     """Gives a run of so many ranks that nothing disturbs; each is run once per process."""
     done: dict[str, Job] = {}
 
-    def run(ranks: int, **tables: dict[str, Any]) -> Job:
-        key = f"{ranks} {tables}"
+    def run(ranks: int, alter: str = "", **tables: dict[str, Any]) -> Job:
+        key = f"{ranks} {alter} {tables}"
         if key not in done:
             job = write_job(tmp_path_factory.mktemp("straight") / "run", **tables)
-            assert launch(job, ranks=ranks) == 0, log_of(job)
+            assert launch(job, ranks=ranks, alter=alter) == 0, log_of(job)
             done[key] = job
         return done[key]
 
