@@ -45,15 +45,6 @@ def stopping_goal(config: RunConfig, metrics: Mapping[str, Direction]) -> Goal |
     return _goal(metrics, stopping.metric, stopping.direction, "train.stopping.metric")
 
 
-def among_best(scores: Sequence[float], goal: Goal, count: int) -> bool:
-    """Whether the last of `scores` is one of the best `count`; of equals the older is better."""
-    *earlier, score = scores
-    if not math.isfinite(score):
-        return False
-    ahead = sum(math.isfinite(old) and not goal.better(score, old) for old in earlier)
-    return ahead < count
-
-
 def out_of_patience(scores: Sequence[float], goal: Goal, patience: int, min_delta: float) -> bool:
     """Whether the last `patience` validations brought no improvement; oldest score first."""
     best = math.nan

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from orchestra.config.schema import CheckpointConfig
 from orchestra.train import checkpoint
@@ -22,6 +23,7 @@ from orchestra.train.recorder import DISK_FULL, Recorder
 from orchestra.train.retention import superfluous
 from orchestra.train.snapshot import Snapshots
 from orchestra.wire import checkpoints
+from orchestra.wire.checkpoints import Manifest
 from orchestra.wire.errors import OrchestraError, UsageError
 
 _NOT_WRITABLE = frozenset(
@@ -116,6 +118,17 @@ class Saver:
         if must:
             self._finish(must=True)
 
+    def is_among_best(self, step: int, score: float | None) -> bool:
+        """Whether `step` would be one of the best `keep_best` checkpoints that exist.
+
+        Scores alone don't count: their checkpoints may be lost. Waits for the save before; raises
+        as `poll`.
+        """
+        self._finish(must=False)
+        others = [one for one in checkpoints.manifests(self._root) if one.step != step]
+        this = Manifest(step, score, self._goal.metric, {}, "", self._goal.direction)
+        return this in checkpoints.best_first([this, *others])[: self._config.keep_best]
+
     def poll(self) -> None:
         """To be called once per step: tell what became of a save that has ended.
 
@@ -130,6 +143,20 @@ class Saver:
         """Wait for the save that is under way; raises as `poll`."""
         self._writer.shutdown()
         self._finish(must=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """As `close`; where an error is under way already, a failed save is only told."""
+        save = self._under_way
+        try:
+            self.close()
+        except (OSError, OrchestraError) as lost:
+            if error is None or save is None:
+                raise
+            step = save.this.step
+            self._recorder.notice(step, f"no checkpoint at step {step}: {lost}")
 
     def _finish(self, *, must: bool) -> None:
         save, self._under_way = self._under_way, None

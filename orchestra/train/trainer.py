@@ -18,7 +18,7 @@ from orchestra.train.endings import Horizon, left, limit_reached, time_is_up, va
 from orchestra.train.evaluation import Split, drawn, load_split, require_labels
 from orchestra.train.export import exporter
 from orchestra.train.final import evaluate_tests
-from orchestra.train.goals import among_best, best_goal, out_of_patience, stopping_goal
+from orchestra.train.goals import best_goal, out_of_patience, stopping_goal
 from orchestra.train.learner import Learner
 from orchestra.train.parameters import parameter_table, table_document
 from orchestra.train.progress import Progress
@@ -101,12 +101,12 @@ class Trainer:
         """Every step that is left; saves before it returns."""
         progress, every = self._progress, self._config.checkpoint.every
         self._record_start()
-        ended = self._at_limit(time_is_up(self._config.train, progress.elapsed_s))
-        stop = not self._validate_if_due(ended)
-        ended = ended or self._gives_up()
         steps = self._data.planner.steps(progress.position)
         # Also after an error: what is being saved is told before this rank ends.
-        with closing(self._saver) if self._saver else nullcontext():
+        with self._saver or nullcontext():
+            ended = self._at_limit(time_is_up(self._config.train, progress.elapsed_s))
+            stop = not self._validate_if_due(ended)
+            ended = ended or self._gives_up()
             with closing(self._batches()) as batches:
                 while not ended and not stop:
                     taken = self._take(next(steps), batches)
@@ -223,9 +223,10 @@ class Trainer:
             return False
         progress.add_validation(self._epochs_done(), metrics)
         self._meter.validation(time.monotonic() - started)
-        scores = progress.scores(self._goal.metric)
-        if progress.step and among_best(scores, self._goal, config.checkpoint.keep_best):
-            self._save(must=False)
+        score = progress.score(self._goal.metric)
+        # Rank 0 alone: validation has just made the buffers of all ranks its own.
+        if self._saver and progress.step and self._saver.is_among_best(progress.step, score):
+            self._hand_over(self._saver, must=False)
         return True
 
     def _save(self, *, must: bool) -> None:
@@ -233,14 +234,16 @@ class Trainer:
 
         A step is saved twice if a stop came in between it and its validation: the score is news.
         """
-        progress = self._progress
-        started = time.monotonic()
         self._beat(Phase.CHECKPOINT)
         self._ranks.copy_from_first(list(self.learner.model.saved_buffers()))
-        if self._saver is None:
-            return
+        if self._saver:
+            self._hand_over(self._saver, must=must)
+
+    def _hand_over(self, saver: Saver, *, must: bool) -> None:
+        progress, started = self._progress, time.monotonic()
+        self._beat(Phase.CHECKPOINT)
         score = progress.score(self._goal.metric)
-        self._saver.save(progress.step, self._contents, score, must=must)
+        saver.save(progress.step, self._contents, score, must=must)
         self._meter.save(time.monotonic() - started)
 
     def _look_after_saves(self) -> None:

@@ -1,4 +1,4 @@
-"""Which metric decides, which scores are among the best, when patience is over."""
+"""Which metric decides, and when patience is over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestra.config.schema import CheckpointConfig, RunConfig, StoppingConfig
-from orchestra.train.goals import Goal, among_best, best_goal, out_of_patience, stopping_goal
+from orchestra.train.goals import Goal, best_goal, out_of_patience, stopping_goal
 from orchestra.wire.errors import UsageError
 from tests.exactness.launching import write_job
 from tests.train.running import config_of
@@ -52,24 +52,6 @@ def test_a_metric_that_the_task_lacks_is_named_with_those_it_has(config: RunConf
     stopping = StoppingConfig(patience=1, metric="bleu")
     with pytest.raises(UsageError, match=r"train.stopping.metric = 'bleu'"):
         stopping_goal(changed(config, {}, stopping), METRICS)
-
-
-@pytest.mark.parametrize(
-    ("scores", "count", "answer"),
-    [
-        ([3.0], 1, True),
-        ([3.0, 2.0], 1, True),
-        ([3.0, 4.0], 1, False),
-        ([3.0, 4.0], 2, True),
-        ([3.0, 3.0], 1, False),  # of equals the older one is better
-        ([math.nan, 5.0], 1, True),
-        ([3.0, math.nan], 2, False),
-        ([math.inf, 3.0], 1, True),
-    ],
-)
-def test_among_best(scores: list[float], count: int, answer: bool) -> None:
-    assert among_best(scores, LESS, count) is answer
-    assert among_best([-score for score in scores], MORE, count) is answer
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ import pytest
 import torch
 
 from orchestra.train import checkpoint, endings, trainer
-from orchestra.wire.checkpoints import committed
+from orchestra.train.saving import Saver
+from orchestra.train.validation import Validator
+from orchestra.wire.checkpoints import best_first, committed, manifests
+from orchestra.wire.errors import NotFiniteError
 from orchestra.wire.folders import Job
 from orchestra.wire.job import EvaluationSpec, Result
 from orchestra.wire.records import Record
@@ -230,3 +235,57 @@ def test_a_nan_leaves_running_statistics_as_they_were(tmp_path: Path) -> None:
     state = checkpoint.read(newest).model
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
     assert [r.values["skipped"] for r in records_of(job) if r.kind == "train"][-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("lost", "kept"),
+    [
+        ((), [2, 5]),  # none was saved at step 0
+        ((2,), [3, 5]),  # the disk was full for the best one
+        ((2, 3), [4, 5]),
+    ],
+)
+def test_the_best_is_the_best_of_what_could_be_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: tuple[int, ...], kept: list[int]
+) -> None:
+    scores = {0: 0.1, 1: 0.5, 2: 0.2, 3: 0.4, 4: 0.45, 5: 0.6}
+
+    def full(root: Path, step: int, *rest: Any) -> Any:
+        if step in lost:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(root, step, *rest)
+
+    write = checkpoint.write
+    monkeypatch.setattr(checkpoint, "write", full)
+    monkeypatch.setattr(Validator, "validate", lambda self, step: {"loss": scores[step]})
+    monkeypatch.setattr(trainer, "evaluate_tests", lambda *arguments: True)
+    job = small(
+        tmp_path / "run",
+        train={"max_steps": 5, "eval_every": 1, "eval_at_start": True},
+        checkpoint={"every": 100},
+    )
+    run_here(job)
+    last_and_best = {5, *(m.step for m in best_first(manifests(job.run.checkpoints))[:1])}
+    assert sorted(last_and_best) == kept
+
+
+def test_a_save_that_fails_hides_no_error_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = small(tmp_path / "run", train={"max_steps": 5}, checkpoint={"every": 1})
+    ends = threading.Event()
+
+    def broken(*arguments: Any) -> Any:
+        assert ends.wait(20.0)
+        raise OSError(errno.EIO, "Input/output error")
+
+    def teapot(saver: Saver) -> None:
+        if saver._under_way:
+            ends.set()
+            raise NotFiniteError("the loss is a teapot")
+
+    monkeypatch.setattr(checkpoint, "write", broken)
+    monkeypatch.setattr(Saver, "poll", teapot)
+    with pytest.raises(NotFiniteError, match="teapot"):
+        run_here(job)
+    assert notices(records_of(job))[-1].startswith("no checkpoint at step 1: ")
