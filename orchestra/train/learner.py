@@ -50,7 +50,8 @@ class Learner:
         self._ranks = session.ranks
         self._data = data
         self.model = build_model(config, session.task)
-        load_initial(session, self.model)
+        if step == 0:  # later the checkpoint has it all
+            load_initial(session, self.model)
         self.model.to(session.ranks.device)
         self._buffers = list(self.model.saved_buffers())
         self._freezing = Freezing(config.optim.freeze, self.model)

@@ -17,9 +17,10 @@ from orchestra.wire import weights
 from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import UsageError
 from orchestra.wire.folders import Job
+from orchestra.wire.job import Result, StopFlag
 from tests.exactness.launching import write_job
 from tests.train.exporting import STEP, export_of, model_of, trained, tuning_job
-from tests.train.running import config_of, open_here
+from tests.train.running import config_of, open_here, run_here
 from tests.upstreams.conftest import SaveModel
 
 SMALL = {"mels": 12}
@@ -187,3 +188,14 @@ def test_a_checkpoint_of_another_model_is_told_on_resume(source: Job, tmp_path: 
         "the checkpoint is of another model: head.inner.weight is float32[48, 20] instead of "
         "float32[48, 12]; head.more float32[2] is unknown"
     )
+
+
+def test_a_run_that_has_a_checkpoint_needs_them_no_more(source: Job, tmp_path: Path) -> None:
+    trained(source)
+    job = with_init(write_job(tmp_path / "run"), source.run.checkpoint(STEP))
+    StopFlag(0.0, 30.0).write(job)
+    run_here(job)
+    job.stop.unlink()
+    shutil.rmtree(job.run.init)
+    run_here(job, 2)
+    assert Result.read(job.attempt(2)) == Result("completed", 12)
