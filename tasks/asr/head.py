@@ -54,6 +54,13 @@ def stack_size(frame_ms: int, stride: int) -> int:
     return size
 
 
+def frame_samples(config: SuperbHeadConfig | SmallHeadConfig, stride: int) -> int:
+    """Samples from one of the head's frames to the next (UsageError as `stack_size`)."""
+    if isinstance(config, SmallHeadConfig):
+        return stride * stack_size(config.frame_ms, stride)
+    return stride
+
+
 class SuperbHead(nn.Module):
     """Linear, bidirectional LSTMs, linear (Yang et al. 2021, SUPERB, ASR)."""
 

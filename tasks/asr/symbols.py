@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 
 from orchestra.upstreams.base import valid_mask
@@ -68,3 +70,8 @@ def frames_needed(targets: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """
     doubles = (targets[:, 1:] == targets[:, :-1]) & valid_mask(lengths, targets.shape[1])[:, 1:]
     return lengths + doubles.sum(dim=1)
+
+
+def frames_of_text(words: str) -> int:
+    """`frames_needed` of a text as `Symbols.check` gives it."""
+    return len(words) + sum(a == b for a, b in pairwise(words))

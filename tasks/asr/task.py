@@ -11,19 +11,17 @@ from torch.nn.utils.rnn import pad_sequence
 
 import orchestra.tasks
 from orchestra.config.schema import DataConfig
+from orchestra.data import SAMPLE_RATE
 from orchestra.tasks import Batch, Direction, LossTerms, Outputs, Prediction
 from orchestra.upstreams.base import valid_mask
 from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance
 
 from .config import Config
-from .head import build_head
+from .head import build_head, frame_samples
 from .scoring import compare, summarise
 from .spec_augment import spec_augment
-from .symbols import BLANK, Symbols, frames_needed
-
-_JUDGED = 16
-"""Utterances after which a rank knows whether the head can be trained on such a corpus at all."""
+from .symbols import BLANK, Symbols, frames_needed, frames_of_text
 
 
 class Task(orchestra.tasks.Task):
@@ -38,7 +36,8 @@ class Task(orchestra.tasks.Task):
     def __init__(self, config: Config, data: DataConfig) -> None:
         super().__init__(config, data)
         self.symbols = Symbols(config.characters)
-        self._judged: dict[str, bool] = {}
+        self._longest_frames: dict[str, float] = {}
+        """By id: the samples of a frame from which on a training transcript has too few frames."""
 
     def utterances(self, split: str) -> list[Utterance]:
         """All of a split, which has a transcript for every utterance or for none.
@@ -54,7 +53,10 @@ class Task(orchestra.tasks.Task):
                 "transcript (text); add theirs, or take it from all to have them predicted only"
             )
         for utterance in utterances:
-            self.symbols.check(_text(utterance) or "", utterance.id)
+            words = self.symbols.check(_text(utterance) or "", utterance.id)
+            if split == self.data.train:
+                samples = utterance.duration_s * SAMPLE_RATE
+                self._longest_frames[utterance.id] = samples / max(frames_of_text(words) - 1, 1)
         return utterances
 
     def target(self, utterance: Utterance) -> torch.Tensor | None:
@@ -72,8 +74,15 @@ class Task(orchestra.tasks.Task):
         }
 
     def build_head(self, dim: int, stride: int) -> torch.nn.Module:
-        """Config `head`, returning logits and frame lengths."""
-        return build_head(self.config.head, dim, stride, len(self.symbols))
+        """Config `head`, returning logits and frame lengths.
+
+        Raises:
+            UsageError: its frames are shorter than the upstream's.
+            DataError: they are too long for most transcripts of the training split, if it was read.
+        """
+        head = build_head(self.config.head, dim, stride, len(self.symbols))
+        self._require_alignable(frame_samples(self.config.head, stride))
+        return head
 
     def loss(
         self, head: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
@@ -85,7 +94,7 @@ class Task(orchestra.tasks.Task):
         are a distribution over symbols at each frame; an utterance's together weigh 1.
 
         Raises:
-            DataError: there are no transcripts, or most of the first utterances are unalignable.
+            DataError: there are no transcripts.
         """
         if not batch.targets:
             raise DataError(f"utterance {batch.ids[0]} has no transcript (text) to train on")
@@ -95,8 +104,6 @@ class Task(orchestra.tasks.Task):
         symbols, characters = batch.targets["symbols"], batch.targets["lengths"]
         losses = _ctc(logits, frames, symbols, characters)
         unalignable = frames_needed(symbols, characters).to(frames.device) > frames
-        if head.training and len(self._judged) < _JUDGED:
-            self._judge(batch.ids, unalignable.tolist())
         shares = valid_mask(frames, logits.shape[1]) / frames[:, None]
         return LossTerms(
             sum=(losses / characters.clamp(min=1).to(losses.device)).sum(),
@@ -105,20 +112,19 @@ class Task(orchestra.tasks.Task):
             outputs=Outputs(logits, shares.to(logits.device)),
         )
 
-    def _judge(self, ids: Sequence[str], unalignable: Sequence[bool]) -> None:
+    def _require_alignable(self, samples: int) -> None:
         """Refuse to train on next to nothing, which CTC would do with a loss near 0.
 
-        Not by single batches: theirs are neighbours in length, and a corpus may have a few broken
-        utterances of one length. Nor later: what is at most a share is told by the scalar.
+        From durations, so that every attempt of a run finds the same. A smaller share is told by
+        the scalar `unalignable`.
         """
-        self._judged |= zip(ids, unalignable, strict=True)
-        bad = [name for name, is_bad in self._judged.items() if is_bad]
-        if len(self._judged) >= _JUDGED and 2 * len(bad) > len(self._judged):
+        bad = [name for name, longest in self._longest_frames.items() if longest <= samples]
+        if 2 * len(bad) > len(self._longest_frames):
             raise DataError(
-                f"{_some(bad)} of the first {len(self._judged)} utterances can't be "
-                "learnt: their transcripts need more frames than the head gives; lower a "
-                "small head's task.head.frame_ms, take an upstream with shorter frames, or correct "
-                "the data"
+                "lower a small head's task.head.frame_ms, take an upstream with shorter frames, or "
+                f"correct the data: {_some(bad)} of {len(self._longest_frames)} utterances of "
+                f"split {self.data.train!r} can't be learnt, their transcripts need more frames "
+                "than the head gives"
             )
 
     def predict(

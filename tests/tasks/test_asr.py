@@ -15,7 +15,7 @@ from orchestra.wire.errors import DataError, UsageError
 from orchestra.wire.manifest import Utterance, write_manifest
 from tasks.asr.config import Config, SmallHeadConfig, SpecAugmentConfig, SuperbHeadConfig
 from tasks.asr.head import stack_frames, stack_size
-from tasks.asr.symbols import Symbols, frames_needed
+from tasks.asr.symbols import Symbols, frames_needed, frames_of_text
 from tasks.asr.task import Task
 
 DIM = 6
@@ -154,41 +154,50 @@ def test_transcript_longer_than_its_audio_is_counted_and_harmless() -> None:
     assert all(torch.isfinite(p.grad).all() for p in head.parameters() if p.grad is not None)
 
 
-def train_on(task: Task, head: torch.nn.Module, texts: list[str], first: int = 0) -> None:
-    """The training loss of utterances of 0.12 s: six frames after stacking."""
-    utterances = [utterance(text, number) for number, text in enumerate(texts, first)]
-    rows = len(utterances)
+def told_the_split(folder: Path, texts: list[str], seconds: float) -> Task:
+    """A task that has read its training split; the head's frames are of 0.02 s."""
+    lines = [
+        {"id": f"utt-{number}", "path": "x.flac", "duration_s": seconds, "text": text}
+        for number, text in enumerate(texts)
+    ]
+    write_manifest(folder, "train", lines, "")
+    task = Task(Config(head=SMALL), DataConfig(manifests=folder))
+    task.utterances("train")
+    return task
+
+
+def test_a_head_too_coarse_for_most_transcripts_is_an_error(tmp_path: Path) -> None:
+    too_long = "TOO LONG FOR THAT"  # 17 characters, 1 double
+    task = told_the_split(tmp_path, [*[too_long] * 9, *["A"] * 8], 17 * 0.02)
+    said = r"task\.head\.frame_ms.*: 9 \(utt-0, utt-1, utt-2, \.\.\.\) of 17 utterances"
+    with pytest.raises(DataError, match=said):
+        task.build_head(DIM, 160)
+    task.build_head(DIM, 200)  # of which a head frame has but one
+    told_the_split(tmp_path, [too_long] * 9, 18 * 0.02).build_head(DIM, 160)
+
+
+def test_few_unalignable_utterances_are_no_error(tmp_path: Path) -> None:
+    told_the_split(tmp_path, [*["TOO LONG FOR THAT"] * 8, *["A"] * 8], 0.12).build_head(DIM, 160)
+
+
+def test_another_split_is_not_judged(tmp_path: Path) -> None:
+    task = told_the_split(tmp_path, ["A"], 0.12)
+    line = {"id": "u", "path": "x.flac", "duration_s": 0.12, "text": "TOO LONG FOR THAT"}
+    write_manifest(tmp_path, "dev", [{**line, "id": f"u{number}"} for number in range(9)], "")
+    task.utterances("dev")
+    task.build_head(DIM, 160)
+
+
+def test_the_loss_depends_on_no_batch_before() -> None:
+    """A run that is resumed sees other first batches; nothing may follow from that."""
+    task, head = task_with(SMALL)
+    utterances = [utterance("TOO LONG FOR THAT", number) for number in range(32)]
     targets = task.collate([task.target(u) for u in utterances])
-    batch = Batch(
-        [u.id for u in utterances],
-        torch.zeros(rows, 1),
-        torch.full((rows,), 12 * 160),
-        targets,
-        list(range(rows)),
-        utterances,
-    )
-    task.loss(head, torch.randn(rows, 12, DIM), torch.full((rows,), 12), batch)
-
-
-@pytest.mark.parametrize("config", [SMALL, SUPERB])
-def test_a_head_too_coarse_for_the_transcripts_is_an_error(config: Any) -> None:
-    task, head = task_with(config)
-    with pytest.raises(DataError, match=r"16 \(utt-0, utt-1, utt-2, \.\.\.\).*task.head.frame_ms"):
-        for first in range(0, 16, 4):
-            train_on(task, head, ["TOO LONG FOR THAT"] * 4, first)
-
-
-def test_few_unalignable_utterances_are_no_error() -> None:
-    task, head = task_with(SMALL)
-    train_on(task, head, ["TOO LONG FOR THAT"] * 4)  # the first batch: a coincidence
-    for _ in range(8):  # nor is seeing it again, as a second pass of a regulariser does
-        train_on(task, head, ["TOO LONG FOR THAT"] * 4)
-    train_on(task, head, ["A"] * 12, 4)
-    for _ in range(8):
-        train_on(task, head, ["TOO LONG FOR THAT"] * 4)
-    task, head = task_with(SMALL)
-    head.eval()  # a training loss on purpose, as in a test: nobody would learn from it
-    train_on(task, head, ["TOO LONG FOR THAT"] * 16)
+    lengths = torch.full((32,), 12)
+    ids = [u.id for u in utterances]
+    batch = Batch(ids, torch.zeros(32, 1), lengths * 160, targets, [0] * 32, utterances)
+    terms = task.loss(head, torch.randn(32, 12, DIM), lengths, batch)
+    assert terms.scalars["unalignable"] == 32
 
 
 def test_frames_needed_counts_doubled_characters() -> None:
@@ -197,6 +206,7 @@ def test_frames_needed_counts_doubled_characters() -> None:
     lengths = torch.tensor([len(target) for target in targets])
     padded = torch.nn.utils.rnn.pad_sequence(targets, batch_first=True)
     assert frames_needed(padded, lengths).tolist() == [5, 5, 0]
+    assert [frames_of_text(text) for text in ("BOOK", "AAA", "")] == [5, 5, 0]
 
 
 def test_deterministic_mode_gives_the_same_loss() -> None:
