@@ -16,8 +16,8 @@ from orchestra.schedule.staging import building
 from orchestra.schedule.watch import abandoned
 from orchestra.supervise.launch import code_folder
 from orchestra.supervise.lock import FileLock
-from orchestra.wire.checkpoints import step_of
-from orchestra.wire.errors import ConflictError, UsageError
+from orchestra.wire.checkpoints import recover, step_of
+from orchestra.wire.errors import ConflictError, OrchestraError, UsageError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.job import JobState
@@ -72,6 +72,7 @@ def resume(
                 f"run {run_id} has ended, but its supervisor is still there; try again in a moment"
             )
         with lock:
+            _recover(run)
             composed = override(
                 run.job.config,
                 code_folder(workspace.runs, run.job),
@@ -103,6 +104,17 @@ def _require_ended(row: RunRow) -> None:
             f"run {row.id} is queued already: `orchestra wait {row.id}` starts it when it can; "
             f"to change it, `orchestra stop {row.id}` first"
         )
+
+
+def _recover(run: RunFolder) -> None:
+    """A checkpoint that a kill left without its name must count before any is chosen."""
+    try:
+        recover(run.checkpoints)
+    except OSError as error:
+        raise OrchestraError(
+            f"cannot rename or remove what a killed save left in {run.checkpoints}: "
+            f"{error.strerror}"
+        ) from error
 
 
 def _first_step(run: RunFolder, start_from: str | None) -> int:

@@ -7,11 +7,9 @@
         state.json            everything that is no tensor; aliases of tied weights
         manifest.json         size and sha256 of each file above; step, score
     .writing-*                not committed; swept when its writer is dead
-    .replaced-step-*          stands in until the new one of its step is committed
-    .deleting-*               being deleted
-    .quarantine/              failed verification, kept for people, with the reason
 
-Knows nothing of models, ranks or the loop. Reads no pickle.
+What else may lie there stands in wire/checkpoints.py. Knows nothing of models, ranks or the loop.
+Reads no pickle.
 """
 
 from __future__ import annotations
@@ -22,29 +20,32 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 from torch import Tensor
 
 from orchestra.train import tensors as tied
 from orchestra.train.goals import Goal
+from orchestra.train.tensor_file import load
 from orchestra.wire.checkpoints import (
+    DELETING,
     MANIFEST,
-    QUARANTINE,
-    REASON,
+    REPLACED,
     BadCheckpointError,
     Manifest,
     committed,
+    delete,
     parse_manifest,
+    quarantine,
+    recover,
     seal,
     step_folder,
     verify,
 )
-from orchestra.wire.files import sync_folder
+from orchestra.wire.files import json_bytes, sync_folder
 from orchestra.wire.identity import start_ticks
 
 VERSION = 1
@@ -54,8 +55,7 @@ MODEL, OPTIMIZER, AVERAGE, STATE = (
     "average.safetensors",
     "state.json",
 )
-_WRITING, _REPLACED, _DELETING = ".writing-", ".replaced-", ".deleting-"
-
+_WRITING = ".writing-"
 
 Files = dict[str, list[memoryview]]
 """Name -> content in pieces (see snapshot.py)."""
@@ -84,9 +84,9 @@ def write(root: Path, step: int, files: Files, score: float | None, goal: Goal) 
     final = step_folder(root, step)
     if final.exists():
         try:
-            there = verify(final)
+            there = _verify_twice(final)
         except BadCheckpointError as error:
-            _quarantine(final, error)
+            quarantine(final, error)
         else:
             if there.score == score:
                 return there
@@ -108,13 +108,16 @@ def write(root: Path, step: int, files: Files, score: float | None, goal: Goal) 
 
 
 def first_good(folders: Iterable[Path], alarm: Callable[[str], None]) -> Path | None:
-    """The first that verifies; worse ones before it move to quarantine and `alarm` is told."""
+    """The first that verifies; worse ones before it move to quarantine and `alarm` is told.
+
+    Only for the rank that writes the run's checkpoints: nobody else moves them.
+    """
     for folder in folders:
         try:
-            verify(folder)
+            _verify_twice(folder)
         except BadCheckpointError as error:
             if not folder.exists():
-                continue  # the retention of a run that trains on took it meanwhile
+                continue  # somebody removed it meanwhile
             alarm(f"checkpoint {folder.name} is bad and {_put_away(folder, error)}: {error}")
             continue
         return folder
@@ -134,16 +137,16 @@ def read(folder: Path) -> Contents:
         BadCheckpointError: a file can't be read; verify first.
     """
     state = read_state(folder)
-    model = tied.with_aliases(_load(folder / MODEL), state.pop("aliases"))
+    model = tied.with_aliases(load(folder / MODEL), state.pop("aliases"))
     average = _average(folder, state)
     state.pop("average_aliases", None)
-    return Contents(model, _load(folder / OPTIMIZER), state, average)
+    return Contents(model, load(folder / OPTIMIZER), state, average)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """The model to evaluate or export: averages where there are any (BadCheckpointError)."""
     state = read_state(folder)
-    weights = _load(folder / MODEL) | _average(folder, state)
+    weights = load(folder / MODEL) | _average(folder, state)
     aliases = {alias: name for alias, name in state["aliases"].items() if alias not in weights}
     return tied.with_aliases(weights, aliases)
 
@@ -157,18 +160,12 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def delete(folder: Path) -> None:
-    """Remove a checkpoint; it stops counting as one before the first file goes."""
-    place = folder.with_name(f"{_DELETING}{folder.name.lstrip('.')}-{os.getpid()}")
-    shutil.rmtree(folder.rename(place))
-
-
 def sweep(root: Path) -> None:
     """Remove what dead writers left behind."""
     if not root.is_dir():
         return
     recover(root)
-    for path in root.glob(f"{_DELETING}*"):
+    for path in root.glob(f"{DELETING}*"):
         shutil.rmtree(path, ignore_errors=True)
     for path in root.glob(f"{_WRITING}*"):
         _, pid, ticks = path.name.removeprefix(_WRITING).split("-")
@@ -176,30 +173,16 @@ def sweep(root: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def recover(root: Path) -> None:
-    """Give a replaced checkpoint its name back if its writer died before the new one had it."""
-    for path in root.glob(f"{_REPLACED}*"):
-        final = root / path.name.removeprefix(_REPLACED)
-        if final.exists():
-            delete(path)
-        else:
-            path.rename(final)
-
-
-def document(value: Any) -> bytes:
-    """A JSON file."""
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
-
-
 def _commit(temporary: Path, final: Path) -> None:
     """At no moment is the only good one without a name that `recover` or a reader knows."""
-    replaced = final.with_name(f"{_REPLACED}{final.name}")
+    replaced = final.with_name(f"{REPLACED}{final.name}")
     if final.exists():
         final.rename(replaced)
     temporary.rename(final)
     sync_folder(final.parent)
     if replaced.exists():
-        delete(replaced)
+        with suppress(OSError):  # it is committed: what is left of the old one the sweep removes
+            delete(replaced)
 
 
 def _manifest(
@@ -207,7 +190,7 @@ def _manifest(
 ) -> bytes:
     listed = {name: {"size": size, "sha256": sha256} for name, (size, sha256) in files.items()}
     content = {"version": VERSION, "step": step, "score": score, **asdict(goal), "files": listed}
-    return document({**content, "seal": seal(content)})
+    return json_bytes({**content, "seal": seal(content)})
 
 
 def _check_space(root: Path, size: int) -> None:
@@ -229,32 +212,21 @@ def _write_durably(path: Path, pieces: Sequence[memoryview]) -> tuple[int, str]:
     return sum(piece.nbytes for piece in pieces), digest.hexdigest()
 
 
+def _verify_twice(folder: Path) -> Manifest:
+    """A good checkpoint must not go because of one read that failed (BadCheckpointError)."""
+    try:
+        return verify(folder)
+    except BadCheckpointError:
+        return verify(folder)
+
+
 def _put_away(folder: Path, error: BadCheckpointError) -> str:
     try:
-        return f"was moved to {_quarantine(folder, error)}"
+        return f"was moved to {quarantine(folder, error)}"
     except OSError as refusal:
         return f"can't be moved to quarantine ({refusal.strerror})"
 
 
-def _quarantine(folder: Path, error: BadCheckpointError) -> Path:
-    home = folder.parent / QUARANTINE
-    home.mkdir(exist_ok=True)
-    number = 0
-    while (place := home / f"{folder.name}.{number}").exists():
-        number += 1
-    folder.rename(place)
-    (place / REASON).write_text(f"{error}\n")
-    sync_folder(folder.parent)
-    return place
-
-
 def _average(folder: Path, state: dict[str, Any]) -> dict[str, Tensor]:
     aliases = state.get("average_aliases")
-    return {} if aliases is None else tied.with_aliases(_load(folder / AVERAGE), aliases)
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise BadCheckpointError(f"cannot read {path}: {error}") from error
+    return {} if aliases is None else tied.with_aliases(load(folder / AVERAGE), aliases)

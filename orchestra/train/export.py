@@ -43,6 +43,8 @@ from orchestra.wire.weights import EXPORT, require_free
 VERSION = 1
 CONFIG = "config.toml"
 _NAME = "orchestra export"
+_PATIENCE_S = 600.0
+"""Of a run for its export: a file system that hangs must not keep it from ending."""
 
 
 def export(
@@ -107,14 +109,18 @@ def exporter(session: Session) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         lifeline.announce(environment)
-        done = subprocess.run(
-            [*command, "--checkpoint", str(folder), "--out", str(run.export), "--replace"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*command, "--checkpoint", str(folder), "--out", str(run.export), "--replace"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_PATIENCE_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise OrchestraError(f"it had not ended after {_PATIENCE_S:.0f} s") from error
         if done.returncode == 0:
             return
         said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]

@@ -6,7 +6,6 @@ Ties this process to its parent, its log and its heartbeat before anything slow 
 from __future__ import annotations
 
 import argparse
-import errno
 import fcntl
 import logging
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from orchestra.wire import lifeline
 from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError, UsageError
 from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.files import DISK_FULL
 from orchestra.wire.folders import AttemptFolder, Job, JobKind
 from orchestra.wire.heartbeat import Heartbeat, pages_folder
 from orchestra.wire.job import TAG
@@ -40,7 +40,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return _exit_code(error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
         print(f"the disk is full: {error}", file=sys.stderr)
         return ExitCode.DISK_FULL

@@ -5,12 +5,12 @@ A full disk loses records, never the run.
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestra.train import lines
+from orchestra.wire.files import DISK_FULL
 from orchestra.wire.folders import AttemptFolder
 from orchestra.wire.records import Kind, Record, RecordWriter
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 log = logging.getLogger("orchestra")
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 LogFormat = Literal["text", "json"]
 
 

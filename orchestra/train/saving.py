@@ -19,12 +19,13 @@ from orchestra.config.schema import CheckpointConfig
 from orchestra.train import checkpoint
 from orchestra.train.checkpoint import Contents, Files
 from orchestra.train.goals import Goal
-from orchestra.train.recorder import DISK_FULL, Recorder
+from orchestra.train.recorder import Recorder
 from orchestra.train.retention import superfluous
 from orchestra.train.snapshot import Snapshots
 from orchestra.wire import checkpoints
 from orchestra.wire.checkpoints import Manifest
 from orchestra.wire.errors import OrchestraError, UsageError
+from orchestra.wire.files import DISK_FULL
 
 _NOT_WRITABLE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP}
@@ -49,10 +50,18 @@ class _Save:
 
 @dataclass(frozen=True)
 class _Outcome:
-    best_score: float | None
+    best: _Kept | None
     """Of the checkpoints that exist now."""
-    not_exported: str = ""
-    """Why not; the weights are in the checkpoint all the same."""
+    not_deleted: str
+    """Why one that should have gone is still there; the next save or attempt removes it."""
+
+
+@dataclass(frozen=True)
+class _Export:
+    """One that is under way."""
+
+    of: _Kept
+    done: Future[None]
 
 
 class Saver:
@@ -66,7 +75,8 @@ class Saver:
         recorder: Recorder,
         export: Callable[[Path], None] | None = None,
     ) -> None:
-        """`export` is called in the background with the best one's folder when that changed.
+        """`export` is called in the background with the best one's folder when that changed, one
+        at a time; no save waits for it, and of several that wait for it the newest is exported.
 
         Raises:
             UsageError: `root` can't be written.
@@ -76,9 +86,13 @@ class Saver:
         self._goal = goal
         self._recorder = recorder
         self._export = export
+        self._exporting: _Export | None = None
         self._exported: _Kept | None = None
+        self._best: _Kept | None = None
+        self._told_of_deletion = False
         self._snapshots = Snapshots()
         self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._exporter = ThreadPoolExecutor(1, "export")
         self._prepared: Future[None] | None = None
         self._under_way: _Save | None = None
         _require_writable(root)
@@ -130,7 +144,7 @@ class Saver:
         return this in checkpoints.best_first([this, *others])[: self._config.keep_best]
 
     def poll(self) -> None:
-        """To be called once per step: tell what became of a save that has ended.
+        """To be called once per step: tell what became of a save or an export that has ended.
 
         Raises:
             UsageError: the folder can't be written any more.
@@ -138,11 +152,18 @@ class Saver:
         """
         if self._under_way and self._under_way.done.done():
             self._finish(must=False)
+        if self._exporting and self._exporting.done.done():
+            self._finish_export()
 
     def close(self) -> None:
-        """Wait for the save that is under way; raises as `poll`."""
+        """Wait for the save that is under way, and for the export of the best; raises as `poll`."""
         self._writer.shutdown()
-        self._finish(must=False)
+        try:
+            self._finish(must=False)
+        finally:
+            while self._exporting:
+                self._finish_export()
+            self._exporter.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -168,17 +189,42 @@ class Saver:
         except OSError as error:
             self._lost(f"no checkpoint at step {step}", step, error, must=must)
             return
-        self._saved = save.this
+        self._saved, self._best = save.this, outcome.best
         values = {
             "path": f"{self._root.name}/{checkpoints.step_folder(self._root, step).name}",
             "score": score,
-            "best_score": outcome.best_score,
+            "best_score": outcome.best.score if outcome.best else None,
             "metric": self._goal.metric,
         }
         self._recorder.write("checkpoint", step, values)
-        if outcome.not_exported:
-            text = f"the best checkpoint is not exported ({outcome.not_exported}); training on"
+        if outcome.not_deleted and not self._told_of_deletion:
+            self._told_of_deletion = True
+            text = f"an old checkpoint can't be deleted ({outcome.not_deleted}); training on"
             self._recorder.notice(step, text)
+        self._export_best()
+
+    def _export_best(self) -> None:
+        best = self._best
+        if self._export is None or self._exporting or best is None or best == self._exported:
+            return
+        folder = checkpoints.step_folder(self._root, best.step)
+        self._exporting = _Export(best, self._exporter.submit(self._export, folder))
+
+    def _finish_export(self) -> None:
+        """Wait for the export; begin that of a newer best one."""
+        export, self._exporting = self._exporting, None
+        if export is None:
+            return
+        try:
+            export.done.result()
+        except (OSError, OrchestraError) as error:
+            if export.of == self._best:  # else retention may have taken it, and the next one counts
+                text = f"the best checkpoint is not exported ({error}); training on"
+                self._recorder.notice(export.of.step, text)
+        else:
+            self._exported = export.of
+        if export.of != self._best:
+            self._export_best()
 
     def _lost(self, what: str, step: int, error: OSError, *, must: bool) -> None:
         if error.errno in _NOT_WRITABLE:
@@ -189,25 +235,17 @@ class Saver:
         self._recorder.notice(step, text)
 
     def _keep(self, this: _Kept, files: Files) -> _Outcome:
-        """In the background: commit, then delete and export. No records from here."""
+        """In the background: commit, then delete. No records from here."""
         checkpoint.write(self._root, this.step, files, this.score, self._goal)
+        not_deleted = ""
         for old in superfluous(checkpoints.manifests(self._root), self._config):
-            checkpoint.delete(checkpoints.step_folder(self._root, old))
+            try:
+                checkpoints.delete(checkpoints.step_folder(self._root, old))
+            except OSError as error:
+                not_deleted = str(error)
         ranked = checkpoints.best_first(checkpoints.manifests(self._root))
-        if not ranked:
-            return _Outcome(None)
-        best = _Kept(ranked[0].step, ranked[0].score)
-        return _Outcome(best.score, self._export_if_new(best))
-
-    def _export_if_new(self, best: _Kept) -> str:
-        if self._export is None or best == self._exported:
-            return ""
-        try:
-            self._export(checkpoints.step_folder(self._root, best.step))
-        except (OSError, OrchestraError) as error:
-            return str(error)
-        self._exported = best
-        return ""
+        best = _Kept(ranked[0].step, ranked[0].score) if ranked else None
+        return _Outcome(best, not_deleted)
 
 
 def best_first(root: Path) -> list[Path]:

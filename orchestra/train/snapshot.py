@@ -17,8 +17,8 @@ from orchestra.train.checkpoint import (
     VERSION,
     Contents,
     Files,
-    document,
 )
+from orchestra.wire.files import json_bytes
 
 
 class Snapshots:
@@ -53,7 +53,7 @@ class Snapshots:
         if contents.average:
             average, state["average_aliases"] = tied.first_names(contents.average)
             files[AVERAGE] = self._copy(AVERAGE, average)
-        return {**files, STATE: [memoryview(document(state))]}
+        return {**files, STATE: [memoryview(json_bytes(state))]}
 
     def _copy(self, file: str, tensors: Mapping[str, Tensor]) -> list[memoryview]:
         old = self._memory.get(file, {})

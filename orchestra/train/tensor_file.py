@@ -1,16 +1,21 @@
 """Tensors as the bytes of a safetensors file, without a copy: what is hashed is what is written.
 
 The library writes a file or one blob; here a writer gets the pieces, so that it can hash and sync
-them itself. Format: https://huggingface.co/docs/safetensors#format
+them itself. It reads them, too. Format: https://huggingface.co/docs/safetensors#format
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
+
+from orchestra.wire.checkpoints import BadCheckpointError
 
 _NAMES = {
     torch.float64: "F64",
@@ -52,6 +57,18 @@ def encode(tensors: Mapping[str, Tensor]) -> list[memoryview]:
     header += b" " * (-len(header) % 8)
     length = len(header).to_bytes(8, "little")
     return [memoryview(length + header), *(_bytes(tensor) for _, tensor in ordered)]
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, on the CPU. Copies: nothing stays mapped, so the file may be deleted.
+
+    Raises:
+        BadCheckpointError: it can't be read.
+    """
+    try:
+        return {name: t.clone() for name, t in safetensors.torch.load_file(path).items()}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise BadCheckpointError(f"cannot read {path}: {error}") from error
 
 
 def _bytes(tensor: Tensor) -> memoryview:

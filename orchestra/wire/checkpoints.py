@@ -3,10 +3,12 @@
     checkpoints/
         step-00001000/        committed: the rename to this name is the commit
             manifest.json     step, score, and size and sha256 of every other file
+        .replaced-step-*      stands in until the new one of its step is committed
+        .deleting-*           being deleted
         .quarantine/          failed verification, kept for people, with the reason in reason.txt
         .superseded/          those that `resume --from` went back behind
 
-Reads, never writes; knows no tensors (those are train/checkpoint.py's).
+Reads, renames and deletes; writes none and knows no tensors (that is train/checkpoint.py).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,10 +26,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestra.wire.errors import OrchestraError
+from orchestra.wire.files import sync_folder
 
 MANIFEST = "manifest.json"
 QUARANTINE, SUPERSEDED = ".quarantine", ".superseded"
 REASON = "reason.txt"
+REPLACED, DELETING = ".replaced-", ".deleting-"
 _STEP = re.compile(r"step-([0-9]{8,})")
 
 
@@ -157,3 +162,48 @@ def seal(document: dict[str, Any]) -> str:
     """sha256 of a manifest's other keys: no bit of it can flip and pass as another score."""
     others = {key: value for key, value in document.items() if key != "seal"}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+
+
+def quarantined(root: Path, step: int) -> list[Path]:
+    """Where the checkpoints of `step` that failed verification lie now, oldest first."""
+    return sorted((root / QUARANTINE).glob(f"{step_folder(root, step).name}.*"))
+
+
+def quarantine(folder: Path, error: BadCheckpointError) -> Path:
+    """Move a bad checkpoint away, with the reason; returns where it lies now (OSError)."""
+    home = folder.parent / QUARANTINE
+    home.mkdir(exist_ok=True)
+    number = 0
+    while (place := home / f"{folder.name}.{number}").exists():
+        number += 1
+    folder.rename(place)
+    (place / REASON).write_text(f"{error}\n")
+    sync_folder(folder.parent)
+    return place
+
+
+def delete(folder: Path) -> None:
+    """Remove a checkpoint (OSError); it stops counting as one before the first file goes."""
+    place = folder.with_name(f"{DELETING}{folder.name.lstrip('.')}-{os.getpid()}")
+    shutil.rmtree(folder.rename(place))
+
+
+def recover(root: Path) -> None:
+    """Give a replaced checkpoint its name back if its writer died before the new one had it.
+
+    Only for who owns the run: a live writer is between two renames for a moment.
+
+    Raises:
+        OSError: a folder can't be moved or deleted.
+    """
+    for path in root.glob(f"{REPLACED}*"):
+        final = root / path.name.removeprefix(REPLACED)
+        if final.exists():
+            try:
+                verify(final)
+            except BadCheckpointError as error:
+                quarantine(final, error)
+            else:
+                delete(path)
+                continue
+        path.rename(final)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.wire.errors import OrchestraError
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers of a disk, or a user's share of it, that is full."""
 
 _LITTLE_BYTES = 2**18
 
@@ -35,9 +39,14 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise OrchestraError(f"cannot write {path}: {error.strerror}") from error
 
 
+def json_bytes(value: Any) -> bytes:
+    """A JSON document as every file of ours has it."""
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> None:
     """`write_atomic` of one JSON document."""
-    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+    write_atomic(path, json_bytes(value))
 
 
 def read_json(path: Path) -> Any:

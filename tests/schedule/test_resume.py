@@ -89,6 +89,16 @@ def test_no_other_stands_in_for_a_best_one_that_may_be_the_bad_one(sandbox: Sand
     assert find(run, "1") == run.checkpoint(1)
 
 
+def test_a_checkpoint_that_a_kill_left_without_a_name_counts(sandbox: Sandbox) -> None:
+    run = stopped(sandbox)
+    make_checkpoint(run.checkpoints, 1, 3.0)
+    make_checkpoint(run.checkpoints, 2, None).rename(run.checkpoints / ".replaced-step-00000002")
+    with pytest.raises(NotFoundError, match="no task"):  # far enough: it is a stand-in
+        resume(sandbox.workspace, run.id, start_from="1", sets=(), cpu_command=CPU)
+    with sandbox.registry() as registry:
+        assert set_aside_newer(run, registry, 1) == [2], "else the ranks find it again"
+
+
 def test_from_takes_no_path(sandbox: Sandbox) -> None:
     run, other = stopped(sandbox), stopped(sandbox)
     for folder in (run, other):

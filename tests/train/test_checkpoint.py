@@ -110,8 +110,29 @@ def test_newest_two_bad(tmp_path: Path) -> None:
 
 def test_one_that_retention_deletes_meanwhile_is_no_bad_one(tmp_path: Path) -> None:
     good, gone = save(tmp_path, 1), save(tmp_path, 2)
-    checkpoint.delete(gone)
+    checkpoints.delete(gone)
     assert checkpoint.first_good([gone, good], pytest.fail) == good
+
+
+def test_one_read_that_fails_puts_no_good_one_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, check, left = save(tmp_path, 1), checkpoints.check_files, iter([1])
+
+    def failing(folder: Path, files: dict[str, tuple[int, str]]) -> None:
+        if next(left, None):
+            raise BadCheckpointError("Stale file handle")
+        check(folder, files)
+
+    monkeypatch.setattr(checkpoints, "check_files", failing)
+    assert checkpoint.newest_good(tmp_path, pytest.fail) == good
+
+
+def test_what_was_read_keeps_no_file_mapped(tmp_path: Path) -> None:
+    """On NFS a folder with a mapped file can't be deleted."""
+    read = checkpoint.read(save(tmp_path, 1))
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    assert read.model
 
 
 def test_no_good_one(tmp_path: Path) -> None:

@@ -136,6 +136,12 @@ def test_a_failure_leaves_what_was_there(
     assert names(tmp_path) == {"run", "out"}, "the next one tidies up"
 
 
+def test_an_export_that_hangs_is_given_up(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.01)
+    with pytest.raises(OrchestraError, match="it had not ended after"):
+        exporter(open_here(job))(job.run.checkpoint(STEP))
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -383,7 +383,8 @@ def test_the_best_is_exported_when_it_changes(
 
     keeper = saver(tmp_path, told, export)
     for step, score in enumerate([None, 0.3, 0.2, 0.5, 0.5, None], start=1):
-        keeper.save(step, contents, score, must=False)
+        keeper.save(step, contents, score, must=True)
+        settle(keeper)
     keeper.close()
     assert exported == ["step-00000002", "step-00000004"]  # of the first there was no room
     assert told.steps == [1, 2, 3, 4, 5, 6]
@@ -399,11 +400,81 @@ def test_an_export_that_fails_costs_nothing_else(tmp_path: Path) -> None:
         raise OrchestraError("no such head")
 
     keeper = saver(tmp_path, told, export)
-    keeper.save(1, contents, 0.5, must=False)
-    keeper.save(2, contents, 0.6, must=True)
+    for step in (1, 2):
+        keeper.save(step, contents, step / 10, must=True)
+        settle(keeper)
     keeper.close()
     assert told.steps == [1, 2]
     assert told.notices == ["the best checkpoint is not exported (no such head); training on"] * 2
+
+
+def test_no_save_waits_for_an_export_and_the_newest_best_is_next(tmp_path: Path) -> None:
+    told, exported, hangs = Told(), list[str](), threading.Event()
+
+    def export(folder: Path) -> None:
+        if not exported:
+            exported.append("begun")
+            assert hangs.wait(PATIENCE_S)
+            raise OrchestraError("it is gone")  # what retention does to it meanwhile
+        exported.append(folder.name)
+
+    keeper = saver(tmp_path, told, export)
+    for step in (1, 2, 3, 4):
+        keeper.save(step, contents, step / 10, must=True)
+    assert told.steps == [1, 2, 3, 4]
+    hangs.set()
+    keeper.close()
+    assert exported == ["begun", "step-00000004"]
+    assert not told.notices, "nobody needs the export of one that is the best no more"
+
+
+def settle(keeper: Saver) -> None:
+    """Until the export that is under way, if there is one, has ended and is told of."""
+    if keeper._exporting:
+        keeper._exporting.done.exception(PATIENCE_S)
+    keeper.poll()
+
+
+def test_an_old_one_that_cannot_be_deleted_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where a file that somebody still reads keeps its folder from going."""
+    told = Told()
+    keeper = saver(tmp_path, told)
+    for step in (1, 2):
+        keeper.save(step, contents, None, must=True)
+
+    def busy(folder: Path) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(folder))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(checkpoints, "delete", busy)
+        for step in (3, 4):
+            keeper.save(step, contents, None, must=True)
+    assert told.steps == [1, 2, 3, 4]
+    (notice,) = told.notices
+    assert notice.startswith("an old checkpoint can't be deleted (") and "step-00000001" in notice
+    keeper.save(5, contents, None, must=True)
+    assert steps(tmp_path) == [4, 5], "the next one removes what was left"
+
+
+def test_a_replaced_one_that_cannot_be_deleted_undoes_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    keeper = saver(tmp_path, told)
+    keeper.save(1, contents, None, must=True)
+
+    def busy(folder: Path, ignore_errors: bool = False) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(folder))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("shutil.rmtree", busy)
+        keeper.save(1, contents, 0.5, must=True)
+    assert (told.steps, told.notices) == ([1, 1], [])
+    assert checkpoints.verify(checkpoints.step_folder(tmp_path, 1)).score == 0.5
+    saver(tmp_path)
+    assert names(tmp_path) == ["step-00000001"]
 
 
 def wait_for(keeper: Saver) -> None:
@@ -446,8 +517,10 @@ def test_a_rank_that_ends_with_an_error_commits_what_is_under_way(tmp_path: Path
 KILLER = """
 import io, itertools, json, os, shutil, signal, sys
 from pathlib import Path
+from orchestra.schedule.checkpoints import find, steps
 from orchestra.train import checkpoint
 from orchestra.wire import checkpoints
+from orchestra.wire.folders import RunFolder
 from tests.train.test_saving import contents, saver
 
 BOUNDARIES = ("fsync", "mkdir", "rename", "unlink", "rmdir", "open")
@@ -459,7 +532,7 @@ SCENES = {  # what is there (step: score), the save (step, score)
 }
 here, control = Path(sys.argv[1]), sys.argv[2] == "control"
 if control:
-    checkpoint.recover = lambda root: None
+    checkpoint.recover = checkpoints.recover = lambda root: None
     SCENES = {"replacing": SCENES["replacing"]}
 
 def prepare(root, there):
@@ -483,6 +556,15 @@ def killed(root, number, step, score):
     keeper.save(step, contents, score, must=True)
     os._exit(0)
 
+def chosen(root):
+    # What `resume` does before the ranks; on a copy, for they must get along without it.
+    run = RunFolder(root.with_name(root.name + "-resumed"))
+    shutil.copytree(root, run.checkpoints)
+    checkpoints.recover(run.checkpoints)
+    manifest = checkpoints.read_manifest(find(run, "last"))
+    best = checkpoints.read_manifest(find(run, "best")).step if manifest.score else None
+    return [max(steps(run)), manifest.score, best]
+
 for name, (there, save) in SCENES.items():
     template = here / f"{name}-before"
     template.mkdir(parents=True)
@@ -498,13 +580,15 @@ for name, (there, save) in SCENES.items():
             killed(root, number, *save)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         alarms = []
+        control_plane = chosen(root) if checkpoints.committed(root) or there else None
         found = checkpoint.newest_good(root, alarms.append)
         score = checkpoints.read_manifest(found).score if found else None
         good = [checkpoints.verify(path).step for path in checkpoints.committed(root)]
         checkpoint.sweep(root)
         left = sorted(path.name for path in root.iterdir())
         print(json.dumps({"scene": name, "code": code, "step": found and good[0], "score": score,
-                          "good": good, "alarms": alarms, "left": left}), flush=True)
+                          "good": good, "alarms": alarms, "left": left,
+                          "control_plane": control_plane}), flush=True)
         if code == 0:
             break
         assert code == -signal.SIGKILL
@@ -540,6 +624,9 @@ def test_kill_at_every_boundary(
     for kill in [*killed, whole]:
         assert not kill["alarms"], "a killed save left a folder that counts as a checkpoint"
         assert [f"step-{step:08d}" for step in reversed(kill["good"])] == kill["left"]
+        if kill["step"]:
+            best = kill["step"] if kill["score"] else None
+            assert kill["control_plane"] == [kill["step"], kill["score"], best]
     assert (whole["step"], whole["score"]) == after
 
 
@@ -549,6 +636,7 @@ def test_the_scenes_show_a_gap_where_there_is_one(tmp_path: Path) -> None:
     done = run(KILLER, tmp_path, "control")
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert {kill["step"] for kill in found} == {1, 2}
+    assert {kill["control_plane"][0] for kill in found} == {1, 2}
 
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -55,6 +55,20 @@ def test_bad_checkpoint_is_shown_without_a_traceback() -> None:
     assert issubclass(BadCheckpointError, OrchestraError)
 
 
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_stand_in_goes_only_once_the_new_one_is_known_to_be_good(
+    tmp_path: Path, torn: bool
+) -> None:
+    make_checkpoint(tmp_path, 1, None).rename(tmp_path / ".replaced-step-00000001")
+    new = make_checkpoint(tmp_path, 1, 0.5)
+    if torn:
+        (new / "model.safetensors").write_bytes(b"torn")
+    checkpoints.recover(tmp_path)
+    assert checkpoints.verify(new).score == (None if torn else 0.5)
+    assert checkpoints.committed(tmp_path) == [new]
+    assert len(checkpoints.quarantined(tmp_path, 1)) == torn
+
+
 def test_what_is_no_checkpoint_is_not_listed(tmp_path: Path) -> None:
     kept = make_checkpoint(tmp_path, 3, None)
     for name in ("step-4", "step-0000000x", ".writing-00000005-1-2", ".replaced-step-00000006"):
