@@ -129,7 +129,7 @@ class Supervisor:
             self._record.update_attempt(folder, replace(newest, last_step=tail.step))
         result = Result.read(folder)
         if result is not None and result.outcome == "completed":
-            self._record.move(RunState.COMPLETED)
+            self._record.move(RunState.COMPLETED, result.reason)
 
     def _tail(self, folder: AttemptFolder, attempt: Attempt) -> Tail:
         return Tail(
@@ -256,7 +256,8 @@ class Supervisor:
         result = Result.read(folder)
         if result is not None and result.outcome == "completed":
             self._record.end_attempt(folder, close(state=AttemptState.COMPLETED, reason=remains))
-            self._record.move(RunState.COMPLETED, remains)
+            reason = "; ".join(filter(None, (result.reason, remains)))
+            self._record.move(RunState.COMPLETED, reason)
         elif result is not None or self._stop_flag(launch.settings) is not None:
             self._record.end_attempt(folder, close(state=AttemptState.STOPPED, reason=remains))
             self._end_stopped(result)

@@ -32,11 +32,13 @@ class Horizon:
         return cls(min(limits, default=None), steps_per_epoch)
 
 
-def limit_reached(train: TrainConfig, step: int, epochs: float) -> bool:
-    """Whether the steps or the epochs that the config allows are done."""
+def limit_reached(train: TrainConfig, step: int, epochs: float) -> str | None:
+    """The key of the limit that ends the run here, steps before epochs; None: it goes on."""
     if train.max_steps is not None and step >= train.max_steps:
-        return True
-    return train.max_epochs is not None and epochs >= train.max_epochs - _ROUNDING
+        return "train.max_steps"
+    if train.max_epochs is not None and epochs >= train.max_epochs - _ROUNDING:
+        return "train.max_epochs"
+    return None
 
 
 def time_is_up(train: TrainConfig, elapsed_s: float) -> bool:

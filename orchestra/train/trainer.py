@@ -21,7 +21,7 @@ from orchestra.train.final import evaluate_tests
 from orchestra.train.goals import best_goal, out_of_patience, stopping_goal
 from orchestra.train.learner import Learner
 from orchestra.train.parameters import parameter_table, table_document
-from orchestra.train.progress import Progress
+from orchestra.train.progress import Fingerprint, Progress
 from orchestra.train.resume import newest_step, restore
 from orchestra.train.saving import Saver
 from orchestra.train.session import Session
@@ -74,11 +74,12 @@ class Trainer:
         self._data = data
         self._goal = best_goal(config, session.task.metrics)
         self._stopping = stopping_goal(config, session.task.metrics)
+        self._fingerprint = Fingerprint.of(config, data.utterances, valid.utterances)
         self._progress = Progress()
         self._horizon = Horizon.of(config.train, data.planner.steps_in(0))
         step = newest_step(session)
         self.learner = Learner(session, data, step, self._horizon.steps, self._beat)
-        self._progress = restore(session, self.learner, step, data.fingerprint)
+        self._progress = restore(session, self.learner, step, self._fingerprint)
         self._validator = Validator(
             session,
             valid,
@@ -94,6 +95,7 @@ class Trainer:
             self._saver = Saver(root, config.checkpoint, self._goal, session.recorder, export)
         self._capsules = Capsules(session, self.learner.model)
         self._meter = Meter(self._ranks.device)
+        self._reason = ""  # why the run ends before train.max_steps
         self._first_step = self._progress.step
         self._started = time.monotonic() - self._progress.elapsed_s
 
@@ -118,7 +120,9 @@ class Trainer:
                     if progress.step % every == 0 and not stop:
                         self._save(must=False)
             self._save(must=True)
-        return Result("stopped" if stop else "completed", progress.step)
+        if stop:
+            return Result("stopped", progress.step)
+        return Result("completed", progress.step, self._reason)
 
     def _batches(self) -> Generator[Batch]:
         """This rank's micro-batches from here on, on the device; without end."""
@@ -169,7 +173,7 @@ class Trainer:
             return
         progress.skipped += 1
         progress.skipped_in_a_row += 1
-        text = f"step {progress.step}: loss or gradient is not finite; no update"
+        text = "loss or gradient is not finite; no update"
         self._session.recorder.notice(progress.step, text)
         if progress.skipped_in_a_row >= NON_FINITE_LIMIT:
             raise NotFiniteError(
@@ -179,23 +183,24 @@ class Trainer:
 
     def _at_limit(self, expired: bool) -> bool:
         """Whether steps, epochs or hours are over; all ranks agree on `expired`."""
-        if expired:
-            text = f"train.max_hours = {self._config.train.max_hours:g} is over"
-            self._session.recorder.notice(self._progress.step, text)
-        return expired or limit_reached(
-            self._config.train, self._progress.step, self._epochs_done()
-        )
+        train, step = self._config.train, self._progress.step
+        key = "train.max_hours" if expired else limit_reached(train, step, self._epochs_done())
+        if key and key != "train.max_steps":
+            self._end_early(f"{key} = {train.limits()[key]:g} is over")
+        return key is not None
 
     def _gives_up(self) -> bool:
         """Whether the validations so far say that it gets no better."""
-        progress = self._progress
-        if not progress.is_validated():
+        if not self._progress.is_validated():
             return False
         reason = self._reason_to_stop()
         if reason:
-            text = f"early stopping after step {progress.step}: {reason}"
-            self._session.recorder.notice(progress.step, text)
+            self._end_early(f"early stopping: {reason}")
         return reason is not None
+
+    def _end_early(self, reason: str) -> None:
+        self._reason = reason
+        self._session.recorder.notice(self._progress.step, reason)
 
     def _reason_to_stop(self) -> str | None:
         """The task's word on it counts, else the config's; None: train on."""
@@ -209,7 +214,10 @@ class Trainer:
         scores = progress.scores(goal.metric)
         if not out_of_patience(scores, goal, stopping.patience, stopping.min_delta):
             return None
-        return f"{goal.metric} got no better in {stopping.patience} validations"
+        return (
+            f"{goal.metric} got no better in {stopping.patience} validations "
+            "(train.stopping.patience)"
+        )
 
     def _validate_if_due(self, ended: bool) -> bool:
         """Validate when it is time and at the end; False if a stop came in between."""
@@ -259,7 +267,7 @@ class Trainer:
         progress.loss_scale = self.learner.stepper.scaler_state()
         if self._config.train.max_hours is not None:
             progress.elapsed_s = self._elapsed_s()
-        return self.learner.contents(progress, self._data.fingerprint)
+        return self.learner.contents(progress, self._fingerprint)
 
     def _record_start(self) -> None:
         if not self._ranks.is_first:

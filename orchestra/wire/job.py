@@ -131,6 +131,7 @@ class Result:
 
     outcome: Literal["completed", "stopped"]
     step: int
+    reason: str = ""  # what ended it before train.max_steps; one sentence
 
     def write(self, folder: AttemptFolder) -> None:
         """Commit the result."""
@@ -144,7 +145,7 @@ class Result:
         except FileNotFoundError:
             return None
         with reading(folder.result):
-            return cls(document["outcome"], document["step"])
+            return cls(document["outcome"], document["step"], document.get("reason", ""))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def strike(step: int) -> None:
 
 def finish(outcome: str, step: int) -> None:
     if rank == 0:
-        Result(outcome, step).write(attempt)
+        Result(outcome, step, task.get("reason", "")).write(attempt)
     pulse.beat(step, Phase.DONE)
     sys.exit(0)
 

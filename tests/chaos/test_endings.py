@@ -42,6 +42,12 @@ def test_crash_loop_ends_after_max_restarts(sandbox: Sandbox) -> None:
     assert not sandbox.alive(job)
 
 
+def test_a_run_that_ends_early_says_why(sandbox: Sandbox) -> None:
+    job = sandbox.start(sandbox.add_run(nproc=1, reason="early stopping: enough"))
+    state = sandbox.wait_end(job)
+    assert (state.state, state.reason) == (RunState.COMPLETED, "early stopping: enough")
+
+
 def test_the_same_exception_before_the_first_step_is_tried_twice(sandbox: Sandbox) -> None:
     fault = {"attempt": 0, "rank": 0, "step": 0, "how": "raise"}
     job = sandbox.start(sandbox.add_run(nproc=1, faults=[fault], launch={"max_restarts": 3}))

@@ -22,8 +22,8 @@ def train(**values: Any) -> TrainConfig:
 def test_the_first_limit_ends_the_run() -> None:
     both = train(max_steps=100, max_epochs=3)
     assert not limit_reached(both, 99, 2.9)
-    assert limit_reached(both, 100, 2.0)
-    assert limit_reached(both, 50, 3.0)
+    assert limit_reached(both, 100, 3.0) == "train.max_steps"
+    assert limit_reached(both, 50, 3.0) == "train.max_epochs"
     assert not limit_reached(train(max_steps=None, max_hours=1.0), 10**9, 1e9)
 
 

@@ -51,6 +51,7 @@ def test_epochs_end_the_run_where_the_epoch_ends(tmp_path: Path) -> None:
     records = run_here(job)
     result = Result.read(job.attempt(1))
     assert result is not None and result.outcome == "completed"
+    assert result.reason == "train.max_epochs = 2 is over"
     last = [record for record in records if record.kind == "train"][-1]
     assert (last.step, last.values["epoch"]) == (result.step, 2.0)
     assert records[0].values["max_steps"] == 2 * records[0].values["steps_per_epoch"]
@@ -73,7 +74,7 @@ def test_hours_end_the_run_and_count_over_attempts(
     )
     records = run_here(job)
     result = Result.read(job.attempt(1))
-    assert result == Result("completed", 3)
+    assert result == Result("completed", 3, "train.max_hours = 1 is over")
     assert "train.max_hours = 1 is over" in notices(records)
     assert steps_of(records, "validation") == [3]  # the end of a run is validated and tested
     assert steps_of(records, "evaluation") == [3]
@@ -84,7 +85,9 @@ def test_hours_end_the_run_and_count_over_attempts(
     text = job.config.read_text()
     job.config.write_text(text.replace("max_hours = 1.0", f"max_hours = {elapsed_s / 3600}"))
     assert steps_of(run_here(job, 2), "train") == []  # its time was over in the first attempt
-    assert Result.read(job.attempt(2)) == Result("completed", 3)
+    result = Result.read(job.attempt(2))
+    assert result is not None and (result.outcome, result.step) == ("completed", 3)
+    assert result.reason.startswith("train.max_hours = ")
 
 
 def test_validation_at_the_start_names_no_best_checkpoint(tmp_path: Path) -> None:
@@ -114,8 +117,9 @@ def test_patience_ends_the_run_and_outlives_a_stop(tmp_path: Path) -> None:
     Falling(session)
     trainer.train(session)
     records = records_of(straight)
-    assert Result.read(straight.attempt(1)) == Result("completed", 8)
-    assert "early stopping after step 8: loss got no better in 3 validations" in notices(records)
+    why = "early stopping: loss got no better in 3 validations (train.stopping.patience)"
+    assert Result.read(straight.attempt(1)) == Result("completed", 8, why)
+    assert why in notices(records)
 
     broken = small(tmp_path / "broken", train={**train, "max_steps": 6})
     session = open_here(broken)
@@ -128,7 +132,7 @@ def test_patience_ends_the_run_and_outlives_a_stop(tmp_path: Path) -> None:
     falling._scores = iter(range(4, 100))
     trainer.train(session)
     # Two of the three bad validations were in the first attempt.
-    assert Result.read(broken.attempt(2)) == Result("completed", 8)
+    assert Result.read(broken.attempt(2)) == Result("completed", 8, why)
 
 
 def test_a_task_may_decide_by_itself(tmp_path: Path) -> None:
@@ -143,7 +147,8 @@ def test_a_task_may_decide_by_itself(tmp_path: Path) -> None:
     session.task.stops_early = stops_early  # type: ignore[method-assign]
     trainer.train(session)
     assert asked == [[2], [2, 4]]
-    assert Result.read(job.attempt(1)) == Result("completed", 4)
+    why = "early stopping: the task says so"
+    assert Result.read(job.attempt(1)) == Result("completed", 4, why)
 
 
 def test_validation_on_a_part_and_the_whole_at_the_end(tmp_path: Path) -> None:
