@@ -22,7 +22,12 @@ RESUME = (
     "data.root",
     "data.test",
     "data.workers",
-    "launch",
+    "launch.backoff_s",
+    "launch.device",
+    "launch.gpu_ids",
+    "launch.grace_s",
+    "launch.max_restarts",
+    "launch.nproc",
     "optim.betas",
     "optim.clip_norm",
     "optim.eps",
@@ -35,7 +40,7 @@ RESUME = (
     "train",
     "upstream.lr",
 )
-BEFORE_A_CHECKPOINT = (*RESUME, "batch")
+BEFORE_A_CHECKPOINT = (*RESUME, "batch", "launch.threads")
 EVALUATE = ("batch.eval_seconds", "data", "launch", "train.deterministic", "train.precision")
 
 

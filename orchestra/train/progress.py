@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -65,20 +66,22 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the plan of batches depends on: a position means nothing under another."""
+    """What weights, positions and scores depend on: they mean nothing under another."""
 
     seed: int
     micro_batches: int
-    data: str
+    train: str
+    """sha256 of what the manifest says of the training utterances, but for where they lie."""
+    valid: str
+    """The same of those that are validated on."""
 
     @classmethod
-    def of(cls, config: RunConfig, utterances: Sequence[Utterance]) -> Fingerprint:
-        """Of a run's config and training split."""
+    def of(
+        cls, config: RunConfig, train: Sequence[Utterance], valid: Sequence[Utterance]
+    ) -> Fingerprint:
+        """Of a run's config, training and validation utterances."""
         assert config.batch.micro_batches is not None
-        digest = hashlib.sha256()
-        for utterance in utterances:
-            digest.update(f"{utterance.id} {utterance.duration_s}\n".encode())
-        return cls(config.seed, config.batch.micro_batches, digest.hexdigest())
+        return cls(config.seed, config.batch.micro_batches, _sha256(train), _sha256(valid))
 
 
 def to_document(progress: Progress, fingerprint: Fingerprint) -> dict[str, Any]:
@@ -99,12 +102,24 @@ def from_document(document: dict[str, Any], fingerprint: Fingerprint) -> Progres
             f"{saved.seed} and {saved.micro_batches}, "
             f"the config {fingerprint.seed} and {fingerprint.micro_batches}"
         )
-    if saved.data != fingerprint.data:
-        raise DataError(
-            "the training split is not the one the checkpoint was made with (other ids or "
-            "durations); restore it or start a new run"
-        )
+    for name in ("train", "valid"):
+        if getattr(saved, name) != getattr(fingerprint, name):
+            raise DataError(
+                f"restore the manifest of data.{name} or start a new run: that split is not what "
+                "it was when the checkpoint was made (other utterances, durations or transcripts)"
+            )
     values = dict(document["progress"])
     values["position"] = Position(**values["position"])
     values["validations"] = [Validation(**validation) for validation in values["validations"]]
     return Progress(**values)
+
+
+def _sha256(utterances: Sequence[Utterance]) -> str:
+    digest = hashlib.sha256()
+    for one in utterances:
+        fields = {key: value for key, value in one.fields.items() if key != "path"}
+        content = [one.id, one.offset_s, one.duration_s, fields]
+        # A task that makes its own utterances may have anything in them.
+        line = json.dumps(content, sort_keys=True, default=lambda value: type(value).__name__)
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()

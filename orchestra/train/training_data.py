@@ -12,10 +12,9 @@ from orchestra.data.batches import Planner, tell_too_long
 from orchestra.data.loader import Loader, Request, to_device
 from orchestra.data.stats import measures
 from orchestra.tasks import Batch
-from orchestra.train.progress import Fingerprint
 from orchestra.train.session import Session
 from orchestra.wire.errors import UsageError
-from orchestra.wire.manifest import manifest_sha256
+from orchestra.wire.manifest import Utterance, manifest_sha256
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class TrainingData:
 
     planner: Planner
     loader: Loader
-    fingerprint: Fingerprint
+    utterances: list[Utterance]
     manifest_sha256: str | None
     plan: dict[str, float]
     """Steps, micro-batches, padding and fill of the first epoch, for the record."""
@@ -64,7 +63,7 @@ def load_training_data(session: Session) -> TrainingData:
     return TrainingData(
         planner,
         Loader(task, utterances, seed=config.seed, workers=config.data.workers),
-        Fingerprint.of(config, utterances),
+        utterances,
         manifest_sha256(config.data.manifests, config.data.train),
         measures(planner, durations),
         tuple(notices),

@@ -70,12 +70,13 @@ def test_a_key_stands_for_all_below_it_and_for_no_other() -> None:
     keys = [
         "train.max_steps",
         "launch.nproc",
+        "launch.threads",
         "launcher",
         "optim.lr",
         "optim.kind",
         "batch.seconds",
     ]
-    assert refused(keys, RESUME) == ["launcher", "optim.kind", "batch.seconds"]
+    assert refused(keys, RESUME) == ["launch.threads", "launcher", "optim.kind", "batch.seconds"]
     assert refused(keys, BEFORE_A_CHECKPOINT) == ["launcher", "optim.kind"]
     assert refused(["data.train", "batch.eval_seconds", "seed"], EVALUATE) == ["seed"]
 

@@ -360,7 +360,7 @@ def test_a_number_of_ranks_that_does_not_fit_names_those_that_do(tmp_path: Path)
     ("table", "key", "value", "message"),
     [
         ("batch", "micro_batches", "6", "micro_batches can't change"),
-        ("task", "train_utterances", "80", "training split is not the one"),
+        ("task", "train_utterances", "80", r"restore the manifest of data\.train or"),
         ("train", "max_steps", "11", "max_steps is 11, but .* of step 12: resume with more steps"),
         ("upstream", "mels", "40", r"head.inner.weight is float32\[48, 20\] instead of"),
     ],
@@ -374,3 +374,18 @@ def test_a_changed_run_is_not_resumed(
     copy.config.write_text("\n".join(lines))
     with pytest.raises(OrchestraError, match=message):
         run_here(copy, 2)
+
+
+def test_other_labels_to_validate_on_are_no_resumed_run(copy: Job) -> None:
+    session = open_here(copy, 2)
+    utterances = session.task.utterances
+
+    def altered(split: str) -> Any:
+        return [
+            replace(one, fields={"label": 0}) if split == "dev" else one
+            for one in utterances(split)
+        ]
+
+    session.task.utterances = altered  # type: ignore[method-assign]
+    with pytest.raises(DataError, match=r"restore the manifest of data\.valid or"):
+        trainer.train(session)
