@@ -1,8 +1,8 @@
-"""Fifty SIGKILLs at seeded random places of one run, which must not change its result.
+"""Fifty SIGKILLs at seeded random moments of one run, which must not change its result.
 
-Three kinds: a rank in a random micro-batch; any process (launcher, rank, loader worker) or all of
-them at a random time after the start, mostly while it imports or joins; the same in a save. The
-times are random, what else runs on the machine moves them; the result may not depend on it.
+Their kinds are dealt out beforehand. A rank kills itself in the middle of a file of a checkpoint,
+before its first step, or in a random micro-batch: that it hit there is asserted. The rest hit any
+process (launcher, rank, loader worker) or all of them at a random time after the start.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -34,55 +35,74 @@ from tests.exactness.launching import (
 
 pytestmark = [pytest.mark.slow, pytest.mark.exactness, pytest.mark.xdist_group("random kills")]
 
-RANKS, STEPS, KILLS = 3, 40, 50
+RANKS, STEPS = 3, 40
+SAVE, START, BATCH, ANY_TIME = "in a save", "before the first step", "in training", "at any time"
+KINDS = {SAVE: 10, START: 10, BATCH: 15, ANY_TIME: 15}
+KILLS = sum(KINDS.values())
+EVERY = 2
 TABLES = {
     "train": {"max_steps": STEPS, "eval_every": 7},
-    "checkpoint": {"every": 2},
+    "checkpoint": {"every": EVERY},
     "data": {"workers": 1},
 }
 START_S = 4.0
 """About what an attempt takes to its first step."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How an attempt dies: by what is put into its ranks, or from outside after `delay_s`."""
+
+    kill: Kill | None = None
+    alter: str = ""
+    delay_s: float | None = None
+
+
 def test_fifty_random_kills(
     straight: Straight, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     draw = random.Random(50)
+    kinds = draw.sample(list(KINDS), KILLS, counts=list(KINDS.values()))
     job = write_job(tmp_path / "run", **TABLES)
     hit: Counter[str] = Counter()
-    for attempt in range(1, KILLS + 1):
+    for attempt, kind in enumerate(kinds, start=1):
         left_before = _unfinished_saves(job)
-        _killed_attempt(job, attempt, draw)
+        frontier = max(attempt * (STEPS - 1) // KILLS, _newest_step(job))
+        _killed_attempt(job, attempt, _plan(kind, job, frontier, draw), draw)
         assert Result.read(job.attempt(attempt)) is None
-        if _unfinished_saves(job) - left_before:
-            hit["in a save"] += 1
-        else:
-            hit["in training" if trained_on(job, attempt) else "before the first step"] += 1
-    moments = ", ".join(f"{count} {moment}" for moment, count in sorted(hit.items()))
-    record_property(CELL, f"ranks {RANKS}  random kills: {moments}")
-    assert launch(job, ranks=RANKS, attempt=KILLS + 1) == 0, log_of(job, KILLS + 1)
+        moments = {BATCH if trained_on(job, attempt) else START}
+        moments |= {SAVE} if _unfinished_saves(job) - left_before else set()
+        assert kind in (*moments, ANY_TIME), f"attempt {attempt}: {kind}, but it died {moments}"
+        hit.update(moments)
+    last = len(kinds) + 1
+    told = ", ".join(f"{hit[moment]} {moment}" for moment in (SAVE, START, BATCH))
+    record_property(CELL, f"ranks {RANKS}  random kills: {told}")
+    assert launch(job, ranks=RANKS, attempt=last) == 0, log_of(job, last)
     assert len(consumed(job)) == STEPS
     whole = straight(RANKS, **TABLES)
     assert consumed(job) == consumed(whole)
     assert final_state(job, STEPS) == final_state(whole, STEPS)
 
 
-def _killed_attempt(job: Job, attempt: int, draw: random.Random) -> None:
-    """One attempt that a SIGKILL ends; what is meant to hit later dies at its frontier at last,
-    so that the run can't end before all attempts are through."""
-    frontier = attempt * (STEPS - 1) // KILLS
-    kind = draw.choice(["batch", "time", "save"])
-    delay_s = START_S * draw.random() if kind == "time" else 0.01 * draw.random()
-    rank, batch, everyone = draw.randrange(RANKS), draw.randrange(2), draw.random() < 0.25
-    at_last = Kill(rank, frontier, batch)
-    if kind == "batch":
-        newest = _newest_step(job)
-        at_last = Kill(rank, draw.randint(newest, frontier), batch, everyone=everyone)
-    with started(job, ranks=RANKS, attempt=attempt, kill=at_last) as (process, tag):
-        if kind == "save":
-            _wait_for_a_save(job, process)
-        if kind != "batch":
-            _kill_after(delay_s, process, tag, draw, everyone)
+def _plan(kind: str, job: Job, frontier: int, draw: random.Random) -> Plan:
+    """What is meant to hit from outside dies at its frontier at last, so that the run can't end
+    before all attempts are through."""
+    newest, rank = _newest_step(job), draw.randrange(RANKS)
+    if kind == SAVE:
+        return Plan(alter=f"kill-in-save:{newest - newest % EVERY + EVERY}")
+    if kind == START:
+        return Plan(alter=f"kill-in-{draw.choice(['start', 'warm-up'])}:{rank}")
+    if kind == BATCH:
+        step, everyone = draw.randint(newest, frontier), draw.random() < 0.25
+        return Plan(Kill(rank, step, draw.randrange(2), everyone=everyone))
+    return Plan(Kill(rank, frontier, draw.randrange(2)), delay_s=START_S * draw.random())
+
+
+def _killed_attempt(job: Job, attempt: int, plan: Plan, draw: random.Random) -> None:
+    dying = started(job, ranks=RANKS, attempt=attempt, alter=plan.alter, kill=plan.kill)
+    with dying as (process, tag):
+        if plan.delay_s is not None:
+            _kill_after(plan.delay_s, process, tag, draw, everyone=draw.random() < 0.25)
         process.wait(PATIENCE_S)
     assert process.returncode != 0, log_of(job, attempt)
 
@@ -92,6 +112,7 @@ def _kill_after(
     process: subprocess.Popen[bytes],
     tag: str,
     draw: random.Random,
+    *,
     everyone: bool,
 ) -> None:
     time.sleep(delay_s)
@@ -102,15 +123,6 @@ def _kill_after(
         tree.kill(victim, tag)
         if victim.pid == process.pid:
             tree.sweep(tag, PATIENCE_S)  # as the supervisor does: here nobody dies with it
-
-
-def _wait_for_a_save(job: Job, process: subprocess.Popen[bytes]) -> None:
-    """Until a checkpoint is being written, or the attempt has ended."""
-    deadline = time.monotonic() + PATIENCE_S
-    left_before = _unfinished_saves(job)
-    while process.poll() is None and not _unfinished_saves(job) - left_before:
-        assert time.monotonic() < deadline, log_of(job)
-        time.sleep(0.001)
 
 
 def _unfinished_saves(job: Job) -> set[Path]:

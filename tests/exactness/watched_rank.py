@@ -70,11 +70,15 @@ def _die(kill: Kill) -> None:
             time.sleep(0.01)
     if kill.everyone:
         tree.sweep(os.environ[TAG], PATIENCE_S, spare=[os.getpid()])
+    _die_now()
+
+
+def _die_now(*arguments: object) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _alter(alter: str) -> None:
-    from orchestra.train import learner, step
+    from orchestra.train import learner, rank, step
 
     if alter == "no-warm-up":
         learner.warm_up = lambda *arguments: []
@@ -82,6 +86,12 @@ def _alter(alter: str) -> None:
         step.reseed = lambda *arguments: None
     elif alter.startswith("kill-in-save:"):
         _kill_in_save(int(alter.split(":")[1]))
+    elif alter == f"kill-in-warm-up:{RANK}":
+        learner.warm_up = _die_now
+    elif alter == f"kill-in-start:{RANK}":
+        rank.main = _die_now
+    elif alter.startswith(("kill-in-warm-up:", "kill-in-start:")):
+        pass  # another rank
     else:
         raise ValueError(alter)
 
@@ -94,7 +104,7 @@ def _kill_in_save(step: int) -> None:
         path = Path(f"/proc/self/fd/{fd}").readlink()
         if path.name == "optimizer.safetensors" and f"{step:08d}" in path.parent.name:
             os.truncate(path, path.stat().st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
+            _die_now()
         original(fd)
 
     os.fsync = torn
