@@ -1,30 +1,29 @@
-"""`python -m tests.benchmarks.bare_loop JOB STEPS FROM OUT`: the training of a run in plain torch.
+"""The training of a run in plain torch, as a researcher would write it.
 
-What a researcher would write: DataLoader, DDP, forward, backward, clipping, AdamW. The model, the
-task and the planned batches are orchestra's, nothing else is. Writes steps per second to OUT,
-without the first FROM steps.
+DataLoader, DDP, forward, backward, clipping, AdamW. The model, the task, the planned batches, the
+options of DDP and the number of threads are orchestra's; reading the batches and the loop are not.
+Left out is what orchestra does beside: the exact weights of uneven batches, the ranks' agreement on
+each step, seeds, skipping what is not finite, statistics, heartbeats, records.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from orchestra.config.frozen import read_frozen
 from orchestra.data.batches import Planner, Position
 from orchestra.tasks import Batch, Task
+from orchestra.train.distributed import Ranks
 from orchestra.train.model import build_model
+from orchestra.train.step import wrap
 from orchestra.wire.folders import Job
-from orchestra.wire.job import CODE
 from orchestra.wire.manifest import Utterance
 
 
@@ -54,15 +53,12 @@ class Planned(Dataset[Batch]):
         )
 
 
-def main(job: Job, steps: int, first: int, out: Path) -> None:
-    config, info = read_frozen(job.config, Path(os.environ[CODE]))
+def bare_steps(job: Job, code: Path, steps: int) -> Iterator[None]:
+    """Takes a step whenever it is asked for the next; in this process, with its other ranks."""
+    config, info = read_frozen(job.config, code)
     task = info.task_class()(config.task, config.data)
-    torch.set_num_threads(config.launch.threads)
-    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    model = build_model(config, task)
-    if ranks > 1:
-        dist.init_process_group("gloo")
-        model = DistributedDataParallel(model)
+    rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    model = wrap(build_model(config, task), Ranks(rank, ranks, torch.device("cpu")))
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.optim.lr)
 
@@ -72,17 +68,9 @@ def main(job: Job, steps: int, first: int, out: Path) -> None:
     planned = list(islice(planner.steps(Position()), steps))
     shares = [step.micro_batches[rank::ranks] for step in planned]
     micro_batches = [micro for share in shares for micro in share]
-    loader = iter(
-        DataLoader(
-            Planned(task, utterances, micro_batches),
-            batch_size=None,
-            num_workers=config.data.workers,
-        )
-    )
-    started = time.perf_counter()
-    for number, share in enumerate(shares):
-        if number == first:
-            started = time.perf_counter()
+    read = Planned(task, utterances, micro_batches)
+    loader = iter(DataLoader(read, batch_size=None, num_workers=config.data.workers))
+    for share in shares:
         for micro in range(len(share)):
             batch = next(loader)
             last = micro + 1 == len(share)
@@ -92,11 +80,4 @@ def main(job: Job, steps: int, first: int, out: Path) -> None:
         torch.nn.utils.clip_grad_norm_(parameters, config.optim.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
-    if rank == 0:
-        out.write_text(str((steps - first) / (time.perf_counter() - started)))
-    if ranks > 1:
-        dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Job("train", Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+        yield

@@ -1,24 +1,22 @@
-"""Steps per second of orchestra's ranks against a bare loop of plain torch, on the same work."""
+"""Steps per second of orchestra's ranks against a bare loop of plain torch, on the same work.
+
+Both are in the same processes and take turns of a few steps; see bare_loop.py for what is compared.
+"""
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from orchestra.wire.folders import Job
-from orchestra.wire.job import CODE
-from orchestra.wire.records import read_records
+from tests.benchmarks.ranks import run_ranks
 from tests.benchmarks.table import Row
-from tests.exactness.launching import REPOSITORY, WORKSPACE, write_job
+from tests.benchmarks.throughput_rank import STEPS, TURN, TURNS
+from tests.exactness.launching import write_job
 
-PAIRS = 5
-STEPS = 400
-FIRST = 50
-"""Steps of warming up that don't count."""
+FIRST = 10
+"""Turns of warming up that don't count."""
 
 
 def measure() -> list[Row]:
@@ -27,21 +25,18 @@ def measure() -> list[Row]:
 
 
 def _compare(ranks: int) -> Row:
-    ours, bare = [], []
     with TemporaryDirectory(prefix="orchestra-benchmark-") as folder:
-        for pair in range(PAIRS):
-            job = _job(Path(folder) / f"pair-{pair}")
-            bare.append(_bare_rate(job, ranks))
-            ours.append(_rate(job, ranks))
-    ratios = [our / plain for our, plain in zip(ours, bare, strict=True)]
-    ratio = statistics.median(ratios)
-    step_ms = 1000 / statistics.median(bare)
+        taken = run_ranks("tests.benchmarks.throughput_rank", _job(Path(folder) / "run"), ranks)
+    ours, bare = taken["ours"][FIRST:], taken["bare"][FIRST:]
+    ratios = [plain_s / our_s for our_s, plain_s in zip(ours, bare, strict=True)]
+    low, ratio, high = statistics.quantiles(ratios)
+    step_ms = 1000 * statistics.median(bare) / TURN
     return Row(
         f"throughput against a bare loop of plain torch, {ranks} rank{'s' * (ranks > 1)}",
-        f"{ratio:.3f} x ({min(ratios):.3f} to {max(ratios):.3f})",
+        f"{ratio:.3f} x (quartiles {low:.3f} and {high:.3f})",
         ">= 0.97 x",
-        f"example task, {STEPS - FIRST} steps of {step_ms:.0f} ms, one thread a rank; "
-        f"median of {PAIRS} pairs in turn",
+        f"example task, steps of {step_ms:.0f} ms, one thread a rank; "
+        f"median of {TURNS - FIRST} pairs of {TURN} steps in turn",
     )
 
 
@@ -54,38 +49,6 @@ def _job(folder: Path) -> Job:
         batch={"seconds": 16.0, "max_micro_seconds": 10.0, "micro_batches": 2},
         optim={"lr": 1e-3},
         schedule={"kind": "constant", "warmup_steps": 0},
-        train={"max_steps": STEPS, "eval_every": 10 * STEPS, "log_every": FIRST},
+        train={"max_steps": STEPS, "eval_every": 10 * STEPS, "log_every": TURN},
         checkpoint={"every": 10 * STEPS},
-    )
-
-
-def _rate(job: Job, ranks: int) -> float:
-    """From one record's time to another's: all that lies between, whatever it is."""
-    program = ["orchestra.train.rank", "--job", str(job.folder), "--kind", "train"]
-    _run([*program, "--attempt", "1"], ranks)
-    with job.attempt(1).records.open("rb") as file:
-        times = {
-            record.step: record.time_s for record in read_records(file) if record.kind == "train"
-        }
-    return (STEPS - FIRST) / (times[STEPS] - times[FIRST])
-
-
-def _bare_rate(job: Job, ranks: int) -> float:
-    out = job.folder / "rate"
-    _run(["tests.benchmarks.bare_loop", str(job.folder), str(STEPS), str(FIRST), str(out)], ranks)
-    return float(out.read_text())
-
-
-def _run(program: list[str], ranks: int) -> None:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    subprocess.run(
-        [sys.executable, *(torchrun if ranks > 1 else []), "-m", *program],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(REPOSITORY),
-            "OMP_NUM_THREADS": "1",
-            CODE: str(WORKSPACE),
-        },
-        check=True,
-        capture_output=True,
     )
