@@ -205,7 +205,9 @@ class Registry(Reads):
                 devices = json.dumps(attempt.devices)
                 _update(connection, key, {"attempt": attempt.number, "devices": devices})
             ranks = f"{attempt.world_size} rank{'s' if attempt.world_size != 1 else ''}"
-            text = f"attempt {attempt.number} started with {ranks} from step {attempt.first_step}"
+            text = f"attempt {attempt.number} started with {ranks}"
+            if key.evaluation is None:
+                text += f" from step {attempt.first_step}"
             _event(connection, key, "attempt", text, attempt.started_at)
 
     def update_attempt(self, key: JobKey, attempt: Attempt) -> None:
@@ -218,7 +220,8 @@ class Registry(Reads):
         with self._database.write() as connection:
             _put_attempt(connection, key, attempt)
             why = f": {attempt.reason}" if attempt.reason else ""
-            text = f"attempt {attempt.number} {attempt.state} at step {attempt.last_step}{why}"
+            after = f" after step {attempt.last_step}" if key.evaluation is None else ""
+            text = f"attempt {attempt.number} {attempt.state}{after}{why}"
             _event(connection, key, "attempt", text, attempt.ended_at)
 
     def add_checkpoint(
@@ -285,6 +288,18 @@ class Registry(Reads):
                 text = f"{state}: {split} with checkpoint {checkpoint}"
                 _event(connection, key, "state", text, now)
 
+    def add_result(
+        self,
+        run_id: str,
+        number: int,
+        metrics: Mapping[str, float],
+        checkpoint_step: int | None,
+    ) -> None:
+        """Record what an evaluation found. Its state is its supervisor's to tell."""
+        found = {"metrics": json.dumps(dict(metrics)), "checkpoint_step": checkpoint_step}
+        with self._database.write() as connection:
+            _update(connection, JobKey(run_id, number), found)
+
     def finish_evaluation(
         self,
         run_id: str,
@@ -294,19 +309,13 @@ class Registry(Reads):
         *,
         ended_at: float | None = None,
     ) -> None:
-        """Record an evaluation's result; it is completed with that."""
+        """Record the result of an evaluation without a supervisor; it is completed with that."""
         key = JobKey(run_id, number)
         now = time.time() if ended_at is None else ended_at
-        changes = {
-            "metrics": json.dumps(dict(metrics)),
-            "checkpoint_step": checkpoint_step,
-            "state": RunState.COMPLETED,
-            "reason": "",
-            "ended_at": now,
-            **_NO_SUPERVISOR,
-        }
+        ended = {"state": RunState.COMPLETED, "reason": "", "ended_at": now, **_NO_SUPERVISOR}
         with self._database.write() as connection:
-            _update(connection, key, changes)
+            self.add_result(run_id, number, metrics, checkpoint_step)
+            _update(connection, key, ended)
             _event(connection, key, "state", RunState.COMPLETED, now)
 
     def add_event(

@@ -15,7 +15,7 @@ from orchestra.supervise import tree
 from orchestra.supervise.events import Events
 from orchestra.supervise.reaper import ExitStatus, Reaper
 from orchestra.supervise.tail import Tail
-from orchestra.wire.heartbeat import Phase, pages_folder, read_beats
+from orchestra.wire.heartbeat import Beat, Phase, pages_folder, read_beats
 from orchestra.wire.identity import start_ticks
 from orchestra.wire.job import StopFlag
 
@@ -33,8 +33,8 @@ class Outcome:
 
     agent: ExitStatus
     first_dead: int | None  # pid of the rank that was seen dying first
-    ranks: tuple[int, ...]  # pids by rank, of those that ever beat
-    step: int
+    beats: tuple[Beat, ...]  # the last of each rank that ever beat
+    step: int  # newest one heard of
 
 
 class Watch:
@@ -84,8 +84,8 @@ class Watch:
             self._reaper.reap()
         self._events.forget_all()
         self._tail.close()
-        ranks = tuple(beat.pid for beat in read_beats(self._pages))
-        return Outcome(status, self._first_dead, ranks, self._tail.step)
+        beats = tuple(read_beats(self._pages))
+        return Outcome(status, self._first_dead, beats, self._tail.step)
 
     def _turn_s(self) -> float:
         longest = _TURN_S if len(self._ranks) == self._nproc else _STARTING_TURN_S

@@ -24,13 +24,7 @@ class History:
     failures_before: int  # failed attempts since the last checkpoint progress, this one not counted
     first_checkpoint: int  # newest committed step when this attempt started; 0: none
     newest_checkpoint: int  # and now
-    newest_step: int = 0  # that this attempt told of
-    said_before: str = ""  # last words of the attempt before, if it took no step
-
-    @property
-    def took_step(self) -> bool:
-        """Whether this attempt came further than to where it started from."""
-        return self.newest_step > self.first_checkpoint
+    before: Failure | None = None  # of the attempt before
 
     @property
     def failures(self) -> int:
@@ -51,15 +45,16 @@ class Decision:
 def decide(failure: Failure, history: History, budget: Budget) -> Decision:
     """Restart with back-off unless the failure won't go away or the budget is spent."""
     if not failure.retry:
-        return Decision(False, 0.0, f"{failure.sentence}; not retried: {failure.remedy}")
+        remedy = f": {failure.remedy}" if failure.remedy else ""
+        return Decision(False, 0.0, f"{failure.sentence}; not retried{remedy}")
     if history.failures > budget.max_restarts:
         tried = "no restart is allowed (launch.max_restarts = 0)"
         if budget.max_restarts:
             tried = f"gave up after {_count(budget.max_restarts)} without a new checkpoint"
         return Decision(False, 0.0, f"{failure.sentence}; {tried}")
-    if failure.said and failure.said == history.said_before and not history.took_step:
+    if failure.is_like(history.before):
         return Decision(
-            False, 0.0, f"{failure.sentence}; failed the same way twice before the first step"
+            False, 0.0, f"{failure.sentence}; failed the same way twice at the same step"
         )
     delay_s = min(_LONGEST_BACKOFF_S, budget.backoff_s * 2 ** (history.failures - 1))
     start = f"step {history.newest_checkpoint}" if history.newest_checkpoint else "the beginning"

@@ -18,7 +18,7 @@ from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry
 from orchestra.supervise.attempt import Outcome, Watch
 from orchestra.supervise.events import Events
-from orchestra.supervise.failure import classify, gather
+from orchestra.supervise.failure import Failure, classify, gather
 from orchestra.supervise.launch import Launch, Settings, code_folder, new_tag, read_settings
 from orchestra.supervise.log import log
 from orchestra.supervise.mirror import Mirror
@@ -55,7 +55,7 @@ class Supervisor:
         self._metrics = MetricStore(job.run.metrics)
         self._events = Events()
         self._reaper = Reaper()
-        self._said = ""  # last words of the attempt before, if it took no step
+        self._failure: Failure | None = None  # of the attempt before
 
     def run(self) -> RunState:
         """Take the job to an end state, or back to queued if its GPUs are taken."""
@@ -141,13 +141,12 @@ class Supervisor:
             first_step=attempt.first_step,
         )
 
-    def _history(self, attempt: Attempt, step: int) -> History:
+    def _history(self, attempt: Attempt) -> History:
         return History(
             failures_before=attempt.failures_before,
             first_checkpoint=attempt.first_step,
-            newest_checkpoint=newest_checkpoint(self._job.run),
-            newest_step=step,
-            said_before=self._said,
+            newest_checkpoint=self._newest_checkpoint(),
+            before=self._failure,
         )
 
     def _lease(self, settings: Settings, leases: ExitStack) -> tuple[str, ...]:
@@ -182,7 +181,7 @@ class Supervisor:
 
     def _start(self, launch: Launch, folder: AttemptFolder) -> Attempt:
         """Write the attempt down, then start its agent."""
-        step = newest_checkpoint(self._job.run)
+        step = self._newest_checkpoint()
         attempt = Attempt(
             number=launch.attempt,
             tag=launch.tag,
@@ -250,7 +249,7 @@ class Supervisor:
             replace,
             attempt,
             ended_at=time.time(),
-            ranks=outcome.ranks,
+            ranks=tuple(beat.pid for beat in outcome.beats),
             last_step=outcome.step,
         )
         result = Result.read(folder)
@@ -262,21 +261,32 @@ class Supervisor:
             self._record.end_attempt(folder, close(state=AttemptState.STOPPED, reason=remains))
             self._end_stopped(result)
         else:
-            failure = classify(gather(folder, outcome.agent, outcome.first_dead, outcome.step))
-            history = self._history(attempt, outcome.step)
+            # An evaluation takes no steps: its beats tell that of the checkpoint.
+            beats = outcome.beats if self._job.kind == "train" else ()
+            failure = classify(
+                gather(folder, outcome.agent, outcome.first_dead, outcome.step, beats)
+            )
+            history = self._history(attempt)
             decision = decide(failure, history, launch.settings.budget)
-            self._said = "" if history.took_step else failure.said
+            self._failure = failure
             reason = "; ".join(filter(None, (decision.sentence, remains)))
-            self._record.end_attempt(folder, close(state=AttemptState.CRASHED, reason=reason))
+            crashed = close(state=AttemptState.CRASHED, reason=reason, last_step=failure.step)
+            self._record.end_attempt(folder, crashed)
             if decision.restart:
                 self._record.move(RunState.RESTARTING, reason, failures=history.failures)
                 self._pause(decision.delay_s, launch.settings)
             else:
                 self._record.move(RunState.FAILED, reason)
 
+    def _newest_checkpoint(self) -> int:
+        """Where the next attempt starts; 0 for an evaluation, which always does from its start."""
+        return newest_checkpoint(self._job.run) if self._job.kind == "train" else 0
+
     def _end_stopped(self, result: Result | None) -> None:
-        step = newest_checkpoint(self._job.run)
-        if result is not None:
+        step = self._newest_checkpoint()
+        if self._job.kind != "train":
+            reason = "stopped on request"
+        elif result is not None:
             reason = f"stopped on request at step {result.step}"
         elif step:
             reason = f"stopped on request without a new save; the newest checkpoint is step {step}"

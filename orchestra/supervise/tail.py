@@ -107,13 +107,9 @@ class Tail:
             number = values["number"]
             create = partial(self._registry.create_evaluation, state=RunState.RUNNING)
             self._mirror.add(create, run_id, number, values["split"], values["checkpoint"])
-            self._mirror.add(
-                self._registry.finish_evaluation,
-                run_id,
-                number,
-                values["metrics"],
-                values["checkpoint_step"],
-            )
+            own = self._job.kind == "train"  # the training ranks', which no supervisor watches
+            add = self._registry.finish_evaluation if own else self._registry.add_result
+            self._mirror.add(add, run_id, number, values["metrics"], values["checkpoint_step"])
         elif record.kind == "notice":
             self._mirror.add(self._registry.add_event, run_id, "notice", values["text"])
 

@@ -35,7 +35,7 @@ def test_sigkill_of_a_rank(sandbox: Sandbox) -> None:
     assert sandbox.wait_end(job).state == RunState.COMPLETED
     first, second = sandbox.attempts(job)
     assert first.state == AttemptState.CRASHED
-    assert first.reason.startswith("rank 1 was killed by SIGKILL at step 6")
+    assert first.reason.startswith("rank 1 was killed by SIGKILL after step 6")
     assert "restart 1 of 2 from step 5" in first.reason
     assert second.first_step == 5
     assert not sandbox.alive(job)

@@ -36,7 +36,7 @@ def test_crash_loop_ends_after_max_restarts(sandbox: Sandbox) -> None:
     )
     state = sandbox.wait_end(job)
     assert state.state == RunState.FAILED
-    assert "rank 1 failed at step" in state.reason
+    assert "rank 1 failed after step" in state.reason
     assert "RuntimeError: boom; gave up after 1 restart without a new checkpoint" in state.reason
     assert [item.state for item in sandbox.attempts(job)] == [AttemptState.CRASHED] * 2
     assert not sandbox.alive(job)
@@ -52,7 +52,7 @@ def test_the_same_exception_before_the_first_step_is_tried_twice(sandbox: Sandbo
     fault = {"attempt": 0, "rank": 0, "step": 0, "how": "raise"}
     job = sandbox.start(sandbox.add_run(nproc=1, faults=[fault], launch={"max_restarts": 3}))
     state = sandbox.wait_end(job)
-    assert state.reason.endswith("boom; failed the same way twice before the first step")
+    assert state.reason.endswith("boom; failed the same way twice at the same step")
     assert len(sandbox.attempts(job)) == 2
 
 
@@ -329,3 +329,35 @@ def test_registry_that_cannot_be_written_does_not_stop_a_run(sandbox: Sandbox) -
     sandbox.release(job)
     assert sandbox.wait_state(job, {RunState.COMPLETED})
     wait_for("the supervisor's end", lambda: "not recorded" in sandbox.log(job))
+
+
+def test_an_evaluation_has_each_state_once_and_no_steps(sandbox: Sandbox) -> None:
+    fault = {"attempt": 1, "rank": 0, "step": 0, "how": "raise"}
+    run = sandbox.add_run(nproc=1, faults=[fault]).run
+    run.checkpoint(10).mkdir(parents=True)  # the run's steps are not the evaluation's
+    job = run.evaluation(1).job
+    job.folder.mkdir(parents=True)
+    shutil.copy(run.job.config, job.config)
+    JobState(RunState.QUEUED, "", 0, time.time()).write(job)
+    with sandbox.registry() as registry:
+        registry.create_evaluation(run.id, 1, "test", "best")
+    assert sandbox.supervise(job).wait(30) == 0
+    with sandbox.registry() as registry:
+        events = [event for event in registry.events(run.id) if event.evaluation == 1]
+        row = registry.evaluations(run.id)[0]
+    told = [event.text for event in events]
+    failed = "rank 0 failed with exit code 1: RuntimeError: boom"
+    again = f"{failed}; restart 1 of 2 from the beginning after 0 s"
+    assert told == [
+        "queued: test with checkpoint best",
+        "queued -> starting",
+        "attempt 1 started with 1 rank",
+        "starting -> running",
+        f"attempt 1 crashed: {again}",
+        f"running -> restarting: {again}",
+        "attempt 2 started with 1 rank",
+        "restarting -> running",
+        "attempt 2 completed",
+        "running -> completed",
+    ]
+    assert (row.metrics, row.checkpoint_step) == ({"m": 2.5}, 10)

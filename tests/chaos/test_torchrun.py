@@ -40,7 +40,7 @@ def test_what_a_rank_raised_is_told(torchrun: Sandbox) -> None:
     job = torchrun.start(torchrun.add_run(hold=True, faults=[fault]))
     state = torchrun.wait_end(job)
     assert state.state == RunState.FAILED
-    assert "rank 1 failed at step" in state.reason
+    assert "rank 1 failed after step" in state.reason
     assert "with exit code 65: DataError: utterance u7 is broken; not retried" in state.reason
     assert not torchrun.alive(job)
 

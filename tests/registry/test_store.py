@@ -127,7 +127,7 @@ def test_attempts_of_a_run_and_of_its_evaluations_are_apart(
     assert [attempt.tag for attempt in registry.attempts(JobKey("r1", 1))] == ["r1.e1.1.y"]
     row = registry.get_run("r1")
     assert (row.attempt, row.devices) == (1, ("GPU-1",))
-    assert "attempt 1 crashed at step 50: rank 0 exited with 1" in [
+    assert "attempt 1 crashed after step 50: rank 0 exited with 1" in [
         event.text for event in registry.events("r1")
     ]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 
 from orchestra.supervise.failure import Evidence, classify, gather
 from orchestra.supervise.reaper import ExitStatus
+from orchestra.train.lines import json_line, text
+from orchestra.train.recorder import LogFormat
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.failures import RankFailure, write_failures
 from orchestra.wire.folders import AttemptFolder
+from orchestra.wire.heartbeat import Beat, Phase
+from orchestra.wire.records import Record
 
 AGENT_FAILED = ExitStatus(code=1, signal=0)
 
@@ -32,7 +37,7 @@ def attempt(tmp_path: Path) -> AttemptFolder:
 def test_signal_with_the_last_log_line() -> None:
     cause = rank_failure(2, signal=signal.SIGSEGV)
     failure = classify(Evidence(AGENT_FAILED, cause, "loss 1.5", step=7))
-    assert failure.sentence == "rank 2 was killed by SIGSEGV at step 7: loss 1.5"
+    assert failure.sentence == "rank 2 was killed by SIGSEGV after step 7: loss 1.5"
     assert failure.retry
 
 
@@ -51,6 +56,57 @@ def test_codes_that_no_restart_can_cure(code: ExitCode) -> None:
     failure = classify(Evidence(AGENT_FAILED, rank_failure(0, exit_code=code), "why", step=0))
     assert not failure.retry
     assert failure.remedy
+
+
+def test_a_remedy_is_added_only_where_the_rank_gave_none() -> None:
+    told = rank_failure(0, exit_code=int(ExitCode.BAD_DATA), message="DataError: raise the cap")
+    failure = classify(Evidence(AGENT_FAILED, told, "", step=0))
+    assert failure.sentence.endswith("DataError: raise the cap")
+    assert (failure.retry, failure.remedy) == (False, "")
+    full = rank_failure(0, exit_code=int(ExitCode.DISK_FULL), message="OSError: [Errno 28]")
+    assert "free some space" in classify(Evidence(AGENT_FAILED, full, "", step=0)).remedy
+
+
+def test_a_long_message_is_cut_between_words() -> None:
+    message = "UsageError: " + " ".join(["head.utterance.weight"] * 20)
+    cause = rank_failure(0, exit_code=int(ExitCode.BAD_CONFIG), message=message)
+    sentence = classify(Evidence(AGENT_FAILED, cause, "", step=0)).sentence
+    assert sentence.endswith(" head.utterance.weight ...")
+    assert len(sentence) < 300 + len("rank 0 failed with exit code 78: ")
+    cause = rank_failure(0, exit_code=1, message="x" * 400)
+    assert len(classify(Evidence(AGENT_FAILED, cause, "", step=0)).sentence) < 340
+
+
+STAMP = "2026-11-21 09:00:00,123"
+PARTS = [{"part": "head", "parameters": 3000, "trainable": 3000, "share": 1.0}]
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record("train", 40, 0.0, {"loss": 1.5}),
+        Record("start", 0, 0.0, {"max_steps": 3, "parts": PARTS}),
+    ],
+)
+def test_what_tells_progress_is_no_reason(
+    attempt: AttemptFolder, log_format: LogFormat, record: Record
+) -> None:
+    write_failures(attempt.failures, [rank_failure(0, signal=signal.SIGKILL)])
+    lines = json_line(record) if log_format == "json" else f"{STAMP} INFO {text(record)}"
+    attempt.rank_log(0).write_text(f"{lines}\n")
+    sentence = classify(gather(attempt, AGENT_FAILED, None, 40)).sentence
+    assert sentence == "rank 0 was killed by SIGKILL after step 40"
+
+
+def test_the_step_is_that_of_the_rank_that_failed(attempt: AttemptFolder) -> None:
+    write_failures(attempt.failures, [rank_failure(1, exit_code=1, message="ValueError: boom")])
+    beats = [Beat(n, 100 + n, 0, 1, 0, 8 - n, Phase.FORWARD, 0.0) for n in (0, 1)]
+    failure = classify(gather(attempt, AGENT_FAILED, None, 5, beats))
+    assert "rank 1 failed after step 7 with" in failure.sentence and failure.step == 7
+    assert gather(attempt, AGENT_FAILED, None, 5, beats[:1]).step == 5
+    beats[1] = replace(beats[1], step=0)  # it had not resumed yet
+    assert gather(attempt, AGENT_FAILED, None, 5, beats).step == 5
 
 
 @pytest.mark.parametrize("message", ["ModuleNotFoundError: No module named 'x'", "SyntaxError: y"])

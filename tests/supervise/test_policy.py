@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,33 +42,36 @@ def test_what_cannot_help_is_not_retried() -> None:
     decision = decide(failure, History(0, 0, 40), Budget(max_restarts=9, backoff_s=1.0))
     assert not decision.restart
     assert decision.sentence.endswith("not retried: correct the config")
-
-
-BROKEN = Failure("rank 0 failed with exit code 1: KeyError: 'x'", retry=True, said="KeyError: 'x'")
-BUDGET = Budget(max_restarts=3, backoff_s=1.0)
-
-
-def test_the_same_failure_twice_before_the_first_step_ends_the_run() -> None:
-    decision = decide(BROKEN, History(1, 40, 40, 40, said_before=BROKEN.said), BUDGET)
-    assert not decision.restart
-    assert decision.sentence.endswith(
-        "KeyError: 'x'; failed the same way twice before the first step"
+    told = Failure("rank 0 failed: raise it", retry=False)  # the rank said what to do
+    assert (
+        decide(told, History(0, 0, 40), BUDGET).sentence == "rank 0 failed: raise it; not retried"
     )
 
 
+BROKEN = Failure(
+    "rank 0 failed with exit code 1: KeyError: 'x'", retry=True, said="KeyError: 'x'", step=40
+)
+BUDGET = Budget(max_restarts=3, backoff_s=1.0)
+
+
+def test_the_same_failure_twice_at_the_same_step_ends_the_run() -> None:
+    before = replace(BROKEN, sentence="rank 1 failed: KeyError: 'x'")  # another rank was faster
+    decision = decide(BROKEN, History(1, 30, 30, before), BUDGET)
+    assert not decision.restart
+    assert decision.sentence.endswith("KeyError: 'x'; failed the same way twice at the same step")
+
+
 @pytest.mark.parametrize(
-    ("failure", "step", "before"),
+    ("failure", "before"),
     [
-        (BROKEN, 40, ""),  # the first time
-        (BROKEN, 40, "KeyError: 'y'"),
-        (BROKEN, 41, BROKEN.said),  # after a step
-        (CRASH, 40, ""),  # a kill has no words: it may be anybody's
+        (BROKEN, None),
+        (BROKEN, replace(BROKEN, said="KeyError: 'y'")),
+        (BROKEN, replace(BROKEN, step=39)),
+        (CRASH, CRASH),  # a kill has no words: it may be anybody's
     ],
 )
-def test_other_failures_before_the_first_step_are_retried(
-    failure: Failure, step: int, before: str
-) -> None:
-    assert decide(failure, History(1, 40, 40, step, before), BUDGET).restart
+def test_other_failures_are_retried(failure: Failure, before: Failure | None) -> None:
+    assert decide(failure, History(1, 30, 30, before), BUDGET).restart
 
 
 @given(progress=st.lists(st.booleans(), max_size=30), max_restarts=st.integers(0, 5))

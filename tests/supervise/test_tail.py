@@ -13,6 +13,7 @@ from orchestra.supervise.mirror import Mirror
 from orchestra.supervise.tail import Tail
 from orchestra.wire.folders import Job, RunsFolder
 from orchestra.wire.records import Record, RecordWriter
+from orchestra.wire.states import RunState
 
 
 def test_notice_does_not_move_the_step(tmp_path: Path) -> None:
@@ -171,3 +172,18 @@ def test_a_truncated_records_file_is_read_on(followed: Followed) -> None:
         followed.train(step)
     assert followed.tail.step == 90
     assert followed.points()[-1] == (90, 2, False)
+
+
+def test_a_result_completes_only_an_evaluation_without_a_supervisor(followed: Followed) -> None:
+    told = {"split": "test", "checkpoint": "best", "checkpoint_step": 10, "metrics": {"wer": 2.5}}
+    followed.writer.write(Record("evaluation", 20, 0.0, {"number": 1, **told}))
+    followed.tail.poll()
+    followed.registry.create_evaluation("r1", 2, "test", "best")
+    job = followed.job.run.evaluation(2).job
+    job.attempt(1).path.mkdir(parents=True)
+    writer = RecordWriter(job.attempt(1).records)
+    writer.write(Record("evaluation", 10, 0.0, {"number": 2, **told}))
+    Tail(job, job.attempt(1), followed.registry, followed.store, Mirror(), first_step=0).close()
+    by_ranks, asked_for = followed.registry.evaluations("r1")
+    assert (by_ranks.state, asked_for.state) == (RunState.COMPLETED, RunState.QUEUED)
+    assert by_ranks.metrics == asked_for.metrics == {"wer": 2.5}
