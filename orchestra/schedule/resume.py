@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
+import tomllib
 from dataclasses import dataclass
 
 from orchestra.config.compose import Composed, override
+from orchestra.config.layers import flatten
+from orchestra.config.problems import dotted
 from orchestra.provenance.environment import record_environment
 from orchestra.registry.rows import JobKey, RunRow
 from orchestra.registry.store import Registry, open_registry
@@ -85,6 +89,7 @@ def resume(
             preflight(composed.config, workspace.runs, cpu_command=cpu_command)
             notes = _rewind(run, registry, step)
             notes += _change_config(run, registry, composed)
+            _show_progress(registry, run.id, step, composed)
             _queue(run, registry)
     return Resumed(JobKey(run_id), tuple(notes))
 
@@ -133,10 +138,11 @@ def _require_work(row: RunRow, composed: Composed, step: int, start_from: str | 
     if (longer or start_from is not None) and (train.max_steps is None or step < train.max_steps):
         return
     limits = train.limits()
+    why = row.reason or " and ".join(f"{key} = {value}" for key, value in limits.items())
+    ended_by = next((key for key in limits if key in row.reason), next(iter(limits)))
     raise ConflictError(
-        f"run {row.id} is completed: step {step} of "
-        f"{' and '.join(f'{key} = {value}' for key, value in limits.items())}; to train on: "
-        f"`orchestra resume {row.id} --set {next(iter(limits))}=N`"
+        f"run {row.id} is completed at step {step} ({why}); to train on: "
+        f"`orchestra resume {row.id} --set {ended_by}=N`"
     )
 
 
@@ -157,13 +163,31 @@ def _change_config(run: RunFolder, registry: Registry, composed: Composed) -> li
     if not composed.changed:
         return []
     number = 1 + len(list(run.path.glob("config.[0-9]*.toml")))
-    write_atomic(run.path / f"config.{number}.toml", run.job.config.read_bytes())
+    old = run.job.config.read_bytes()
+    write_atomic(run.path / f"config.{number}.toml", old)
     write_json(run.job.origins, composed.origins)
     write_atomic(run.job.config, composed.toml)
-    text = f"config changed: {', '.join(composed.changed)}"
+    text = f"config changed: {_differences(old, composed)}"
     registry.change_config(run.id, composed.sha256)
     registry.add_event(run.id, "config", text)
     return [text]
+
+
+def _differences(old: bytes, composed: Composed) -> str:
+    """The changed keys with their values before and after."""
+    before, after = (
+        {dotted(path): json.dumps(value) for path, value in flatten(tomllib.loads(toml.decode()))}
+        for toml in (old, composed.toml)
+    )
+    return ", ".join(
+        f"{key} {before.get(key, 'unset')} -> {after.get(key, 'unset')}" for key in composed.changed
+    )
+
+
+def _show_progress(registry: Registry, run_id: str, step: int, composed: Composed) -> None:
+    """Until the ranks tell theirs: what the attempt before told is of another stretch."""
+    values = {"max_steps": composed.config.train.max_steps, "loss": None}
+    registry.progress(run_id, step, {**values, "audio_s_per_s": None, "eta_s": None})
 
 
 def _queue(run: RunFolder, registry: Registry) -> None:

@@ -56,10 +56,10 @@ def workspace(made: tuple[Workspace, str]) -> Workspace:
     return made[0]
 
 
-def end(workspace: Workspace, run: RunFolder, state: RunState) -> None:
-    JobState(state, "", 1, 0.0).write(run.job)
+def end(workspace: Workspace, run: RunFolder, state: RunState, reason: str = "") -> None:
+    JobState(state, reason, 1, 0.0).write(run.job)
     with open_registry(workspace.runs) as registry:
-        registry.transition(JobKey(run.id), set(RunState), state)
+        registry.transition(JobKey(run.id), set(RunState), state, reason=reason)
 
 
 def go_on(workspace: Workspace, run: RunFolder, *sets: str, start_from: str | None = None) -> None:
@@ -107,6 +107,28 @@ def test_what_may_change_is_applied(workspace: Workspace, run: RunFolder) -> Non
     assert JobState.read(run.job).state == RunState.QUEUED
 
 
+def test_a_change_is_told_with_both_values_and_shown_at_once(
+    workspace: Workspace, run: RunFolder
+) -> None:
+    with open_registry(workspace.runs) as registry:
+        registry.progress(run.id, 30, {"max_steps": 30, "loss": 1.0, "eta_s": 0.0})
+        more = ("train.max_steps=40", "train.max_hours=2.5")
+        resumed = resume(workspace, run.id, start_from="10", sets=more, cpu_command="")
+        row = registry.get_run(run.id)
+    told = next(note for note in resumed.notes if note.startswith("config changed: "))
+    assert "train.max_steps 30 -> 40" in told and "train.max_hours unset -> 2.5" in told
+    assert (row.step, row.max_steps, row.loss, row.eta_s) == (10, 40, None, None)
+
+
+def test_what_ended_a_run_is_the_limit_to_raise(workspace: Workspace, run: RunFolder) -> None:
+    stopping = ("train.max_steps=40", "train.stopping.patience=3")
+    go_on(workspace, run, *stopping)
+    end(workspace, run, RunState.COMPLETED, "early stopping: enough (train.stopping.patience)")
+    advice = rf"enough \(train.*orchestra resume {run.id} --set train.stopping.patience=N`"
+    with pytest.raises(ConflictError, match=advice):
+        go_on(workspace, run)
+
+
 def test_without_a_checkpoint_the_batch_may_change(workspace: Workspace, run: RunFolder) -> None:
     shutil.rmtree(run.checkpoints)
     end(workspace, run, RunState.FAILED)
@@ -125,7 +147,7 @@ def test_fewer_steps_than_were_taken_are_refused(
 
 def test_a_completed_run_needs_more_steps(workspace: Workspace, run: RunFolder) -> None:
     for sets in ((), ("optim.lr=0.5",), ("train.max_steps=30",)):
-        with pytest.raises(ConflictError, match=r"step 30 of train\.max_steps = 30"):
+        with pytest.raises(ConflictError, match=r"step 30 \(train\.max_steps = 30\)"):
             go_on(workspace, run, *sets)
     end(workspace, run, RunState.STOPPED)
     go_on(workspace, run)  # its test splits may be left
