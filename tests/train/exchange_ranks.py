@@ -1,5 +1,7 @@
 """Two real ranks over gloo, of which rank 1 is late in every step after the first look at clocks.
 
+Late means that it begins LATE_S after rank 0 has come to its backward pass, however slow that is.
+
 exchange_ranks.py RANK STORE OUT    writes what test_communication.py compares
 """
 
@@ -22,7 +24,7 @@ ON_TIME, LATE = 12, 12
 """Steps; the exchange looks at the clocks in the 2nd, 12th and 22nd."""
 
 
-def train(rank: int, *, measured: bool) -> tuple[float, float, list[float]]:
+def train(rank: int, arrivals: dist.Store, *, measured: bool) -> tuple[float, float, list[float]]:
     """Exposed time before and after rank 1 is late, and the weights at the end."""
     torch.manual_seed(0)
     wrapped = DistributedDataParallel(nn.Linear(64, 64))
@@ -35,9 +37,12 @@ def train(rank: int, *, measured: bool) -> tuple[float, float, list[float]]:
         exposed_s = 0.0
         for step in range(LATE if late else ON_TIME):
             if late and measured and rank == 1:
+                arrivals.wait([str(step)])
                 time.sleep(LATE_S)
-            inputs = torch.full((4, 64), float(rank + 1 + step))
-            wrapped(inputs).square().mean().backward()
+            loss = wrapped(torch.full((4, 64), float(rank + 1 + step))).square().mean()
+            if late and measured and rank == 0:
+                arrivals.set(str(step), "")
+            loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             exposed_s = exchange.exposed_s()
@@ -48,8 +53,9 @@ def train(rank: int, *, measured: bool) -> tuple[float, float, list[float]]:
 def main(rank: int, store: str, out: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    on_time_s, late_s, weights = train(rank, measured=True)
-    _, _, unmeasured = train(rank, measured=False)
+    arrivals = dist.FileStore(f"{store}.arrivals", 2)
+    on_time_s, late_s, weights = train(rank, arrivals, measured=True)
+    _, _, unmeasured = train(rank, arrivals, measured=False)
     answer = {
         "on_time_s": on_time_s,
         "late_s": late_s,

@@ -33,7 +33,8 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def test_waiting_for_a_late_rank_is_exposed(ranks: list[dict[str, Any]]) -> None:
-    assert ranks[0]["late_s"] > 0.8 * LATE_S
+    # What is missing of LATE_S is rank 0's own backward pass, of a single layer.
+    assert ranks[0]["late_s"] > LATE_S / 2
     assert ranks[0]["on_time_s"] > 0  # sending takes time too
     assert ranks[0]["late_s"] > ranks[0]["on_time_s"]
 
