@@ -9,9 +9,11 @@ from orchestra.registry.store import Registry
 from orchestra.wire.checkpoints import (
     MANIFEST,
     SUPERSEDED,
+    BadCheckpointError,
     best_first,
     committed,
     manifests,
+    quarantined,
     read_manifest,
     step_of,
 )
@@ -32,6 +34,7 @@ def find(run: RunFolder, wanted: str) -> Path:
     Raises:
         NotFoundError: there is none, and the message names those that exist; or a folder of that
             path is no checkpoint.
+        BadCheckpointError: a manifest that may be the best one's can't be read.
     """
     there = steps(run)
     if wanted == "last" and there:
@@ -47,7 +50,10 @@ def find(run: RunFolder, wanted: str) -> Path:
             raise NotFoundError(f"{folders[0]} is no checkpoint: it has no {MANIFEST}")
         return found
     some = ", ".join(str(step) for step in there) or "none yet"
-    raise NotFoundError(f"run {run.id} has no checkpoint {wanted!r}; steps with one: {some}")
+    text = f"run {run.id} has no checkpoint {wanted!r}; steps with one: {some}"
+    if bad := quarantined(run.checkpoints, int(wanted)) if wanted.isdecimal() else []:
+        text += f"; that of {wanted} failed verification and lies in {bad[-1]}"
+    raise NotFoundError(text)
 
 
 def recorded(run: RunFolder, folder: Path) -> str:
@@ -79,7 +85,18 @@ def set_aside_newer(run: RunFolder, registry: Registry, step: int) -> list[int]:
 
 def _best(run: RunFolder) -> int:
     # A manifest that can't be read may be the best one's: no other stands in silently.
-    ranked = best_first(read_manifest(folder) for folder in committed(run.checkpoints))
+    try:
+        found = [read_manifest(folder) for folder in committed(run.checkpoints)]
+    except BadCheckpointError as error:
+        raise BadCheckpointError(
+            f"{error}; name a step: `orchestra checkpoints {run.id} --verify` lists the good ones"
+        ) from error
+    if any(one.score is not None and one.direction is None for one in found):
+        raise NotFoundError(
+            f"run {run.id}: its checkpoints don't tell which scores are better (written by an "
+            "older version): name a step"
+        )
+    ranked = best_first(found)
     if not ranked:
         raise NotFoundError(f"run {run.id} has no scored checkpoint yet; name a step or `last`")
     return ranked[0].step

@@ -11,6 +11,7 @@ from orchestra.schedule.checkpoints import find
 from orchestra.schedule.listing import find_run
 from orchestra.schedule.submission import Given
 from orchestra.wire import weights
+from orchestra.wire.checkpoints import committed
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.folders import RunFolder
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 FLAG = "--init-from"
 _LINKED = ".safetensors"
-"""Large and never edited; anything else is copied, so that editing the source changes no run."""
+"""The large ones."""
 
 
 def find_weights(workspace: Workspace, wanted: str) -> Path:
@@ -78,7 +79,10 @@ def check_initial(init: InitConfig) -> str:
 
 
 def copy_initial(init: InitConfig, to: Path) -> None:
-    """Give a run its own copy of weights that `check_initial` found good; links need no space.
+    """Give a run its own copy of weights that `check_initial` found good.
+
+    Of a run's checkpoint the large files are linked, which needs no space: nobody writes into them.
+    An export or another folder is the user's: what is done to it must change no run.
 
     Raises:
         BadCheckpointError, UsageError: they went, or changed, in the meantime.
@@ -86,18 +90,20 @@ def copy_initial(init: InitConfig, to: Path) -> None:
     """
     manifest = weights.read_manifest(init.folder)
     _require_same(init, manifest.sha256)
+    root = init.folder.parent
+    link = _is_run(root.parent) and init.folder in committed(root)
     for name in (*manifest.files, weights.manifest_name(init.folder)):
         try:
             (to / name).parent.mkdir(parents=True, exist_ok=True)
-            _copy((init.folder / name).resolve(), to / name)
+            _copy((init.folder / name).resolve(), to / name, link=link and name.endswith(_LINKED))
         except OSError as error:
             raise OrchestraError(
                 f"cannot copy {init.folder / name} to {to}: {error.strerror}"
             ) from error
 
 
-def _copy(file: Path, to: Path) -> None:
-    if file.suffix == _LINKED:
+def _copy(file: Path, to: Path, *, link: bool) -> None:
+    if link:
         try:
             os.link(file, to)
         except OSError:

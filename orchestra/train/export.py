@@ -32,11 +32,11 @@ from orchestra.train import tensors as tied
 from orchestra.train.session import Session
 from orchestra.train.weights import HEAD, UPSTREAM
 from orchestra.wire import lifeline
-from orchestra.wire.checkpoints import verify
+from orchestra.wire.checkpoints import BadCheckpointError, verify
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.files import read_json, sync_folder, write_json
 from orchestra.wire.folders import RunFolder
-from orchestra.wire.identity import start_ticks
+from orchestra.wire.identity import is_of_dead_writer, marked
 from orchestra.wire.job import CODE
 from orchestra.wire.weights import EXPORT, require_free
 
@@ -67,7 +67,13 @@ def export(
     _settle(out)
     if not replace:
         require_free(out)
-    manifest = verify(source)
+    try:
+        manifest = verify(source)
+    except BadCheckpointError as error:
+        raise BadCheckpointError(
+            f"{error}; choose another with --checkpoint STEP: "
+            f"`orchestra checkpoints {run.id} --verify` lists the good ones"
+        ) from error
     tensors = checkpoint.read_weights(source)
     with _replacing(out, replace=replace) as folder:
         shutil.copyfile(run.job.config, folder / CONFIG)
@@ -197,7 +203,7 @@ def _seal(folder: Path) -> dict[str, dict[str, Any]]:
 def _replacing(out: Path, *, replace: bool) -> Iterator[Path]:
     """A folder that becomes `out` at the end of the block; on an error nothing is left of it."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.writing-{os.getpid()}-{start_ticks(os.getpid())}")
+    temporary = out.with_name(marked(f".{out.name}.writing"))
     try:
         temporary.mkdir()
         yield temporary
@@ -220,8 +226,7 @@ def _settle(out: Path) -> None:
         old.rename(out)
     shutil.rmtree(old, ignore_errors=True)
     for path in out.parent.glob(f".{out.name}.writing-*"):
-        pid, _, ticks = path.name.rpartition("writing-")[2].partition("-")
-        if pid.isdecimal() and str(start_ticks(int(pid))) != ticks:
+        if is_of_dead_writer(path.name):
             shutil.rmtree(path, ignore_errors=True)
 
 

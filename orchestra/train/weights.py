@@ -10,8 +10,6 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 from torch import Tensor
 
 from orchestra.config.schema import InitConfig
@@ -20,6 +18,7 @@ from orchestra.train import tensors as tied
 from orchestra.train.fit import below, fitting_parts, lies_in, misfits, shortened
 from orchestra.train.model import SpeechModel
 from orchestra.train.session import Session
+from orchestra.train.tensor_file import load
 from orchestra.wire import weights
 from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import UsageError
@@ -89,9 +88,11 @@ def _read_export(folder: Path, own: Collection[str]) -> dict[str, Tensor]:
         aliases, untrained = document["aliases"], document["upstream"]["untrained"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadCheckpointError(f"cannot read {folder / weights.EXPORT}: {error!r}") from error
-    found = tied.with_aliases(_load(folder / HEAD), aliases)
-    for path in sorted((folder / UPSTREAM).glob("*.safetensors")):
-        found |= {_UPSTREAM_MODEL + name: tensor for name, tensor in _load(path).items()}
+    found = tied.with_aliases(load(folder / HEAD), aliases)
+    # Other files there were not verified.
+    for name in weights.read_manifest(folder).files:
+        if name.startswith(f"{UPSTREAM}/") and name.endswith(".safetensors"):
+            found |= {_UPSTREAM_MODEL + key: tensor for key, tensor in load(folder / name).items()}
     # Layers that the run had cut off were added to make a whole model: not every model has them.
     added = {_UPSTREAM_MODEL + name for name in untrained}
     return {name: tensor for name, tensor in found.items() if name in own or name not in added}
@@ -121,10 +122,3 @@ _FROZEN = (
     " (a frozen upstream keeps its own weights: for those of a run that tuned it, `orchestra "
     "export` it and give --upstream DIR/upstream, or set upstream.trainable=true)"
 )
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise BadCheckpointError(f"cannot read {path}: {error}") from error

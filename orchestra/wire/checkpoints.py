@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from orchestra.wire.errors import OrchestraError
@@ -151,11 +151,25 @@ def parse_manifest(data: bytes) -> Manifest:
             score=document["score"],
             metric=document["metric"],
             direction=document.get("direction"),
-            files={n: (f["size"], f["sha256"]) for n, f in document["files"].items()},
+            files=listed_files(document),
             sha256=hashlib.sha256(data).hexdigest(),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadCheckpointError(f"is not a manifest ({error!r})") from error
+
+
+def listed_files(document: dict[str, Any]) -> dict[str, tuple[int, str]]:
+    """Name -> (bytes, sha256) of the files that the manifest of a checkpoint or an export lists.
+
+    Raises:
+        BadCheckpointError: a name leads out of its folder.
+        KeyError, TypeError, AttributeError: it is no manifest.
+    """
+    for name in document["files"]:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise BadCheckpointError(f"lists {name!r}, which is not in its folder")
+    return {name: (file["size"], file["sha256"]) for name, file in document["files"].items()}
 
 
 def seal(document: dict[str, Any]) -> str:

@@ -15,10 +15,10 @@ import hashlib
 import json
 import os
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from orchestra.wire import checkpoints
-from orchestra.wire.checkpoints import BadCheckpointError, Manifest, check_files
+from orchestra.wire.checkpoints import BadCheckpointError, Manifest, check_files, listed_files
 from orchestra.wire.errors import ConflictError
 
 EXPORT = "orchestra.json"
@@ -52,9 +52,6 @@ def read_manifest(folder: Path) -> Manifest:
     else:
         manifest = _read_export(folder / EXPORT)
     files = {name: entry for name, entry in manifest.files.items() if name != OPTIMIZER}
-    outside = [name for name in files if name.startswith("/") or ".." in PurePosixPath(name).parts]
-    if outside:
-        raise BadCheckpointError(f"{folder / manifest_name(folder)} lists {outside[0]!r}")
     return replace(manifest, files=files)
 
 
@@ -86,10 +83,12 @@ def _read_export(path: Path) -> Manifest:
             step=checkpoint["step"],
             score=checkpoint["score"],
             metric=checkpoint["metric"],
-            files={name: (f["size"], f["sha256"]) for name, f in document["files"].items()},
+            files=listed_files(document),
             sha256=hashlib.sha256(data).hexdigest(),
         )
     except OSError as error:
         raise BadCheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except BadCheckpointError as error:
+        raise BadCheckpointError(f"{path} {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadCheckpointError(f"{path} is not that of an export ({error!r})") from error

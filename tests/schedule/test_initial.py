@@ -165,8 +165,18 @@ def test_an_export_is_copied_with_its_folders(workspace: Workspace, tmp_path: Pa
 def test_editing_the_source_changes_no_run(workspace: Workspace, tmp_path: Path) -> None:
     export = add_export(tmp_path / "models")
     run = submit(workspace, "./models").folder
-    with (export / "config.toml").open("a") as file:
-        file.write("# mine\n")
+    for name in ("config.toml", "head.safetensors"):
+        with (export / name).open("a") as file:
+            file.write("# mine\n")
+    weights.verify(run.init)
+
+
+def test_editing_a_copied_checkpoint_changes_no_run(
+    workspace: Workspace, source: RunFolder, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(source.checkpoint(10), tmp_path / "step-00000010"))
+    run = submit(workspace, "./step-00000010").folder
+    (copy / "model.safetensors").write_bytes(b"mine")
     weights.verify(run.init)
 
 
@@ -200,7 +210,7 @@ def test_the_optimizer_does_not_matter(workspace: Workspace, source: RunFolder) 
 def test_nothing_is_left_if_the_copy_fails(
     workspace: Workspace, source: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*arguments: Any) -> None:
+    def full(*arguments: Any, **more: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "_copy", full)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from orchestra.schedule.resume import resume
 from orchestra.schedule.watch import wait_for
 from orchestra.supervise import lock as lock_module
 from orchestra.supervise.lock import FileLock
-from orchestra.wire.checkpoints import BadCheckpointError
+from orchestra.wire.checkpoints import BadCheckpointError, quarantine
 from orchestra.wire.errors import ConflictError, NotFoundError, UsageError
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.states import ENDED, RunState
@@ -80,11 +81,33 @@ def test_unscored_checkpoints_have_no_best(sandbox: Sandbox) -> None:
         find(run, "best")
 
 
+def test_scores_of_an_older_version_do_not_tell_the_best(sandbox: Sandbox) -> None:
+    run = stopped(sandbox)
+    for step, score in ((1, 3.0), (2, 9.0)):
+        folder = make_checkpoint(run.checkpoints, step, score)
+        document = json.loads((folder / "manifest.json").read_text())
+        if step == 1:
+            del document["seal"], document["direction"]
+        (folder / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(NotFoundError, match=r"don't tell which scores are better.*name a step"):
+        find(run, "best")
+
+
+def test_a_step_in_quarantine_is_told(sandbox: Sandbox) -> None:
+    run = stopped(sandbox)
+    make_checkpoint(run.checkpoints, 1, None)
+    moved = quarantine(make_checkpoint(run.checkpoints, 2, None), BadCheckpointError("torn"))
+    with pytest.raises(NotFoundError, match=rf"one: 1; that of 2 failed .* lies in {moved}$"):
+        find(run, "2")
+    with pytest.raises(NotFoundError, match=r"steps with one: 1$"):
+        find(run, "3")
+
+
 def test_no_other_stands_in_for_a_best_one_that_may_be_the_bad_one(sandbox: Sandbox) -> None:
     run = stopped(sandbox)
     make_checkpoint(run.checkpoints, 1, 3.0)
     (make_checkpoint(run.checkpoints, 2, 2.0) / "manifest.json").write_text("{")
-    with pytest.raises(BadCheckpointError, match=r"step-00000002.*manifest"):
+    with pytest.raises(BadCheckpointError, match=r"step-00000002.*manifest.*; name a step"):
         find(run, "best")
     assert find(run, "1") == run.checkpoint(1)
 

@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_is_not_exported(job: Job, tmp_path: Path) -> None:
     trained(job)
     path = job.run.checkpoint(STEP) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(BadCheckpointError, match="sha256 differs"):
+    with pytest.raises(BadCheckpointError, match="sha256 differs; choose another with --checkp"):
         export_of(job, tmp_path / "out")
     assert names(tmp_path) == {"run"}
 

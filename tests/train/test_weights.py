@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -88,6 +89,20 @@ def test_a_tuned_upstream_comes_back(
     job = tuning_job(tmp_path / "run", save_model("wavlm"), **choice)
     again = started(with_init(job, tmp_path / "export"))
     assert same(again.saved_state(), model.saved_state())
+
+
+def test_a_file_that_an_export_does_not_list_is_not_read(
+    save_model: SaveModel, tmp_path: Path
+) -> None:
+    job = tuning_job(tmp_path / "run", save_model("wav2vec2"))
+    model = trained(job)
+    out = tmp_path / "out"
+    export_of(job, out)
+    stored = safetensors.torch.load_file(out / "upstream/model.safetensors")
+    others = {name: torch.zeros_like(tensor) for name, tensor in stored.items()}
+    safetensors.torch.save_file(others, out / "upstream/zz.safetensors")
+    weights.verify(out)
+    assert same(read_weights_from(out, model), model.saved_state())
 
 
 def test_the_layers_above_a_cut_come_with_an_export(save_model: SaveModel, tmp_path: Path) -> None:

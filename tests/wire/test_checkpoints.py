@@ -69,6 +69,16 @@ def test_a_stand_in_goes_only_once_the_new_one_is_known_to_be_good(
     assert len(checkpoints.quarantined(tmp_path, 1)) == torn
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", "../other/model.safetensors"])
+def test_a_manifest_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
+    path = make_checkpoint(tmp_path, 1, None) / "manifest.json"
+    document = json.loads(path.read_text())
+    document["files"][name] = {"size": 0, "sha256": ""}
+    path.write_text(json.dumps({**document, "seal": checkpoints.seal(document | {"seal": ""})}))
+    with pytest.raises(BadCheckpointError, match=f"manifest.json lists '{name}'"):
+        checkpoints.verify(path.parent)
+
+
 def test_what_is_no_checkpoint_is_not_listed(tmp_path: Path) -> None:
     kept = make_checkpoint(tmp_path, 3, None)
     for name in ("step-4", "step-0000000x", ".writing-00000005-1-2", ".replaced-step-00000006"):
