@@ -31,6 +31,7 @@ from orchestra.wire.capsules import VERSION, Capsule, Reason, capsule_of, capsul
 from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.files import read_json
+from orchestra.wire.heartbeat import LONG_WRITE_S, Phase
 from orchestra.wire.job import config_sha256
 
 log = logging.getLogger("orchestra")
@@ -67,6 +68,8 @@ class Capsules:
         self._session = session
         self._model = model
         self._last_bad: int | None = None
+        if session.ranks.is_first:
+            capsule_files.sweep(session.job.run.capsules)
 
     @contextmanager
     def on_error(self, number: int, stepper: Stepper) -> Iterator[None]:
@@ -90,8 +93,12 @@ class Capsules:
         if taken.overflow:
             return
         follows, self._last_bad = self._last_bad == number - 1, number
-        concerned = taken.totals.finite or {"loss", "weight"} & {*taken.non_finite}
-        if follows or not concerned:
+        if follows:
+            return
+        if not (taken.totals.finite or {"loss", "weight"} & {*taken.non_finite}):
+            if self._session.ranks.is_first:
+                replay = f"`orchestra replay {self._session.job.run.id}`"
+                self._say(number + 1, f"the loss of another rank; {replay} takes its capsule again")
             return
         event = _Event(number + 1, "not finite", taken.non_finite)
         # All ranks have the same weights: where all have a capsule, one of them is enough.
@@ -114,6 +121,7 @@ class Capsules:
                 return
             model = self._model.saved_state() if with_weights else None
             document = _document(session, event, consumed)
+            session.pulse.beat(event.step, Phase.CHECKPOINT, LONG_WRITE_S)
             size = capsule_files.write(place, document, consumed, model)
         except _LOST as error:
             self._say(event.step, f"no capsule, it can't be written: {error}")

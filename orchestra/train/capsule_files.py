@@ -8,7 +8,6 @@ Reads no pickle.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -16,16 +15,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from orchestra.tasks import Batch
 from orchestra.train import tensors as tied
+from orchestra.train.tensor_file import load
 from orchestra.wire.capsules import BATCHES, DOCUMENT, MODEL, WRITING, Capsule
-from orchestra.wire.errors import OrchestraError
-from orchestra.wire.files import reading, sync_folder
+from orchestra.wire.files import json_bytes, reading, sync_folder
+from orchestra.wire.identity import is_of_dead_writer, marked
 from orchestra.wire.manifest import Utterance
 
 _RESERVE = 3.0
@@ -56,9 +55,10 @@ def write(
         stored, aliases = tied.without_aliases(model)
         blobs[MODEL] = safetensors.torch.save(stored)
     document = {**document, "aliases": aliases, "micro_batches": _describe(consumed)}
-    blobs[DOCUMENT] = (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+    blobs[DOCUMENT] = json_bytes(document)
     size = sum(map(len, blobs.values()))
-    temporary = place.folder.parents[1] / f"{WRITING}{place.name.replace('/', '-')}"
+    root = place.folder.parents[1]
+    temporary = root / marked(f"{WRITING}{place.name.replace('/', '-')}")
     try:
         _write_all(temporary, blobs, _RESERVE * size)
         place.folder.parent.mkdir(exist_ok=True)
@@ -70,13 +70,20 @@ def write(
     return size
 
 
+def sweep(root: Path) -> None:
+    """Remove what writers that were killed left below the capsules folder."""
+    for path in root.glob(f"{WRITING}*"):
+        if is_of_dead_writer(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def read_batches(place: Capsule, document: dict[str, Any], device: torch.device) -> Consumed:
     """The micro-batches in the order in which the rank consumed them.
 
     Raises:
         OrchestraError: a file is missing or torn; it is named.
     """
-    tensors = _load(place.folder / BATCHES)
+    tensors = load(place.folder / BATCHES)
     with reading(place.folder / DOCUMENT):
         return [
             (item["number"], _batch(item, tensors, device)) for item in document["micro_batches"]
@@ -85,13 +92,12 @@ def read_batches(place: Capsule, document: dict[str, Any], device: torch.device)
 
 def read_weights(place: Capsule, document: dict[str, Any]) -> dict[str, Tensor]:
     """The weights by name, tied ones under all their names (OrchestraError as `read_batches`)."""
-    stored = _load(place.folder / MODEL)
+    stored = load(place.folder / MODEL)
     with reading(place.folder / DOCUMENT):
         return tied.with_aliases(stored, document["aliases"])
 
 
 def _write_all(folder: Path, blobs: dict[str, bytes], room: float) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # a dead writer's
     folder.mkdir(parents=True)
     free = shutil.disk_usage(folder).free
     if free < room:
@@ -141,12 +147,3 @@ def _batch(item: dict[str, Any], tensors: dict[str, Tensor], device: torch.devic
         seeds=item["seeds"],
         utterances=[Utterance(**{**u, "path": Path(u["path"])}) for u in item["utterances"]],
     )
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise OrchestraError(
-            f"the capsule {path.parent} is not whole: {path.name}: {error}"
-        ) from error

@@ -46,7 +46,7 @@ from orchestra.wire.checkpoints import (
     verify,
 )
 from orchestra.wire.files import json_bytes, sync_folder
-from orchestra.wire.identity import start_ticks
+from orchestra.wire.identity import is_of_dead_writer, marked
 
 VERSION = 1
 MODEL, OPTIMIZER, AVERAGE, STATE = (
@@ -90,8 +90,7 @@ def write(root: Path, step: int, files: Files, score: float | None, goal: Goal) 
         else:
             if there.score == score:
                 return there
-    pid = os.getpid()
-    temporary = root / f"{_WRITING}{step:08d}-{pid}-{start_ticks(pid)}"
+    temporary = root / marked(f"{_WRITING}{step:08d}")
     try:
         _check_space(root, sum(piece.nbytes for pieces in files.values() for piece in pieces))
         temporary.mkdir()
@@ -168,8 +167,7 @@ def sweep(root: Path) -> None:
     for path in root.glob(f"{DELETING}*"):
         shutil.rmtree(path, ignore_errors=True)
     for path in root.glob(f"{_WRITING}*"):
-        _, pid, ticks = path.name.removeprefix(_WRITING).split("-")
-        if str(start_ticks(int(pid))) != ticks:
+        if is_of_dead_writer(path.name):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -30,7 +30,7 @@ from orchestra.train.step import Taken
 from orchestra.train.training_data import TrainingData, load_training_data
 from orchestra.train.validation import Validator
 from orchestra.wire.errors import NotFiniteError
-from orchestra.wire.heartbeat import Phase
+from orchestra.wire.heartbeat import LONG_WRITE_S, Phase
 from orchestra.wire.job import Result
 
 NON_FINITE_LIMIT = 20
@@ -173,7 +173,7 @@ class Trainer:
             return
         progress.skipped += 1
         progress.skipped_in_a_row += 1
-        text = "loss or gradient is not finite; no update"
+        text = f"step {progress.step}: loss or gradient is not finite; no update"
         self._session.recorder.notice(progress.step, text)
         if progress.skipped_in_a_row >= NON_FINITE_LIMIT:
             raise NotFiniteError(
@@ -233,8 +233,10 @@ class Trainer:
         self._meter.validation(time.monotonic() - started)
         score = progress.score(self._goal.metric)
         # Rank 0 alone: validation has just made the buffers of all ranks its own.
-        if self._saver and progress.step and self._saver.is_among_best(progress.step, score):
-            self._hand_over(self._saver, must=False)
+        if self._saver and progress.step:
+            self._beat(Phase.CHECKPOINT)
+            if self._saver.is_among_best(progress.step, score):
+                self._hand_over(self._saver, must=False)
         return True
 
     def _save(self, *, must: bool) -> None:
@@ -249,7 +251,6 @@ class Trainer:
 
     def _hand_over(self, saver: Saver, *, must: bool) -> None:
         progress, started = self._progress, time.monotonic()
-        self._beat(Phase.CHECKPOINT)
         score = progress.score(self._goal.metric)
         saver.save(progress.step, self._contents, score, must=must)
         self._meter.save(time.monotonic() - started)
@@ -313,4 +314,5 @@ class Trainer:
         return self._data.planner.epochs_done(self._progress.position)
 
     def _beat(self, phase: Phase) -> None:
-        self._session.pulse.beat(self._progress.step, phase)
+        promise_s = LONG_WRITE_S if phase is Phase.CHECKPOINT else 0.0
+        self._session.pulse.beat(self._progress.step, phase, promise_s)

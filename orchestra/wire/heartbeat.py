@@ -29,6 +29,8 @@ _SEQUENCE = struct.Struct("<Q")
 _BEAT_AT = _HEAD.size
 _SEQUENCE_AT = _BEAT_AT + _BEAT.size
 _PAGE_BYTES = 4096
+LONG_WRITE_S = 120.0
+"""What a rank promises that writes a model to the disk, or waits for such a write."""
 _READS = 4  # a beat takes under a microsecond; hardly a second reading ever differs
 
 

@@ -7,11 +7,14 @@ the machine id tells another host that shares the run folder.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+_MARK = re.compile(r"-([0-9]+)-([0-9]+)$")
 
 
 @dataclass(frozen=True)
@@ -97,3 +100,15 @@ def self_identity() -> ProcessIdentity:
     identity = ProcessIdentity.of(os.getpid())
     assert identity is not None
     return identity
+
+
+def marked(name: str) -> str:
+    """`name` and who this process is: for a folder that nobody needs once its writer is dead."""
+    pid = os.getpid()
+    return f"{name}-{pid}-{start_ticks(pid)}"
+
+
+def is_of_dead_writer(name: str) -> bool:
+    """Whether a process that runs no more has `marked` it; False for names of other forms."""
+    mark = _MARK.search(name)
+    return mark is not None and start_ticks(int(mark[1])) != int(mark[2])

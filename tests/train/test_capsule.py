@@ -21,6 +21,8 @@ from orchestra.wire.checkpoints import committed, read_manifest
 from orchestra.wire.errors import DataError, NotFiniteError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.folders import Job
+from orchestra.wire.heartbeat import LONG_WRITE_S, read_beats
+from orchestra.wire.identity import marked
 from orchestra.wire.job import CODE, Result, config_sha256
 from tests.exactness.launching import log_of
 from tests.train.faults import FAULTY, GUILTY, faulty_job, run_two_ranks
@@ -218,7 +220,10 @@ def test_nan_in_one_rank_is_that_ranks_capsule(tmp_path: Path) -> None:
     document = read_document(capsule)
     assert GUILTY in ids_of(document)
     assert {item["number"] % 2 for item in document["micro_batches"]} == {capsule.rank}
-    assert capsule.name in log_of(job, rank=capsule.rank)
+    assert capsule.rank == 1, "else rank 0 has nothing to say of another"
+    assert capsule.name in log_of(job, rank=1)
+    assert "another rank; `orchestra replay run` takes its capsule again" in notices(job)[-1]
+    assert "step 2: step 2:" not in log_of(job, rank=0)
 
 
 def test_an_exception_in_one_of_two_ranks(tmp_path: Path) -> None:
@@ -227,3 +232,31 @@ def test_an_exception_in_one_of_two_ranks(tmp_path: Path) -> None:
     (capsule,) = capsules_of(job)
     assert GUILTY in ids_of(read_document(capsule))
     assert json.loads((capsule.folder / "capsule.json").read_bytes())["world_size"] == 2
+
+
+def test_what_killed_writers_left_goes_with_the_next_attempt(tmp_path: Path) -> None:
+    job = faulty_job(tmp_path / "run", "nan", guilty="nobody")
+    dead, living, foreign = (
+        job.run.capsules / name
+        for name in (".writing-step-00000007-1-1", marked(".writing-step-00000007"), ".writing-x")
+    )
+    for folder in (dead, living, foreign):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"half of it")
+    run_here(job)
+    assert sorted(job.run.capsules.iterdir()) == sorted([living, foreign])
+
+
+def test_a_rank_says_that_a_capsule_takes_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = faulty_job(tmp_path / "run", "nan")
+    write, promised = capsule_files.write, []
+
+    def slow(*arguments: Any) -> int:
+        promised.extend(beat.promise_s for beat in read_beats(job.folder / "pages"))
+        return write(*arguments)
+
+    monkeypatch.setattr(capsule_files, "write", slow)
+    run_here(job)
+    assert promised == [LONG_WRITE_S]

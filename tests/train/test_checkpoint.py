@@ -146,10 +146,11 @@ def test_a_live_writer_is_not_swept(tmp_path: Path) -> None:
 
     living = tmp_path / f".writing-00000003-{os.getpid()}-{start_ticks(os.getpid())}"
     dead = tmp_path / f".writing-00000003-{os.getpid()}-1"
-    living.mkdir()
-    dead.mkdir()
+    foreign = tmp_path / ".writing-x"
+    for folder in (living, dead, foreign):
+        folder.mkdir()
     checkpoint.sweep(tmp_path)
-    assert list(tmp_path.iterdir()) == [living]
+    assert sorted(tmp_path.iterdir()) == [living, foreign]
 
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:

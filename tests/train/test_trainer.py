@@ -15,6 +15,7 @@ import torch
 
 from orchestra.train import checkpoint, trainer
 from orchestra.train.distributed import Ranks
+from orchestra.train.saving import Saver
 from orchestra.train.training_data import load_training_data
 from orchestra.wire import checkpoints
 from orchestra.wire.errors import (
@@ -26,6 +27,7 @@ from orchestra.wire.errors import (
 )
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.folders import Job
+from orchestra.wire.heartbeat import LONG_WRITE_S, read_beats
 from orchestra.wire.job import EvaluationSpec, Result, StopFlag
 from orchestra.wire.manifest import write_manifest
 from tests.exactness.launching import final_state, write_job
@@ -335,7 +337,7 @@ def test_nan_skips_updates_then_fails(tmp_path: Path) -> None:
     [
         ({"batch": {"max_micro_seconds": 0.3}}, DataError, r"max_micro.*train-\d+ \(0.\d s\)"),
         ({"task": {"train_utterances": 2}}, DataError, "has 2 utterances.*3 micro-batches"),
-        ({"checkpoint": {"metric": "wer"}}, UsageError, "'wer'.*has loss"),
+        ({"checkpoint": {"metric": "wer"}}, UsageError, "'wer'.*its metrics: loss"),
         ({"data": {"test": ["test", "void"]}}, DataError, "'void' has no utterances"),
     ],
 )
@@ -389,3 +391,18 @@ def test_other_labels_to_validate_on_are_no_resumed_run(copy: Job) -> None:
     session.task.utterances = altered  # type: ignore[method-assign]
     with pytest.raises(DataError, match=r"restore the manifest of data\.valid or"):
         trainer.train(session)
+
+
+def test_a_rank_says_that_the_last_save_takes_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = write_job(tmp_path / "run", **SMALL)
+    save, promised = Saver.save, []
+
+    def slow(saver: Saver, *arguments: Any, must: bool) -> None:
+        promised.extend(beat.promise_s for beat in read_beats(job.folder / "pages") if must)
+        save(saver, *arguments, must=must)
+
+    monkeypatch.setattr(Saver, "save", slow)
+    run_here(job)
+    assert promised == [LONG_WRITE_S]
