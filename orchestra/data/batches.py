@@ -32,7 +32,7 @@ are mixed: one that is a little longer would cost the others a place. Of 25, one
 SHORTEST_S = 1e-3
 """What a manifest calls shorter, 0 included, counts as this."""
 
-NAMED = 10
+NAMED = 3
 """Utterances that a message names."""
 
 
@@ -82,8 +82,14 @@ class Planner:
         """Indices of the utterances above the cap, the longest first."""
         if self.too_long and batch.too_long == "refuse":
             raise DataError(
-                f"{tell_too_long(self.too_long, durations, ids, cap_s)}; raise it, cut them, or "
-                'set batch.too_long = "isolate" to give each a micro-batch of its own'
+                tell_too_long(
+                    self.too_long,
+                    durations,
+                    ids,
+                    cap_s,
+                    'raise it, cut them, or set batch.too_long = "isolate" to give each a '
+                    "micro-batch of its own",
+                )
             )
         self.target_s = target_s(batch)
         self._durations = durations
@@ -152,12 +158,14 @@ def tell_too_long(
     durations: Sequence[float],
     ids: Sequence[str],
     max_micro_seconds: float,
+    fate: str,
 ) -> str:
-    """How many utterances are above the cap and which; the longest are named."""
+    """How many utterances are above the cap, what of them, and which; the longest are named."""
     named = ", ".join(f"{ids[index]} ({durations[index]:.1f} s)" for index in indices[:NAMED])
     more = f" and {len(indices) - NAMED} more" if len(indices) > NAMED else ""
     count = f"{len(indices)} utterances are" if len(indices) > 1 else "1 utterance is"
-    return f"{count} longer than batch.max_micro_seconds = {max_micro_seconds:g}: {named}{more}"
+    cap = f"batch.max_micro_seconds = {max_micro_seconds:g}"
+    return f"{count} longer than {cap}; {fate}: {named}{more}"
 
 
 def padded_s(batch: Sequence[int], durations: Sequence[float]) -> float:

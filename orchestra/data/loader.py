@@ -100,6 +100,9 @@ def _usable(answer: Batch | _Unusable) -> Batch:
     return answer
 
 
+_CHECK = "; `orchestra data check` finds all such"
+
+
 class _Reader(Dataset["Batch | _Unusable"]):
     """Maps a request to its batch."""
 
@@ -125,10 +128,13 @@ class _Reader(Dataset["Batch | _Unusable"]):
         )
 
     def _read(self, utterance: Utterance) -> torch.Tensor:
-        wav = self._task.read(utterance)
+        try:
+            wav = self._task.read(utterance)
+        except DataError as error:
+            raise DataError(f"{error}{_CHECK}") from None
         if not np.isfinite(wav).all():
             raise DataError(
-                f"utterance {utterance.id}: NaN or infinite samples in {utterance.path}"
+                f"utterance {utterance.id}: NaN or infinite samples in {utterance.path}{_CHECK}"
             )
         return torch.from_numpy(wav)
 

@@ -62,5 +62,7 @@ def _goal(
     metrics: Mapping[str, Direction], name: str, direction: Direction | None, key: str
 ) -> Goal:
     if name not in metrics:
-        raise UsageError(f"{key} = {name!r}: the task has {', '.join(metrics)}")
+        raise UsageError(
+            f"{key} = {name!r} is no metric of the task; its metrics: {', '.join(metrics)}"
+        )
     return Goal(name, direction or metrics[name])

@@ -58,8 +58,8 @@ def load_training_data(session: Session) -> TrainingData:
     planner = Planner(durations, ids, config.batch, seed=config.seed)
     notices = []
     if planner.too_long:
-        said = tell_too_long(planner.too_long, durations, ids, config.batch.max_micro_seconds)
-        notices.append(f"{said}; each has a micro-batch of its own")
+        cap_s, fate = config.batch.max_micro_seconds, "each has a micro-batch of its own"
+        notices.append(tell_too_long(planner.too_long, durations, ids, cap_s, fate))
     return TrainingData(
         planner,
         Loader(task, utterances, seed=config.seed, workers=config.data.workers),

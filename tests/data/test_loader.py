@@ -95,7 +95,10 @@ def test_workers_change_nothing_and_leave_global_randomness_alone() -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
     ("broken", "message"),
-    [("unreadable", r"^utterance u3: /3.wav is not audio$"), ("nan", "u3: NaN or infinite")],
+    [
+        ("unreadable", r"^utterance u3: /3.wav is not audio; `orchestra data check`"),
+        ("nan", r"u3: NaN or infinite .*; `orchestra data check`"),
+    ],
 )
 def test_unusable_audio_names_the_utterance(workers: int, broken: str, message: str) -> None:
     with pytest.raises(DataError, match=message):

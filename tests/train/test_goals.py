@@ -47,7 +47,8 @@ def test_stopping_looks_at_what_names_the_best_unless_told_otherwise(config: Run
 
 
 def test_a_metric_that_the_task_lacks_is_named_with_those_it_has(config: RunConfig) -> None:
-    with pytest.raises(UsageError, match=r"checkpoint.metric = 'bleu': the task has wer, accuracy"):
+    told = "checkpoint.metric = 'bleu' is no metric of the task; its metrics: wer, accuracy"
+    with pytest.raises(UsageError, match=told):
         best_goal(changed(config, {"metric": "bleu"}), METRICS)
     stopping = StoppingConfig(patience=1, metric="bleu")
     with pytest.raises(UsageError, match=r"train.stopping.metric = 'bleu'"):

@@ -158,7 +158,7 @@ def test_what_is_too_long_is_refused_or_noticed(tmp_path: Path) -> None:
         Prepared(tmp_path / "refuse", batch=batch)
     prepared = Prepared(tmp_path / "isolate", batch={**batch, "too_long": "isolate"})
     (notice,) = prepared.data.notices
-    assert "6 utterances are longer than batch.max_micro_seconds = 0.45: " in notice
+    assert "6 utterances are longer than batch.max_micro_seconds = 0.45; " in notice
     assert "train-12 (0.5 s)" in notice and "micro-batch of its own" in notice
     assert Prepared(tmp_path / "fits").data.notices == ()
 
