@@ -25,7 +25,9 @@ def text(record: Record) -> str:
     """A line; of a start record also the table of parameters."""
     values = record.values
     if record.kind == "notice":
-        return f"step {record.step}: {values['text']}"
+        said: str = values["text"]
+        step = f"step {record.step}: "
+        return said if said.startswith(step) else step + said
     if record.kind == "train":
         return f"step {record.step}: {_train(values)}"
     line = f"{record.kind} at step {record.step}: {_listed(values)}"

@@ -213,16 +213,16 @@ def test_nothing_is_done_while_all_is_well(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_nan_in_one_rank_is_that_ranks_capsule(tmp_path: Path) -> None:
-    job = faulty_job(tmp_path / "run", "nan")
+    job = faulty_job(tmp_path / "run", "nan", guilty="train-1")
     assert run_two_ranks(job) == ExitCode.OK
     assert Result.read(job.attempt(1)) == Result("completed", 6)
     (capsule,) = capsules_of(job)
     document = read_document(capsule)
-    assert GUILTY in ids_of(document)
+    assert "train-1" in ids_of(document)
     assert {item["number"] % 2 for item in document["micro_batches"]} == {capsule.rank}
-    assert capsule.rank == 1, "else rank 0 has nothing to say of another"
+    assert (capsule.rank, capsule.step) == (1, 2), "else rank 0 has nothing to say of another"
     assert capsule.name in log_of(job, rank=1)
-    assert "another rank; `orchestra replay run` takes its capsule again" in notices(job)[-1]
+    assert "another rank; `orchestra replay run` takes its capsule again" in notices(job)[0]
     assert "step 2: step 2:" not in log_of(job, rank=0)
 
 

@@ -80,8 +80,9 @@ def test_text_lines_are_for_people(
         recorder.write("start", 0, {"step": 0, "world_size": 2, "parts": PARTS})
         recorder.write("train", 20, TRAIN)
         recorder.notice(20, "100 % of it")
+        recorder.notice(20, "step 20: no update")
     recorder.close()
-    start, train, notice = caplog.messages
+    start, train, notice, with_step = caplog.messages
     assert start.splitlines() == [
         "start at step 0: world_size 2",
         "  part      parameters  trainable  share",
@@ -94,6 +95,7 @@ def test_text_lines_are_for_people(
         "ETA 1:06:40 (of it validation 0:01:01)"
     )
     assert notice == "step 20: 100 % of it"
+    assert with_step == "step 20: no update"
 
 
 def test_the_other_ranks_say_nothing(
