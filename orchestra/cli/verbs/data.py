@@ -11,8 +11,8 @@ import typer
 from orchestra.cli import options
 from orchestra.cli.batch_plan import print_batch_plan
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import emit_json, say, table
-from orchestra.wire.exit_codes import cli_code
+from orchestra.cli.output import say, table
+from orchestra.cli.program import run_program
 
 HELP = """Make, prepare and check corpora; see how they are batched.
 
@@ -129,24 +129,11 @@ def _run(
     json: bool,
     show: Callable[[dict[str, Any]], None] | None = None,
 ) -> NoReturn:
-    """Run a program of orchestra.data; its stderr is ours, its JSON becomes a table or stays JSON.
-
-    `show` prints its document where it is not a table of splits. Ctrl-C reaches the program too:
-    it ends by itself and its exit code is passed on.
-    """
-    import subprocess
+    """Run a program of orchestra.data; `show` prints what is not a table of splits."""
     import sys
-    from json import loads
-
-    from orchestra.cli.interrupts import Interrupts
 
     command = [sys.executable, "-P", "-m", f"orchestra.data.{program}", *arguments]
-    with Interrupts():
-        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-    if done.stdout:
-        document = loads(done.stdout)
-        emit_json(document) if json else (show or _table_of_splits)(document)
-    raise typer.Exit(cli_code(done.returncode))
+    run_program(command, json=json, show=show or _table_of_splits)
 
 
 def _table_of_splits(document: dict[str, Any]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import emit, emit_json, number
-from orchestra.wire.exit_codes import cli_code
+from orchestra.cli.output import emit, number
+from orchestra.cli.program import run_program
 
 
 def export(
@@ -21,7 +21,7 @@ def export(
         str, typer.Option(metavar="best|last|STEP|PATH", help="Which checkpoint.")
     ] = "best",
     json: options.Json = False,
-) -> None:
+) -> NoReturn:
     """Export the weights of a run: head (safetensors), config, and the upstream if it was tuned.
 
     \b
@@ -34,10 +34,7 @@ def export(
     DIR/upstream is a folder of transformers' save_pretrained. DIR appears whole or not at all.
     """
     import os
-    import subprocess
-    from json import loads
 
-    from orchestra.cli.interrupts import Interrupts
     from orchestra.schedule.export import prepare_export
     from orchestra.schedule.listing import find_run
 
@@ -49,19 +46,7 @@ def export(
         out=out,
         environment=os.environ,
     )
-    with Interrupts():  # Ctrl-C reaches the program too: it tidies up and ends by itself
-        done = subprocess.run(
-            program.command,
-            env=program.environment,
-            cwd=workspace.root,
-            check=False,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    if done.stdout:
-        document = loads(done.stdout)
-        emit_json(document) if json else _tell(document)
-    raise typer.Exit(cli_code(done.returncode))
+    run_program(program.command, program.environment, workspace.root, json=json, show=_tell)
 
 
 def _tell(document: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import emit, emit_json
+from orchestra.cli.output import emit
+from orchestra.cli.program import run_program
 
 
 def replay(
@@ -39,31 +40,15 @@ def replay(
       orchestra replay h7k2 --json | jq .alone
     """
     import os
-    import subprocess
-    from json import loads
 
-    from orchestra.cli.interrupts import Interrupts
     from orchestra.schedule.listing import find_run
     from orchestra.schedule.replay import prepare_replay
-    from orchestra.wire.exit_codes import cli_code
 
     workspace = workspace_of(context)
     chosen = prepare_replay(
         workspace, find_run(workspace, run), capsule=capsule, gpu=gpu, environment=os.environ
     )
-    with Interrupts():
-        done = subprocess.run(
-            chosen.command,
-            check=False,
-            cwd=workspace.root,
-            env=chosen.environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    if done.stdout:
-        document = loads(done.stdout)
-        emit_json(document) if json else _page(document)
-    raise typer.Exit(cli_code(done.returncode))
+    run_program(chosen.command, chosen.environment, workspace.root, json=json, show=_page)
 
 
 def _page(document: dict[str, Any]) -> None:
