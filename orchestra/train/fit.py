@@ -8,8 +8,8 @@ from torch import Tensor
 
 Tensors = Mapping[str, Tensor]
 
-SHOWN = 12
-"""So many differences are named; the others are counted."""
+SHOWN_CHARACTERS = 130
+"""So much of the differences is told: a failed run's reason holds no more than a few."""
 _LEVELS = 2
 """Parts such as `head` and `head.encoder` are looked at, none below."""
 
@@ -38,9 +38,13 @@ def misfits(own: Tensors, given: Tensors) -> list[str]:
 
 
 def shortened(found: list[str]) -> str:
-    """The first of them in one line, and how many more there are."""
-    more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return "; ".join(found[:SHOWN]) + more
+    """How many there are, then in one line as many of the first as it holds, one at least."""
+    shown = found[:1]
+    while len("; ".join(found[: len(shown) + 1])) <= SHOWN_CHARACTERS and len(shown) < len(found):
+        shown = found[: len(shown) + 1]
+    count = f"{len(found)} tensors differ" if len(found) > 1 else "1 tensor differs"
+    more = f"; and {len(found) - len(shown)} more" if len(shown) < len(found) else ""
+    return f"{count}: {'; '.join(shown)}{more}"
 
 
 def fitting_parts(own: Tensors, given: Tensors) -> list[str]:

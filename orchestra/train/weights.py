@@ -7,6 +7,7 @@ to take; nothing is left out silently.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from orchestra.wire import weights
 from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import UsageError
 from orchestra.wire.heartbeat import Phase
+
+log = logging.getLogger("orchestra")
 
 HEAD = "head.safetensors"
 UPSTREAM = "upstream"
@@ -61,10 +64,11 @@ def put(init: InitConfig, given: dict[str, Tensor], model: SpeechModel) -> None:
         _require_parts(init, own, given)
         found = misfits(below(own, init.parts), below(given, init.parts))
     if found:
+        log.error("the model differs from %s:\n%s", init.folder, "\n".join(found))
         # The remedy first: where a reason is shown in short, its end goes.
         raise UsageError(
             f"the weights of {init.source} don't fit this run's model; {_remedy(own, given)}; "
-            f"what differs from {init.folder}: {shortened(found)}"
+            f"{shortened(found)}"
         )
     model.load_saved_state({**own, **below(given, init.parts)} if init.parts else given)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from orchestra.train.fit import SHOWN, fitting_parts, misfits, shortened
+from orchestra.train.fit import SHOWN_CHARACTERS, fitting_parts, misfits, shortened
 
 
 def model(**sizes: int) -> dict[str, Tensor]:
@@ -29,9 +29,14 @@ def test_each_difference_has_names_and_shapes_in_order() -> None:
 
 
 def test_long_lists_are_cut_and_counted() -> None:
-    found = [str(n) for n in range(SHOWN + 5)]
-    assert shortened(found).endswith(f"{SHOWN - 1}; and 5 more")
-    assert shortened(found[:SHOWN]).endswith(f"{SHOWN - 1}")
+    found = [f"head.layer{n}.weight is unknown" for n in range(9)]
+    assert shortened(found[:2]) == f"2 tensors differ: {found[0]}; {found[1]}"
+    told = shortened(found)
+    assert told.startswith(f"9 tensors differ: {found[0]}; {found[1]}; {found[2]}; ")
+    assert told.endswith(f"{found[3]}; and 5 more")  # whole names
+    long = "x" * (SHOWN_CHARACTERS + 1)
+    assert shortened([long]) == f"1 tensor differs: {long}"
+    assert shortened([long, "y"]) == f"2 tensors differ: {long}; and 1 more"
 
 
 def test_the_largest_parts_that_fit() -> None:

@@ -117,14 +117,17 @@ def test_the_layers_above_a_cut_come_with_an_export(save_model: SaveModel, tmp_p
     started(with_init(job, tmp_path / "export", parts=("upstream",)))
 
 
-def test_what_does_not_fit_is_named_with_the_remedy(source: Job, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_named_with_the_remedy(
+    source: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trained(source)
     job = write_job(tmp_path / "run", upstream=SMALL)
     with_init(job, source.run.checkpoint(STEP))
     with pytest.raises(UsageError) as caught:
         started(job)
     said = str(caught.value)
-    assert "the weights of them don't fit" in said and str(source.run.checkpoint(STEP)) in said
+    assert str(source.run.checkpoint(STEP)) in caplog.text, "all of them are in the log"
+    assert "the weights of them don't fit" in said and "1 tensor differs: " in said
     assert "head.inner.weight is float32[48, 20] instead of float32[48, 12]" in said
     assert """take what fits with --set 'init.parts=["head.norm", "head.outer"]'""" in said
 
@@ -200,8 +203,8 @@ def test_a_checkpoint_of_another_model_is_told_on_resume(source: Job, tmp_path: 
     with pytest.raises(UsageError) as caught:
         other.load_saved_state({**state, "head.more": torch.zeros(2)})
     assert str(caught.value) == (
-        "the checkpoint is of another model: head.inner.weight is float32[48, 20] instead of "
-        "float32[48, 12]; head.more float32[2] is unknown"
+        "the checkpoint is of another model: 2 tensors differ: head.inner.weight is "
+        "float32[48, 20] instead of float32[48, 12]; head.more float32[2] is unknown"
     )
 
 
