@@ -50,6 +50,7 @@ class Evidence:
     last_line: str  # of that rank's log, or of the agent's; empty if it is a mere record
     step: int  # the last that the rank had taken; 0: none, or the job takes no steps
     capsule: str = ""  # name of the one that holds what the rank failed with
+    run: str = ""  # id of the run that has it
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def gather(
     if cause is None:
         return Evidence(agent, None, _last_line(log), step)
     taken = next((beat.step for beat in beats if beat.pid == cause.pid), 0)
-    capsule = _capsule(RunFolder(folder.path.parents[1]), cause)
-    return Evidence(agent, cause, _last_line(log), taken or step, capsule)
+    run = RunFolder(folder.path.parents[1])
+    return Evidence(agent, cause, _last_line(log), taken or step, _capsule(run, cause), run.id)
 
 
 def _first(failures: list[RankFailure], first_dead: int | None) -> RankFailure | None:
@@ -135,7 +136,8 @@ def _of_rank(evidence: Evidence, cause: RankFailure) -> Failure:
     said = cause.message or evidence.last_line
     sentence = f"{where} failed{after} with exit code {cause.exit_code}{_quote(said)}"
     if evidence.capsule:
-        sentence += f"; `orchestra replay` shows more (capsule {evidence.capsule})"
+        replay = f"`orchestra replay {evidence.run}`"
+        sentence += f"; {replay} shows more (capsule {evidence.capsule})"
     if cause.exit_code in _FIX_FIRST:
         return Failure(sentence, retry=False, remedy=_remedy(cause))
     return replace(_by_message(sentence, said), said=said)

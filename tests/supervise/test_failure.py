@@ -175,7 +175,8 @@ def test_the_capsule_that_tells_the_same_is_named(tmp_path: Path) -> None:
         return classify(gather(attempt, AGENT_FAILED, first_dead=None, step=9)).sentence
 
     raised = sentence(exit_code=1, message="ValueError: boom")
-    assert raised.endswith("(capsule step-00000007/attempt-0001-rank0)")
+    shown = f"`orchestra replay {tmp_path.name}` shows more"
+    assert raised.endswith(f"; {shown} (capsule step-00000007/attempt-0001-rank0)")
     diverged = sentence(exit_code=int(ExitCode.NOT_FINITE), message="NotFiniteError: 20 steps")
     assert diverged.endswith("(capsule step-00000003/attempt-0001-rank0)")
     assert "capsule" not in sentence(exit_code=1, message="ValueError: another")
