@@ -15,6 +15,7 @@ from orchestra.wire.terminal import clean
 if TYPE_CHECKING:
     from orchestra.registry.rows import JobKey
     from orchestra.schedule.watch import View
+    from orchestra.wire.folders import RunFolder
     from orchestra.workspace import Workspace
 
 _PIPE_COLUMNS = 100
@@ -41,7 +42,7 @@ def print_result(workspace: Workspace, view: View) -> None:
     if view.state != RunState.COMPLETED:
         say(f"{view.state.value}: {view.reason}" if view.reason else view.state.value)
         if view.state == RunState.FAILED:
-            say(_what_to_do(view.key))
+            say(_what_to_do(workspace.runs.run(view.key.run_id), view.key))
 
 
 def print_evaluations(evaluations: Sequence[dict[str, Any]], metric: str | None) -> None:
@@ -59,11 +60,29 @@ def print_evaluations(evaluations: Sequence[dict[str, Any]], metric: str | None)
             emit(f"  {line}".replace("\xa0", " "))
 
 
-def _what_to_do(key: JobKey) -> str:
+def _what_to_do(run: RunFolder, key: JobKey) -> str:
     """After a failure. A run is resumed, an evaluation is asked for anew."""
+    logs = f"look at `orchestra logs {run.id}"
     if key.evaluation is not None:
-        return f"look at `orchestra logs {key.run_id} --eval {key.evaluation}`"
-    return f"look at `orchestra logs {key.run_id}`; `orchestra resume {key.run_id}`"
+        return f"{logs} --eval {key.evaluation}`"
+    resume = f"`orchestra resume {run.id}"
+    if _is_of_config(run):
+        return f"{logs}`; {resume} --set KEY=VALUE`, or submit a corrected run"
+    return f"{logs}`; {resume}`"
+
+
+def _is_of_config(run: RunFolder) -> bool:
+    """Whether the last attempt failed with what the same config would fail with again."""
+    from orchestra.wire.errors import OrchestraError
+    from orchestra.wire.exit_codes import ExitCode
+    from orchestra.wire.failures import read_failures
+
+    try:
+        failures = [f for last in run.job.attempts()[-1:] for f in read_failures(last.failures)]
+    except OrchestraError:  # torn by the death of the process that wrote it
+        return False
+    of_config = {ExitCode.BAD_CONFIG, ExitCode.NOT_FINITE}
+    return any(failure.exit_code in of_config for failure in failures)
 
 
 def bold(text: str) -> str:
