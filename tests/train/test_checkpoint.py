@@ -1,4 +1,4 @@
-"""Checkpoints: every kind of damage, tied weights, averages, retention. Kills: test_saving.py."""
+"""Checkpoints: all damage, tied weights, averages, retention. Kills: test_saving_kills.py."""
 
 from __future__ import annotations
 
