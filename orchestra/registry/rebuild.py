@@ -217,17 +217,17 @@ def _add_evaluation(registry: Registry, run_id: str, folder: EvaluationFolder) -
         state=RunState.RUNNING,
         created_at=spec.created_at,
     )
-    if folder.job.state.is_file():
+    supervised = folder.job.state.is_file()
+    if supervised:
         _add_job(registry, key, folder.job)
     if folder.metrics.is_file():
         result = read_json(folder.metrics)
-        registry.finish_evaluation(
-            run_id,
-            folder.number,
-            result["metrics"],
-            result["checkpoint"]["step"],
-            ended_at=folder.metrics.stat().st_mtime,
-        )
+        found = result["metrics"], result["checkpoint"]["step"]
+        if supervised:
+            registry.add_result(run_id, folder.number, *found)
+        else:
+            ended_at = folder.metrics.stat().st_mtime
+            registry.finish_evaluation(run_id, folder.number, *found, ended_at=ended_at)
 
 
 def _state_elsewhere(job: Job) -> JobState | None:

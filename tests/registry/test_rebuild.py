@@ -131,9 +131,12 @@ def test_an_evaluation_cut_short_by_a_crash_is_no_row(runs: RunsFolder, full: Ru
     queued.path.mkdir(parents=True)
     EvaluationSpec("test-other", "best", 90.0).write(queued)
     JobState(RunState.QUEUED, "", 0, 91.0).write(queued.job)
+    # Its supervisor is about to tell that it is completed.
+    write_json(queued.metrics, {"metrics": {"wer": 7.0}, "checkpoint": {"step": 20}})
     with open_registry(runs) as registry:
         states = {row.number: row.state for row in registry.evaluations("r1")}
         assert states == {1: RunState.COMPLETED, 3: RunState.QUEUED}
+        assert registry.evaluations("r1")[-1].metrics == {"wer": 7.0}
 
 
 def test_order_names_and_live_supervisors_survive(runs: RunsFolder) -> None:
