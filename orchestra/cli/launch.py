@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import typer
@@ -22,6 +23,7 @@ def launch(
     """Start `key` if its devices are free; detached, print the id; else follow it to its end."""
     from orchestra.schedule.dispatch import dispatch
 
+    started_s = time.time()
     dispatch(workspace)
     if detach or quiet:
         emit(key.run_id)
@@ -34,5 +36,5 @@ def launch(
     if view is None:
         return
     if not quiet:
-        print_result(workspace, view)
+        print_result(workspace, view, started_s)
     raise typer.Exit(attached.exit_code(view))

@@ -75,7 +75,7 @@ def describe(view: View) -> str:
         parts.append(f"loss {number(row.loss)}")
     if row.audio_s_per_s is not None:
         parts.append(f"{number(row.audio_s_per_s, 3)} x real time")
-    if row.eta_s is not None:
+    if row.eta_s is not None and not view.ended:
         parts.append(f"ETA {duration(row.eta_s)}")
     if row.score is not None:
         best = f" (best {number(row.best_score)})" if row.best_score is not None else ""

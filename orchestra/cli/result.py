@@ -21,16 +21,14 @@ if TYPE_CHECKING:
 _PIPE_COLUMNS = 100
 
 
-def print_result(workspace: Workspace, view: View) -> None:
-    """Metrics of the evaluation, or of all evaluations of the run, on stdout."""
+def print_result(workspace: Workspace, view: View, since_s: float) -> None:
+    """Metrics of the evaluation, or of those of the run that ended since a Unix time, on stdout."""
     from orchestra.registry.store import open_registry
     from orchestra.schedule.describe import describe
 
     with open_registry(workspace.runs) as registry:
         document = describe(workspace, registry, view.key.run_id)
-    rows = document["evaluations"]
-    if view.key.evaluation is not None:
-        rows = [row for row in rows if row["number"] == view.key.evaluation]
+    rows = [row for row in document["evaluations"] if _is_meant(row, view, since_s)]
     print_evaluations(rows, document["metric"])
     if view.key.evaluation is None:
         for split, counts in document["data"].items():
@@ -38,6 +36,8 @@ def print_result(workspace: Workspace, view: View) -> None:
                 f"{split}: {counts['count']} utterances, {counts['seconds'] / 60:.1f} min, "
                 f"{counts['words']} distinct words"
             )
+        if skipped := document["progress"]["skipped"]:
+            emit(f"skipped {number(skipped)} steps (not finite): `orchestra replay {view.run.id}`")
     emit(f"run {document['id']} ({document['name']}) in {document['folders']['run']}")
     if view.state != RunState.COMPLETED:
         say(f"{view.state.value}: {view.reason}" if view.reason else view.state.value)
@@ -45,19 +45,35 @@ def print_result(workspace: Workspace, view: View) -> None:
             say(_what_to_do(workspace.runs.run(view.key.run_id), view.key))
 
 
+def _is_meant(row: dict[str, Any], view: View, since_s: float) -> bool:
+    if view.key.evaluation is not None:
+        return bool(row["number"] == view.key.evaluation)
+    return row["ended_at"] is not None and bool(row["ended_at"] >= since_s)
+
+
 def print_evaluations(evaluations: Sequence[dict[str, Any]], metric: str | None) -> None:
-    """A line per evaluation and its numbers below, the run's own metric first."""
+    """A line per evaluation; below it the metrics that the task declares, the run's own first."""
     width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else _PIPE_COLUMNS
     for row in evaluations:
         state = row["state"]
-        emit_raw(f"{bold(clean(row['split']))}  {clean(_checkpoint(row))}  {paint_state(state)}")
-        names = sorted(row["metrics"], key=lambda name: (name != metric, name))
-        numbers = [f"{name}\xa0{number(row['metrics'][name])}" for name in names]
+        words = [f"eval {row['number']}", bold(clean(row["split"])), clean(_checkpoint(row))]
+        emit_raw("  ".join([*words, paint_state(state)]))
+        if row["real_time_factor"] is not None and not row["metrics"]:
+            emit(f"  no labels: predictions in {row['predictions']}")
+        numbers = [f"{name}\xa0{number(row['metrics'][name])}" for name in _shown(row, metric)]
         if row["real_time_factor"] is not None:
             numbers.append(f"real-time\xa0factor\xa0{number(row['real_time_factor'], 3)}")
             numbers.append(f"{number(row['seconds_per_utterance'], 3)}\xa0s\xa0per\xa0utterance")
         for line in textwrap.wrap("  ".join(numbers), width, break_long_words=False):
             emit(f"  {line}".replace("\xa0", " "))
+
+
+def _shown(row: dict[str, Any], metric: str | None) -> list[str]:
+    """Names of the metrics for people; all of an evaluation that names none as declared."""
+    metrics = row["metrics"]
+    declared = [name for name in row["declared"] or () if name in metrics] or sorted(metrics)
+    own = [metric] if metric in metrics else []
+    return [*own, *(name for name in declared if name != metric)]
 
 
 def _what_to_do(run: RunFolder, key: JobKey) -> str:

@@ -36,14 +36,15 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
     attempts = registry.attempts(key)
     provenance = _read(run.provenance)
     supervisor = supervisor_of(workspace, key)
+    summary = list_row(row)
     return {
-        **list_row(row),
+        **summary,
         "progress": {
             "step": row.step,
             "max_steps": row.max_steps,
             "loss": row.loss,
             "audio_s_per_s": row.audio_s_per_s,
-            "eta_s": row.eta_s,
+            "eta_s": summary["eta_s"],
             **_statistics(run),
         },
         "supervisor": {
@@ -52,7 +53,7 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             "host": supervisor.host if supervisor else None,
         },
         "where": health(workspace, key, row.state),
-        "attempts": [_attempt(attempt) for attempt in attempts],
+        "attempts": [_attempt(attempt, row.step) for attempt in attempts],
         "checkpoints": [
             {"step": item.step, "path": str(run.path / item.path), "score": item.score}
             for item in registry.checkpoints(run_id)
@@ -101,6 +102,7 @@ def _statistics(run: RunFolder) -> dict[str, Any]:
         "data_share",
         "communication_share",
         "memory_bytes",
+        "skipped",
         "eta_evaluation_s",
         "eta_checkpoint_s",
     )
@@ -118,7 +120,9 @@ def _statistics(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
+def _attempt(attempt: Attempt, step: int) -> dict[str, Any]:
+    """`step`: where the run stands; an attempt at work has no last step on record."""
+    running = attempt.state == AttemptState.RUNNING
     return {
         "number": attempt.number,
         "state": attempt.state.value,
@@ -129,7 +133,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "ended_at": attempt.ended_at,
         "config_sha256": attempt.config_sha256 or None,
         "first_step": attempt.first_step,
-        "last_step": attempt.last_step,
+        "last_step": max(step, attempt.first_step) if running else attempt.last_step,
         "ranks": _ranks(attempt),
     }
 
@@ -167,7 +171,9 @@ def _evaluation(run: RunFolder, row: EvaluationRow) -> dict[str, Any]:
         "checkpoint_source": checkpoint.get("source"),
         "checkpoint_step": row.checkpoint_step,
         "config_sha256": result.get("config_sha256"),
+        "ended_at": row.ended_at,
         "metrics": row.metrics,
+        "declared": result.get("declared"),
         "seconds_per_utterance": result.get("seconds_per_utterance"),
         "real_time_factor": result.get("real_time_factor"),
         "predictions": str(run.evaluation(row.number).predictions),

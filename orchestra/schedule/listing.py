@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestra.registry.store import open_registry
 from orchestra.wire.errors import NotFoundError, OrchestraError
-from orchestra.wire.states import LIVE, RunState
+from orchestra.wire.states import ENDED, LIVE, RunState
 
 if TYPE_CHECKING:
     from orchestra.registry.rows import JobKey, RunRow
@@ -87,7 +87,7 @@ def list_row(row: RunRow) -> dict[str, Any]:
         "max_steps": row.max_steps,
         "loss": row.loss,
         "audio_s_per_s": row.audio_s_per_s,
-        "eta_s": row.eta_s,
+        "eta_s": None if row.state in ENDED else row.eta_s,
         "metric": row.metric,
         "score": row.score,
         "best_score": row.best_score,

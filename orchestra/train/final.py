@@ -119,6 +119,7 @@ def _evaluate(
             "data": {"split": split.name, "manifest_sha256": split.manifest_sha256},
             "upstream": model.upstream.identity(),
             "metrics": evaluated.metrics,
+            "declared": list(session.task.metrics),
             "utterances": len(split.utterances),
             "audio_s": split.audio_s,
             "elapsed_s": evaluated.elapsed_s,

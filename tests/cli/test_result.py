@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestra.cli.progress import describe as progress_line
 from orchestra.cli.result import print_evaluations, print_result
+from orchestra.cli.verbs import show
+from orchestra.registry.metrics import MetricStore
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import open_registry
-from orchestra.schedule.watch import View
+from orchestra.schedule.describe import describe
+from orchestra.schedule.watch import View, look
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.failures import RankFailure, write_failures
 from orchestra.wire.folders import RunsFolder
+from orchestra.wire.job import Attempt
+from orchestra.wire.records import Record
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
 
@@ -35,7 +44,7 @@ def test_only_a_failed_run_is_to_be_resumed(
             registry.transition(key, {RunState.QUEUED}, RunState.FAILED, reason="boom")
         row = registry.get_run("r1")
         asked = registry.evaluations("r1")[0] if evaluation else None
-    print_result(workspace, View(JobKey("r1", evaluation), row, asked))
+    print_result(workspace, View(JobKey("r1", evaluation), row, asked), since_s=0.0)
     assert capsys.readouterr().err.splitlines()[-1].endswith(advice)
 
 
@@ -59,17 +68,101 @@ def test_what_the_config_is_to_blame_for_is_not_resumed_unchanged(
         registry.create_run(NewRun("r1", "r1", "asr", "none", 0.0, 12, config_sha256="0"))
         registry.transition(JobKey("r1"), {RunState.QUEUED}, RunState.FAILED, reason="boom")
         view = View(JobKey("r1"), registry.get_run("r1"), None)
-    print_result(workspace, view)
+    print_result(workspace, view, since_s=0.0)
     assert capsys.readouterr().err.splitlines()[-1].endswith(f"logs r1`; {advice}")
 
 
-def test_an_evaluation_is_told_with_its_speed(capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"split": "test", "checkpoint": "best", "checkpoint_step": 5, "state": "completed"}
-    row |= {"metrics": {"loss": 2.0, "wer": 7.25}}
-    speed = {"seconds_per_utterance": 0.51234, "real_time_factor": 0.0125}
-    print_evaluations([{**row, **speed}], "wer")
-    line = capsys.readouterr().out.splitlines()[1]
+ROW: dict[str, Any] = {
+    "number": 3,
+    "split": "test",
+    "checkpoint": "best",
+    "checkpoint_step": 5,
+    "state": "completed",
+    "metrics": {"loss": 2.0, "wer": 7.25},
+    "declared": ["loss", "wer"],
+    "predictions": "runs/r1/predictions.jsonl",
+    "seconds_per_utterance": 0.51234,
+    "real_time_factor": 0.0125,
+}
+
+
+def printed(capsys: pytest.CaptureFixture[str], **values: Any) -> list[str]:
+    print_evaluations([{**ROW, **values}], "wer")
+    return capsys.readouterr().out.splitlines()
+
+
+def test_an_evaluation_is_told_with_its_number_and_speed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    heading, line = printed(capsys)
+    assert heading == "eval 3  test  best (step 5)  completed"
     assert line == "  wer 7.25  loss 2  real-time factor 0.0125  0.512 s per utterance"
-    unknown = dict.fromkeys(speed)  # of an older version, or not there yet
-    print_evaluations([{**row, **unknown}], "wer")
-    assert capsys.readouterr().out.splitlines()[1] == "  wer 7.25  loss 2"
+    unknown = {"real_time_factor": None, "seconds_per_utterance": None}
+    # Of an older version, or not there yet.
+    assert printed(capsys, declared=None, **unknown)[1] == "  wer 7.25  loss 2"
+    assert printed(capsys, metrics={}, declared=None, **unknown)[1:] == []
+
+
+def test_only_what_the_task_declares_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    many = {"wer": 7.25, "characters_errors": 3690.0, "cer": 2.5}
+    line = printed(capsys, metrics=many, declared=["cer", "wer"])[1]
+    assert line.startswith("  wer 7.25  cer 2.5  real-time")
+
+
+def test_without_labels_the_predictions_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    line = printed(capsys, metrics={})[1]
+    assert line == "  no labels: predictions in runs/r1/predictions.jsonl"
+
+
+def test_after_resume_old_evaluations_are_not_told_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = Workspace(tmp_path, RunsFolder(tmp_path))
+    with open_registry(workspace.runs) as registry:
+        registry.create_run(NewRun("r1", "r1", "asr", "none", 0.0, 12, config_sha256="0"))
+        registry.create_evaluation("r1", 1, "old", "best")
+        registry.finish_evaluation("r1", 1, {"wer": 1.0}, 5)
+        since_s = time.time()
+        for number, split in ((2, "new"), (3, "queued")):
+            registry.create_evaluation("r1", number, split, "best")
+        registry.finish_evaluation("r1", 2, {"wer": 1.0}, 10)
+        registry.transition(JobKey("r1"), set(RunState), RunState.COMPLETED)
+        view = View(JobKey("r1"), registry.get_run("r1"), None)
+    print_result(workspace, view, since_s)
+    told = capsys.readouterr().out
+    assert "eval 2  new" in told
+    assert "eval 1" not in told and "eval 3" not in told
+
+
+def test_a_run_at_work_and_an_ended_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace = Workspace(tmp_path, RunsFolder(tmp_path))
+    numbers = {"loss": 1.5, "eta_s": 108.0, "max_steps": 3000}
+    store = MetricStore(workspace.runs.run("r1").metrics)
+    with open_registry(workspace.runs) as registry:
+        registry.create_run(NewRun("r1", "r1", "asr", "none", 0.0, 12, config_sha256="0"))
+        registry.transition(JobKey("r1"), set(RunState), RunState.RUNNING)
+        registry.start_attempt(JobKey("r1"), Attempt(1, "tag", 1, (), time.time() - 65))
+        registry.progress("r1", 60, numbers)
+        workspace.runs.run("r1").path.mkdir()
+        store.append(1, [Record("train", 60, 0.0, {"skipped": 2.0})])
+        store.close()
+        at_work = show_page(describe(workspace, registry, "r1"), capsys)
+        running = look(registry, JobKey("r1"))
+        registry.transition(JobKey("r1"), set(RunState), RunState.COMPLETED, reason="enough")
+        ended = show_page(describe(workspace, registry, "r1"), capsys)
+        view = look(registry, JobKey("r1"))
+    assert "step 60 of 3000, loss 1.5, ETA 1m48s, skipped 2 steps (not finite)" in at_work
+    assert "ETA 1m48s" in progress_line(running)
+    assert re.search(r"running +0-60 +1m0\ds", at_work)
+    assert "completed: enough" in ended and "ETA" not in ended + progress_line(view)
+    print_result(workspace, view, since_s=0.0)
+    assert "skipped 2 steps (not finite): `orchestra replay r1`" in capsys.readouterr().out
+    workspace.runs.run("r1").metrics.write_bytes(b"garbage" * 1000)
+    with open_registry(workspace.runs) as registry:
+        damaged = show_page(describe(workspace, registry, "r1"), capsys)
+    assert re.search(r"\n  speed +-\n", damaged) and re.search(r"\n  metrics +.*damaged", damaged)
+
+
+def show_page(document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
+    show._page(document)
+    return capsys.readouterr().out

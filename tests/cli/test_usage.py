@@ -185,7 +185,7 @@ def test_a_hostile_reason_or_name_is_harmless_in_stop_and_result(
         registry.finish_evaluation(key.run_id, 1, {"wer\x1b[2J": 3.0}, 10)
         registry.transition(key, RunState, RunState.FAILED, reason=hostile)
         view = View(key, registry.get_run(key.run_id), None)
-    print_result(workspace, view)
+    print_result(workspace, view, since_s=0.0)
     monkeypatch.setattr("orchestra.schedule.stop.stop_run", lambda *words, **more: [key])
     app = build(["stop"])
     app(["--workspace", str(cli.root), "stop", "@last"], standalone_mode=False)

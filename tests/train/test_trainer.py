@@ -83,6 +83,7 @@ def test_last_two_and_best_checkpoints_stay(finished: Job) -> None:
     evaluation = json.loads((finished.folder / "evaluations/0001/metrics.json").read_text())
     assert evaluation["checkpoint"]["step"] == best
     assert evaluation["utterances"] == 11
+    assert evaluation["declared"][0] == "loss"
     assert evaluation["data"] == {"split": "test", "manifest_sha256": None}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from typing import Any
 
 import typer
@@ -11,6 +12,7 @@ from orchestra.cli import options
 from orchestra.cli.context import workspace_of
 from orchestra.cli.output import ago, duration, emit, emit_json, emit_raw, number, table
 from orchestra.cli.result import bold, print_evaluations
+from orchestra.wire.states import ENDED
 from orchestra.wire.terminal import clean
 
 _LAST_EVENTS = 20
@@ -74,9 +76,8 @@ def _facts(run: dict[str, Any]) -> None:
     facts = {
         "task": f"{run['task']} on {run['upstream']}",
         "created": ago(run["created_at"]),
-        "progress": f"step {progress['step']} of {progress['max_steps'] or '?'}, "
-        f"loss {number(progress['loss'])}, ETA {_time_left(progress)}",
-        "speed": progress["problem"] or _speed(progress),
+        "progress": _progress(progress, ended=run["state"] in ENDED),
+        "speed": _speed(progress),
         "score": f"{run['metric'] or 'score'} {number(run['score'])}, "
         f"best {number(run['best_score'])}",
         "supervisor": f"pid {run['supervisor']['pid']} on {run['supervisor']['host']}"
@@ -88,10 +89,22 @@ def _facts(run: dict[str, Any]) -> None:
         "config": f"sha256 {run['config_sha256']}",
         "folder": run["folders"]["run"],
     }
+    if progress["problem"]:
+        facts["metrics"] = progress["problem"]
     if run["capsules"]:
         facts["capsules"] = ", ".join(item["name"] for item in run["capsules"])
     for name, value in facts.items():
         emit(f"  {name:<11} {value}")
+
+
+def _progress(progress: dict[str, Any], *, ended: bool) -> str:
+    words = [f"step {progress['step']} of {progress['max_steps'] or '?'}"]
+    words.append(f"loss {number(progress['loss'])}")
+    if not ended:
+        words.append(f"ETA {_time_left(progress)}")
+    if progress["skipped"]:
+        words.append(f"skipped {number(progress['skipped'])} steps (not finite)")
+    return ", ".join(words)
 
 
 def _init(init: dict[str, Any] | None) -> str:
@@ -147,9 +160,7 @@ def _event(item: dict[str, Any]) -> dict[str, str]:
 
 
 def _attempt(item: dict[str, Any]) -> dict[str, str]:
-    took = None
-    if item["started_at"] is not None and item["ended_at"] is not None:
-        took = item["ended_at"] - item["started_at"]
+    took = (item["ended_at"] or time.time()) - item["started_at"]
     ranks = ", ".join(str(rank["pid"]) for rank in item["ranks"])
     return {
         "attempt": str(item["number"]),
