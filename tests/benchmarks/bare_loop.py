@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -58,7 +59,7 @@ def bare_steps(job: Job, code: Path, steps: int) -> Iterator[None]:
     config, info = read_frozen(job.config, code)
     task = info.task_class()(config.task, config.data)
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    model = wrap(build_model(config, task), Ranks(rank, ranks, torch.device("cpu")))
+    model: Any = wrap(build_model(config, task), Ranks(rank, ranks, torch.device("cpu")))
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.optim.lr)
 

@@ -51,7 +51,7 @@ def main() -> int:
         stepper._beat(Phase.OPTIMIZER)
         return TAKEN
 
-    Stepper.take = take
+    Stepper.take = take  # type: ignore[method-assign, assignment]
     return rank.main()
 
 

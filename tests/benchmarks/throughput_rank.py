@@ -62,7 +62,7 @@ def main() -> int:
         turns.before(number)
         return original(stepper, number, numbers, batches, **asked)
 
-    Stepper.take = take
+    Stepper.take = take  # type: ignore[method-assign, assignment]
     return rank.main()
 
 

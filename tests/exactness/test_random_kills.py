@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ SAVE, START, BATCH, ANY_TIME = "in a save", "before the first step", "in trainin
 KINDS = {SAVE: 10, START: 10, BATCH: 15, ANY_TIME: 15}
 KILLS = sum(KINDS.values())
 EVERY = 2
-TABLES = {
+TABLES: dict[str, dict[str, Any]] = {
     "train": {"max_steps": STEPS, "eval_every": 7},
     "checkpoint": {"every": EVERY},
     "data": {"workers": 1},
