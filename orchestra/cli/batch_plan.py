@@ -17,6 +17,7 @@ def print_batch_plan(document: dict[str, Any]) -> None:
     percentiles = ", ".join(f"{_percentile(p)} {lengths[p]:.1f}" for p in lengths)
     rows = [
         ("split", f"{document['split']} ({document['task']})"),
+        ("seed", str(document["seed"])),
         ("utterances", f"{document['utterances']}, {document['seconds'] / 3600:.2f} h"),
         ("lengths, s", percentiles),
         ("longest", longest),
@@ -34,7 +35,7 @@ def print_batch_plan(document: dict[str, Any]) -> None:
             f"{document['steps']} steps, {document['micro_batches']} micro-batches",
         ),
         ("padding", _percent(document["padding"])),
-        ("fill", f"{_percent(document['fill'])} of a micro-batch's seconds, padding included"),
+        ("fill", _fill(document)),
         (
             "neighbours",
             f"{_percent(document['shared_neighbours'])} of the pairs in a micro-batch meet again "
@@ -50,6 +51,17 @@ def print_batch_plan(document: dict[str, Any]) -> None:
     if document["too_long"]:
         emit()
         emit(_too_long(document))
+
+
+def _fill(document: dict[str, Any]) -> str:
+    """Padded audio relative to what was asked for: it may be more, up to the cap."""
+    share_s = number(document["target_s"])
+    text = f"{_percent(document['fill'])} of the {share_s} s of a micro-batch, padding included"
+    if document["fill"] > 1:
+        text += "; one may have more, up to batch.max_micro_seconds"
+    if document["too_long"]:
+        text += "; what is longer than that is counted too"
+    return text
 
 
 def _bucket(row: dict[str, Any]) -> dict[str, str]:

@@ -36,6 +36,7 @@ Gpus = Annotated[int | None, typer.Option(min=1, metavar="N", help="Any N free G
 GpuIds = Annotated[str | None, typer.Option(metavar="ID,ID", help="These GPUs, by index or UUID.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="No GPU.")]
 Nproc = Annotated[int | None, typer.Option(min=1, metavar="N", help="Ranks on the CPU.")]
+Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Default: drawn, and recorded.")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the id and don't wait.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id alone.")]
 
@@ -64,6 +65,11 @@ def launch_values(
     if nproc:
         given.append(Given("launch.nproc", nproc, "--nproc"))
     return tuple(given)
+
+
+def seed_value(seed: int | None) -> tuple[Given, ...]:
+    """The seed as --seed says it."""
+    return () if seed is None else (Given("seed", seed, "--seed"),)
 
 
 def cpu_command(arguments: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -27,7 +28,7 @@ from orchestra.wire.errors import OrchestraError
 
 _NAN_IN_BACKWARD = re.compile(r"Function '(\w+)' returned nan values")
 _NAN = "NaN"
-_FOREIGN = ("/torch/nn/", ", in __torch_function__\n")
+_FOREIGN = (f'File "{Path(torch.__file__).parent}/', ", in __torch_function__\n")
 """In frames that tell nothing: torch's own, and the watch's."""
 
 

@@ -42,6 +42,8 @@ class Split:
     utterances: list[Utterance]
     batches: list[tuple[int, ...]]
     manifest_sha256: str | None
+    drawn_from: int | None = None
+    """Utterances of the whole split, where these are a part of it."""
 
     @property
     def audio_s(self) -> float:
@@ -135,7 +137,8 @@ def drawn(split: Split, config: RunConfig) -> Split:
     if wanted is None or wanted >= len(split.utterances):
         return split
     chosen = draw_subset(len(split.utterances), wanted, config.seed)
-    return planned(replace(split, utterances=[split.utterances[n] for n in chosen]), config)
+    part = [split.utterances[number] for number in chosen]
+    return planned(replace(split, utterances=part, drawn_from=len(split.utterances)), config)
 
 
 class Evaluator:

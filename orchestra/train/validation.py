@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 from orchestra.train.average import Average, NoAverage
 from orchestra.train.evaluation import Evaluator, Split
@@ -65,7 +66,11 @@ class Validator:
             for old in session.scratch("").glob("validation-*"):
                 if old != scratch:
                     shutil.rmtree(old)
-        values = {"split": self._split.name, **evaluated.metrics, **evaluated.speed}
+        split = self._split
+        values: dict[str, Any] = {"split": split.name}
+        if split.drawn_from is not None:
+            values["on"] = f"{len(split.utterances)} of {split.drawn_from} utterances"
+        values |= {**evaluated.metrics, **evaluated.speed}
         session.recorder.write("validation", step, values)
         self._require_goals(evaluated.metrics)
         return evaluated.metrics

@@ -31,6 +31,14 @@ def test_what_people_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert "20.0 s on average" in text
     assert "padding     0.0 %" in text
     assert "longer than" not in text
+    assert "seed        1\n" in text
+    assert "fill        100.0 % of the 10 s of a micro-batch, padding included\n" in text
+
+
+def test_a_fill_above_all_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = document(*[2.5] * 16, 30.0, 30.0, too_long="isolate")
+    print_batch_plan({**plan, "fill": 1.05})
+    assert "up to batch.max_micro_seconds; what is longer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -48,7 +56,7 @@ def test_what_is_too_long_is_named(
 
 @pytest.mark.slow
 def test_the_command_plans_what_run_would(cli: Cli) -> None:
-    options = ("example", "--cpu", "--nproc", "3", "--set", "batch.seconds=20", "--set", "seed=4")
+    options = ("example", "--cpu", "--nproc", "3", "--set", "batch.seconds=20", "--seed", "4")
     plan = json.loads(cli.ok("data", "stats", *options, "--json"))
     assert plan["batch"]["micro_batches"] == 3
     assert plan["seed"] == 4

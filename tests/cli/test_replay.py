@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestra.cli.verbs import replay
 from orchestra.wire.exit_codes import ExitCode
 from tests.cli.conftest import Cli, make_cli, stop_all
 from tests.train.faults import FAULTY, GUILTY
@@ -33,6 +35,24 @@ every = 50
 [launch]
 backoff_s = 0.1
 """
+
+
+@pytest.mark.parametrize(
+    ("alone", "what", "text"),
+    [
+        (["b"], "not finite", "it is enough to have: b\n"),
+        (["a", "b", "c"], "not finite", "3 of the 4 utterances .* the weights are at fault.*lr"),
+        (["a", "b", "c"], "exception", "3 of the 4 utterances .* the code is at fault"),
+        ([], "not finite", "no utterance of that micro-batch does it alone"),
+    ],
+)
+def test_who_is_guilty(
+    capsys: pytest.CaptureFixture[str], alone: list[str], what: str, text: str
+) -> None:
+    healthy = {"ids": ["x"], "finding": None}
+    found = {"ids": ["a", "b", "c", "d"], "finding": {"what": what}}
+    replay._guilt({"alone": alone, "micro_batches": [healthy, found]})
+    assert re.search(text, capsys.readouterr().out)
 
 
 @pytest.fixture(scope="module")

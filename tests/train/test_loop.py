@@ -170,6 +170,8 @@ def test_validation_on_a_part_and_the_whole_at_the_end(tmp_path: Path) -> None:
     assert parts[0] < whole and len(whole) == 11
     splits = [r.values["split"] for r in records_of(job) if r.kind == "evaluation"]
     assert splits == ["dev", "test"]
+    on = [r.values["on"] for r in records_of(job) if r.kind == "validation"]
+    assert on == ["4 of 11 utterances"] * 2
 
 
 def test_averaged_weights_are_what_is_evaluated(tmp_path: Path) -> None:

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
 
+from orchestra.tasks import Batch, LossTerms
+from orchestra.train.anomaly import examine
 from orchestra.train.replay import main
 from orchestra.wire.capsules import capsules_in
 from orchestra.wire.exit_codes import ExitCode
@@ -15,6 +19,7 @@ from orchestra.wire.folders import Job
 from orchestra.wire.job import CODE
 from tests.train.faults import FAULTY, GUILTY, faulty_job, run_two_ranks
 from tests.train.running import run_here
+from tests.train.toy import Toy, batch, toy_config
 
 
 @pytest.fixture(autouse=True)
@@ -165,3 +170,18 @@ def test_what_is_no_capsule_is_not_found(
     job = broken(tmp_path / "run", "nan")
     assert main(["--job", str(job.folder), str(tmp_path)]) == ExitCode.NOT_FOUND
     assert f"{tmp_path} is no capsule of run run" in capsys.readouterr().err
+
+
+class Overflowing(Toy):
+    """A NaN is born inside of a function of torch that is written in Python."""
+
+    def forward(self, batch: Batch) -> LossTerms:
+        loss = F.softmax(self.inner(batch.wavs) * float("inf"), dim=1).sum()
+        return LossTerms(loss, torch.tensor(1.0))
+
+
+def test_the_last_frame_shown_is_none_of_torchs() -> None:
+    finding = examine(toy_config(), Overflowing(), 0, 0, batch(0))
+    assert finding is not None
+    *_, where, line = finding.traceback.splitlines()
+    assert "test_replay.py" in where and "F.softmax" in line

@@ -95,6 +95,7 @@ def stats(
     gpu_ids: options.GpuIds = None,
     cpu: options.Cpu = False,
     nproc: options.Nproc = None,
+    seed: options.Seed = None,
     json: options.Json = False,
 ) -> None:
     """Show how `run` with the same options would batch the training split; starts nothing.
@@ -112,6 +113,7 @@ def stats(
 
     workspace = workspace_of(context)
     given = options.launch_values(gpus=gpus, gpu_ids=gpu_ids, cpu=cpu, nproc=nproc)
+    given += options.seed_value(seed)
     submission = Submission(task, tuple(preset or ()), upstream, given, tuple(set_ or ()))
     composed = compose(submission.request(workspace.root))
     for note in composed.notes:

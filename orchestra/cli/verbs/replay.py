@@ -77,8 +77,16 @@ def _finding(item: dict[str, Any]) -> None:
 
 
 def _guilt(document: dict[str, Any]) -> None:
-    if document["alone"]:
-        emit(f"  of that micro-batch it is enough to have: {', '.join(document['alone'])}")
+    alone = document["alone"]
+    first = next(item for item in document["micro_batches"] if item["finding"])
+    count = len(first["ids"])
+    if len(alone) > max(1, count / 2):
+        cause = "the weights are at fault, not the data: lower the learning rate (optim.lr)"
+        if first["finding"]["what"] == "exception":
+            cause = "the code is at fault, not single utterances"
+        emit(f"  {len(alone)} of the {count} utterances of that micro-batch do it alone: {cause}")
+    elif alone:
+        emit(f"  of that micro-batch it is enough to have: {', '.join(alone)}")
     else:
         emit("  no utterance of that micro-batch does it alone")
 

@@ -32,9 +32,7 @@ def run(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Default: TASK-UPSTREAM-ID.")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Default: drawn, and recorded.")
-    ] = None,
+    seed: options.Seed = None,
     detach: options.Detach = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     quiet: options.Quiet = False,
@@ -55,12 +53,11 @@ def run(
     terminal, Ctrl-C stops the run (it saves first), and a second one kills it.
     """
     from orchestra.schedule import submit
-    from orchestra.schedule.submission import Given, Submission
+    from orchestra.schedule.submission import Submission
 
     workspace = workspace_of(context)
     given = options.launch_values(gpus=gpus, gpu_ids=gpu_ids, cpu=cpu, nproc=nproc)
-    if seed is not None:
-        given += (Given("seed", seed, "--seed"),)
+    given += options.seed_value(seed)
     submission = Submission(
         task=task,
         presets=tuple(preset or ()),
