@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from orchestra.train import checkpoint
@@ -43,7 +44,7 @@ def evaluate_tests(
 
     Splits that an earlier attempt finished with the same checkpoint are not evaluated again.
     """
-    subject = _subject(session, "best")
+    subject = _subject(session, _best_good(session))
     model.load_saved_state(read_weights_from(subject.folder, model))
     for split in splits:
         own = _own_number(session, split.name, subject) if session.ranks.is_first else 0
@@ -139,13 +140,18 @@ def _evaluate(
 def _subject(session: Session, reference: str) -> Subject:
     """The checkpoint meant by "best", "last", a step or a path, verified by rank 0.
 
+    Moves nothing and takes no other one for a bad one: the run may be at work.
+
     Raises:
         NotFoundError: there is none such.
         BadCheckpointError: it fails verification.
     """
     root = session.job.run.checkpoints
     if reference in ("best", "last"):
-        found = _ranked(session, reference) if session.ranks.is_first else 0
+        found = 0  # never saved
+        if session.ranks.is_first:
+            ranked = best_first(root) if reference == "best" else checkpoints.committed(root)
+            found = checkpoints.step_of(ranked[0]) if ranked else 0
         folder = checkpoints.step_folder(root, session.ranks.from_first(found))
     elif reference.isdigit():
         folder = checkpoints.step_folder(root, int(reference))
@@ -155,8 +161,7 @@ def _subject(session: Session, reference: str) -> Subject:
         there = ", ".join(path.name for path in checkpoints.committed(root)) or "none"
         raise NotFoundError(f"no checkpoint {reference!r} in {root}; there are: {there}")
     # Rank 0 reads every byte; the others need the identity alone.
-    read = weights.verify if session.ranks.is_first else weights.read_manifest
-    manifest = read(folder)
+    manifest = _verify(session, folder) if session.ranks.is_first else weights.read_manifest(folder)
     return Subject(manifest.step, folder, manifest.sha256)
 
 
@@ -167,12 +172,27 @@ def _require_same(spec: EvaluationSpec, subject: Subject) -> None:
         )
 
 
-def _ranked(session: Session, reference: str) -> int:
-    """Rank 0: step of the best or the newest good checkpoint; 0 (never saved) if there is none."""
-    root = session.job.run.checkpoints
-    folders = best_first(root) if reference == "best" else checkpoints.committed(root)
-    good = checkpoint.first_good(folders, lambda text: session.recorder.notice(0, text))
-    return checkpoints.read_manifest(good).step if good else 0
+def _verify(session: Session, folder: Path) -> checkpoints.Manifest:
+    try:
+        try:
+            return weights.verify(folder)
+        except BadCheckpointError:  # or the run at work has just replaced it by its scored version
+            return weights.verify(folder)
+    except BadCheckpointError as error:
+        raise BadCheckpointError(
+            f"choose another checkpoint, `orchestra checkpoints {session.job.run.id} --verify` "
+            f"lists the good ones: {error}"
+        ) from error
+
+
+def _best_good(session: Session) -> str:
+    """The best good checkpoint, as `_subject` takes it; rank 0 puts bad ones away."""
+    root, found = session.job.run.checkpoints, None
+    if session.ranks.is_first:
+        said = partial(session.recorder.notice, 0)
+        found = checkpoint.first_good(best_first(root), said)
+    step = session.ranks.from_first(checkpoints.step_of(found) if found else 0)
+    return str(step) if step else "best"
 
 
 def _own_number(session: Session, split: str, subject: Subject) -> int:

@@ -15,9 +15,10 @@ import torch
 
 from orchestra.train import checkpoint, trainer
 from orchestra.train.distributed import Ranks
-from orchestra.train.saving import Saver
+from orchestra.train.saving import Saver, best_first
 from orchestra.train.training_data import load_training_data
-from orchestra.wire import checkpoints
+from orchestra.wire import checkpoints, weights
+from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import (
     DataError,
     NotFiniteError,
@@ -261,6 +262,39 @@ def test_evaluation_of_no_checkpoint_names_those_there_are(copy: Job) -> None:
     EvaluationSpec("other", "7", 0.0).write(target)
     with pytest.raises(NotFoundError, match=r"'7'.*step-00000012"):
         run_here(target.job)
+
+
+@pytest.mark.parametrize("reference", ["best", "last"])
+def test_evaluation_refuses_a_bad_checkpoint_and_leaves_it(copy: Job, reference: str) -> None:
+    found = best_first(copy.run.checkpoints) if reference == "best" else [copy.run.checkpoint(12)]
+    (found[0] / "model.safetensors").write_bytes(b"")
+    target = copy.run.evaluation(2)
+    target.path.mkdir()
+    shutil.copy(copy.config, target.job.config)
+    EvaluationSpec("other", reference, 0.0).write(target)
+    with pytest.raises(BadCheckpointError, match=rf"^choose another.*{found[0].name}/model"):
+        run_here(target.job)
+    assert found[0].is_dir()
+
+
+def test_evaluation_bears_that_training_replaces_what_it_reads(
+    copy: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, left = checkpoints.check_files, iter([1])
+
+    def replaced(folder: Path, files: dict[str, tuple[int, str]]) -> None:
+        if next(left, None):
+            raise BadCheckpointError("state.json is the new one's, manifest.json the old one's")
+        check(folder, files)
+
+    monkeypatch.setattr(weights, "check_files", replaced)
+    target = copy.run.evaluation(2)
+    target.path.mkdir()
+    shutil.copy(copy.config, target.job.config)
+    EvaluationSpec("other", "last", 0.0).write(target)
+    run_here(target.job)
+    assert next(left, None) is None
+    assert target.metrics.exists()
 
 
 def test_bad_newest_checkpoint_is_set_aside_and_said(copy: Job) -> None:
