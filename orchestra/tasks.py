@@ -98,7 +98,10 @@ class Task(ABC):
         self.data = data
 
     def utterances(self, split: str) -> list[Utterance]:
-        """All utterances of a split (NotFoundError, DataError as `read_manifest`)."""
+        """All utterances of a split (NotFoundError, DataError as `read_manifest`).
+
+        A task that makes its own data lets `orchestra.wire.manifest.join` take joint splits apart.
+        """
         if self.data.manifests is None:
             raise UsageError("data.manifests is not set: --set data.manifests=FOLDER")
         return read_manifest(self.data.manifests, split)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,19 +126,25 @@ def read_manifest(folder: Path, split: str) -> list[Utterance]:
     Raises:
         NotFoundError: there is no such manifest.
         DataError: the file can't be read, a line is not an utterance or an id stands twice; file
-            and line are named.
+            and line, or the parts of the joint split, are named.
+    """
+    return join(split, partial(_read_part, folder))
+
+
+def join(split: str, read: Callable[[str], Iterable[Utterance]]) -> list[Utterance]:
+    """What `read` gives for a split; for a joint one, for each of its parts.
+
+    Raises:
+        DataError: an id stands in two parts; both are named.
     """
     utterances: list[Utterance] = []
     part_of: dict[str, str] = {}
     for part in parts_of(split):
-        for utterance in _read_part(folder, part):
+        for utterance in read(part):
             if utterance.id in part_of:
-                first, second = (
-                    manifest_path(folder, name) for name in (part_of[utterance.id], part)
-                )
                 raise DataError(
-                    f"split {split!r}: id {utterance.id!r} stands in {first} and in {second}; "
-                    "ids must be unique"
+                    f"split {split!r}: id {utterance.id!r} stands in {part_of[utterance.id]!r} "
+                    f"and in {part!r}; ids must be unique"
                 )
             part_of[utterance.id] = part
             utterances.append(utterance)

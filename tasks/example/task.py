@@ -18,7 +18,7 @@ from orchestra import tasks
 from orchestra.data import SAMPLE_RATE
 from orchestra.tasks import Batch, Direction, LossTerms, Outputs, Prediction
 from orchestra.wire.errors import DataError
-from orchestra.wire.manifest import Utterance
+from orchestra.wire.manifest import Utterance, join, parts_of
 
 LOWEST_HZ, HIGHEST_HZ = 300.0, 3400.0
 BURST = 0.25  # share of the utterance in which the tone sounds
@@ -50,10 +50,8 @@ class Task(tasks.Task):
     metrics: Mapping[str, Direction] = {"accuracy": "max"}
 
     def utterances(self, split: str) -> list[Utterance]:
-        """Ids, durations and labels of a split; keyed by split and number alone."""
-        config = self.config
-        count = config.train_utterances if split == self.data.train else config.other_utterances
-        return [self._utterance(f"{split}-{number:05d}") for number in range(count)]
+        """Ids, durations and labels of a split; keyed by its (part's) name and number alone."""
+        return join(split, self._part)
 
     def read(self, utterance: Utterance) -> npt.NDArray[np.float32]:
         """The waveform, made from the id; 16 kHz, (samples,)."""
@@ -117,6 +115,12 @@ class Task(tasks.Task):
             return {}
         right = sum(record["predicted"] == record["label"] for record in known)
         return {"accuracy": 100.0 * right / len(known)}
+
+    def _part(self, split: str) -> list[Utterance]:
+        config = self.config
+        is_trained = split in parts_of(self.data.train)
+        count = config.train_utterances if is_trained else config.other_utterances
+        return [self._utterance(f"{split}-{number:05d}") for number in range(count)]
 
     def _utterance(self, utterance_id: str) -> Utterance:
         tone, duration_s = self._shape(utterance_id)

@@ -115,9 +115,9 @@ def test_a_joint_split_is_its_parts_in_order(tmp_path: Path) -> None:
 
 def test_an_id_in_two_parts_is_an_error_that_names_both(tmp_path: Path) -> None:
     write_parts(tmp_path, one="ab", two="cb")
-    with pytest.raises(DataError, match=r"id 'b' stands in .*/one\.jsonl and in .*/two\.jsonl"):
+    with pytest.raises(DataError, match="id 'b' stands in 'one' and in 'two'"):
         read_manifest(tmp_path, "one+two")
-    with pytest.raises(DataError, match=r"id 'a' stands in .*/one\.jsonl and in .*/one\.jsonl"):
+    with pytest.raises(DataError, match="id 'a' stands in 'one' and in 'one'"):
         read_manifest(tmp_path, "one+one")
 
 

@@ -36,6 +36,15 @@ def test_data_are_keyed_by_id(task: Task) -> None:
     assert len({u.id for s in ("train", "dev", "test") for u in task.utterances(s)}) == 418
 
 
+def test_a_joint_split_is_its_parts(task: Task) -> None:
+    parts = [utterance.id for split in ("test", "dev") for utterance in task.utterances(split)]
+    assert [utterance.id for utterance in task.utterances("test+dev")] == parts
+    with pytest.raises(DataError, match="stands in 'dev' and in 'dev'"):
+        task.utterances("dev+dev")
+    task.data = DataConfig(train="a+b")
+    assert len(task.utterances("a+b")) == 800
+
+
 def test_waveform_fits_its_duration(task: Task) -> None:
     for utterance in task.utterances("dev"):
         wav = task.read(utterance)
