@@ -3,13 +3,14 @@
 Kinds and their `values` (what is not known is left out):
     start       step (resumed from), max_steps (null: the clock ends it), steps_per_epoch,
                 world_size, micro_batches, parameters, trainable, parts (objects with part,
-                parameters, trainable, share), data, upstream, plan (steps, micro_batches,
+                parameters, trainable, later, share), data, upstream, plan (steps, micro_batches,
                 padding, fill of an epoch)
     train       loss and the task's scalars, lr, grad_norm, audio_s_per_s, steps_per_s, data_share,
                 communication_share, memory_bytes, eta_s, eta_evaluation_s, eta_checkpoint_s (see
                 train/statistics.py), epoch (with its fraction), skipped (steps not applied so far)
-    validation  split, on (`10 of 60 utterances`, with data.valid_utterances), each of the task's metrics under its own name, seconds_per_utterance,
-                real_time_factor (see train/evaluation.py)
+    validation  split, on (`10 of 60 utterances`, with data.valid_utterances), each of the task's
+                metrics under its own name, seconds_per_utterance, real_time_factor (see
+                train/evaluation.py)
     checkpoint  path (relative to the run folder), score (number or null), metric (name or null),
                 best_score (of the checkpoints that exist; number or null)
     evaluation  number, split, checkpoint (path), checkpoint_step, metrics (name -> number),
