@@ -61,6 +61,11 @@ class Freezing:
         self._model.keep_in_eval(self._frozen_modules())
         return True
 
+    def later(self) -> set[nn.Parameter]:
+        """What is not trained now, but will be."""
+        trained = self._trained or set()
+        return {p for p, step in self._first_step.items() if step < math.inf and p not in trained}
+
     def _frozen_modules(self) -> list[nn.Module]:
         """Modules without a trained parameter, at least one being frozen by this schedule."""
         found = []

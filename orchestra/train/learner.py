@@ -16,6 +16,7 @@ from orchestra.train.communication import Exchange, NoExchange, exchange_of
 from orchestra.train.freezing import Freezing
 from orchestra.train.model import build_model
 from orchestra.train.optim import build_optimizer, load_optimizer, optimizer_tensors
+from orchestra.train.parameters import parameter_table
 from orchestra.train.progress import Fingerprint, Progress, to_document
 from orchestra.train.session import Session
 from orchestra.train.step import Stepper, Taken, wrap
@@ -48,6 +49,7 @@ class Learner:
         config = session.config
         self._config = config
         self._ranks = session.ranks
+        self._recorder = session.recorder
         self._data = data
         self.model = build_model(config, session.task)
         if step == 0:  # later the checkpoint has it all
@@ -58,6 +60,7 @@ class Learner:
         self.optimizer = build_optimizer(config, self.model)
         self.average = build_average(config.optim, self.model)
         self._freezing.apply(step)
+        self.parts = parameter_table(self.model, self._freezing.later())  # as trained now
         wrapped = wrap(self.model, self._ranks)
         scalars = warm_up(config, wrapped, self.model, self._worst_batches())
         self.exchange: Exchange = exchange_of(wrapped)
@@ -76,6 +79,7 @@ class Learner:
     ) -> Taken:
         """Step `number` (see Stepper.take)."""
         if self._freezing.apply(number):
+            self._tell_what_is_trained(number)
             self._wrap_anew()
         before = [buffer.clone() for buffer in self._buffers]
         taken = self.stepper.take(number, numbers, batches, stop=stop, expired=expired)
@@ -100,6 +104,15 @@ class Learner:
         self.model.load_saved_state(contents.model)
         load_optimizer(self.optimizer, self.model, contents.optimizer)
         self.average.load(contents.average)
+
+    def _tell_what_is_trained(self, number: int) -> None:
+        before, self.parts = self.parts, parameter_table(self.model, self._freezing.later())
+        added = ", ".join(
+            f"{now.part} ({now.trainable - was.trainable:,} parameters)"
+            for was, now in zip(before, self.parts, strict=True)
+            if now.trainable > was.trainable
+        )
+        self._recorder.notice(number, f"trained from here on, optim.freeze: {added}")
 
     def _wrap_anew(self) -> None:
         """DDP knows only the parameters that were trainable when it wrapped the model."""

@@ -92,7 +92,7 @@ def _table(parts: Sequence[Mapping[str, Any]]) -> str:
     """Of `parameters.table_document`, with a line of sums."""
     cells: list[tuple[str, ...]] = [("part", "parameters", "trainable", "share")]
     cells += [
-        (row["part"], f"{row['parameters']:,}", f"{row['trainable']:,}", f"{row['share']:.1%}")
+        (row["part"], f"{row['parameters']:,}", _trainable(row), f"{row['share']:.1%}")
         for row in parts
     ]
     sums = (f"{sum(row[key] for row in parts):,}" for key in ("parameters", "trainable"))
@@ -104,6 +104,11 @@ def _table(parts: Sequence[Mapping[str, Any]]) -> str:
         for part, *row in cells
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _trainable(row: Mapping[str, Any]) -> str:
+    later = f" ({row['later']:,} later)" if row.get("later") else ""
+    return f"{row['trainable']:,}{later}"
 
 
 def _finite(value: Any) -> Any:

@@ -5,7 +5,7 @@ Counts only; the start record and rank 0's log show the table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,15 +20,22 @@ class Row:
     parameters: int
     trainable: int
     """Of them, those that get gradients now."""
+    later: int = 0
+    """And those that will, by optim.freeze."""
 
 
-def parameter_table(model: nn.Module) -> list[Row]:
-    """Parts with parameters, in the model's order; a tied parameter counts where it comes first."""
+def parameter_table(model: nn.Module, later: Collection[nn.Parameter] = frozenset()) -> list[Row]:
+    """Parts with parameters, in the model's order; a tied parameter counts where it comes first.
+
+    Args:
+        later: parameters that are trained in a later step.
+    """
     counts: dict[str, list[int]] = {}
     for name, parameter in model.named_parameters():
-        count = counts.setdefault(_part(name), [0, 0])
+        count = counts.setdefault(_part(name), [0, 0, 0])
         count[0] += parameter.numel()
         count[1] += parameter.numel() if parameter.requires_grad else 0
+        count[2] += parameter.numel() if parameter in later else 0
     return [Row(part, *count) for part, count in counts.items()]
 
 

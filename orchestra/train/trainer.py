@@ -20,7 +20,7 @@ from orchestra.train.export import exporter
 from orchestra.train.final import evaluate_tests
 from orchestra.train.goals import best_goal, out_of_patience, stopping_goal
 from orchestra.train.learner import Learner
-from orchestra.train.parameters import parameter_table, table_document
+from orchestra.train.parameters import table_document
 from orchestra.train.progress import Fingerprint, Progress
 from orchestra.train.resume import newest_step, restore
 from orchestra.train.saving import Saver
@@ -276,7 +276,7 @@ class Trainer:
         config, recorder, step = self._config, self._session.recorder, self._progress.step
         for text in self._data.notices:
             recorder.notice(step, text)
-        parts = parameter_table(self.learner.model)
+        parts = self.learner.parts
         values = {
             "step": step,
             "max_steps": self._horizon.steps,

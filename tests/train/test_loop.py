@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestra.train import checkpoint, endings, trainer
+from orchestra.train import checkpoint, endings, lines, trainer
 from orchestra.train.saving import Saver
 from orchestra.train.validation import Validator
 from orchestra.wire.checkpoints import best_first, committed, manifests
@@ -207,7 +207,13 @@ def test_frozen_parts_train_from_their_step_on_and_resume_is_exact(tmp_path: Pat
         "checkpoint": {"every": 1, "keep_every": 1},
     }
     straight = small(tmp_path / "straight", train={"max_steps": 9}, **tables)
-    run_here(straight)
+    records = run_here(straight)
+    inner = next(row for row in records[0].values["parts"] if row["part"] == "head.inner")
+    size = inner["parameters"]
+    assert (inner["trainable"], inner["later"]) == (0, size)
+    assert f"  0 ({size:,} later)" in lines.text(records[0])
+    told = f"trained from here on, optim.freeze: head.inner ({size:,} parameters)"
+    assert [r.step for r in records if r.values.get("text") == told] == [5]
     weights = [
         checkpoint.read(straight.run.checkpoint(step)).model["head.inner.weight"]
         for step in range(1, 10)

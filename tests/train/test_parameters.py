@@ -43,4 +43,5 @@ def test_the_table_counts_as_the_model_does() -> None:
 def test_shares_are_of_the_whole() -> None:
     document = table_document(parameter_table(Model()))
     assert sum(row["share"] for row in document) == pytest.approx(1)
-    assert document[0] == {"part": "upstream", "parameters": 220, "trainable": 220, "share": 0.8}
+    upstream = {"part": "upstream", "parameters": 220, "trainable": 220, "later": 0, "share": 0.8}
+    assert document[0] == upstream
