@@ -23,13 +23,14 @@ from orchestra.tasks import Prediction, Task
 from orchestra.train.distributed import Ranks
 from orchestra.train.model import SpeechModel
 from orchestra.train.precision import autocast
-from orchestra.train.rendezvous import wait_for_file
+from orchestra.train.rendezvous import Exchange
 from orchestra.train.seeds import reseed
 from orchestra.wire.errors import DataError
-from orchestra.wire.files import read_json, write_atomic, write_json
+from orchestra.wire.files import json_bytes, read_json
 from orchestra.wire.manifest import Utterance, manifest_sha256
 
 EVALUATION_EPOCH = 0
+_OUTCOME = "outcome.json"
 _LOOKED_AT = 8
 """Utterances that tell whether a split has labels."""
 
@@ -82,14 +83,14 @@ class Share:
     """Reading and predicting."""
     predicting_s: float
 
-    def write(self, path: Path) -> None:
-        """Commit it: a line of times, then the predictions."""
+    def to_bytes(self) -> bytes:
+        """A line of times, then the predictions."""
         times = {"elapsed_s": self.elapsed_s, "predicting_s": self.predicting_s}
-        write_atomic(path, to_lines([times, *self.predictions]))
+        return to_lines([times, *self.predictions])
 
     @classmethod
     def read(cls, path: Path) -> Share:
-        """The inverse of `write`."""
+        """From a file that holds the inverse of `to_bytes`."""
         times, *predictions = read_lines(path)
         return cls(predictions, **times)
 
@@ -165,33 +166,33 @@ class Evaluator:
         self._tick = tick
         self._stop = stop
 
-    def evaluate(self, split: Split, folder: Path) -> Evaluated | None:
+    def evaluate(self, split: Split, files: Exchange) -> Evaluated | None:
         """Evaluate `split` on all ranks; None on all ranks if rank 0 was asked to stop.
 
         Args:
-            folder: empty or new, the same on all ranks; holds predictions.jsonl afterwards.
+            files: empty; among them are predictions.jsonl afterwards.
 
         Raises:
             DataError: an utterance has no prediction or two, or its audio can't be read.
+            DiskFullError, OSError: there is no room for what was found.
         """
         started = time.monotonic()
-        folder.mkdir(parents=True, exist_ok=True)
-        outcome = folder / "outcome.json"
         try:
-            share = self._predict_share(split, outcome)
-            share.write(_share(folder, self._ranks.rank))
+            share = self._predict_share(split, files)
             if self._ranks.is_first:
-                self._score(split, folder, outcome, started)
-            else:
-                wait_for_file(outcome, self._ranks.peers[0], self._tick)
+                evaluated = self._score(split, files, share, started)
+                files.write(_OUTCOME, json_bytes({"stopped": False, **asdict(evaluated)}))
+                return evaluated
+            files.write(_share(self._ranks.rank), share.to_bytes())
+            outcome = files.wait_for(_OUTCOME, self._ranks.peers[0], self._tick)
         except _StoppedError:
             if self._ranks.is_first:
-                write_json(outcome, {"stopped": True})
+                files.write(_OUTCOME, json_bytes({"stopped": True}))
             return None
         document = read_json(outcome)
         return None if document.pop("stopped") else Evaluated(**document)
 
-    def _predict_share(self, split: Split, outcome: Path) -> Share:
+    def _predict_share(self, split: Split, files: Exchange) -> Share:
         """This rank's predictions."""
         started = time.monotonic()
         durations = [utterance.duration_s for utterance in split.utterances]
@@ -206,7 +207,7 @@ class Evaluator:
         try:
             with torch.no_grad(), autocast(self._config.train, self._ranks.device):
                 for number, batch in zip(numbers, loader.batches(requests), strict=True):
-                    self._check_stop(outcome)
+                    self._check_stop(files)
                     reseed(self._config.seed, "evaluate", split.name, number)
                     given = time.monotonic()
                     # Records are Python values: once they are there, so is the device's work.
@@ -216,31 +217,31 @@ class Evaluator:
             self._model.train()
         return Share(predictions, time.monotonic() - started, predicting_s)
 
-    def _score(self, split: Split, folder: Path, outcome: Path, started: float) -> None:
-        """Rank 0: wait for the others, merge, score, tell them."""
-        for peer in self._ranks.peers[1:]:
-            wait_for_file(_share(folder, peer.rank), peer, lambda: self._check_stop(outcome))
-        paths = [_share(folder, rank) for rank in range(self._ranks.world_size)]
-        shares = [Share.read(path) for path in paths]
+    def _score(self, split: Split, files: Exchange, own: Share, started: float) -> Evaluated:
+        """Rank 0: wait for the others, merge, score."""
+        paths = [
+            files.wait_for(_share(peer.rank), peer, lambda: self._check_stop(files))
+            for peer in self._ranks.peers[1:]
+        ]
+        shares = [own, *(Share.read(path) for path in paths)]
         predictions = merge(
             (record for share in shares for record in share.predictions), split.utterances
         )
         metrics = self._task.score(predictions)
-        write_atomic(folder / "predictions.jsonl", to_lines(predictions))
+        files.write("predictions.jsonl", to_lines(predictions))
         for path in paths:
             path.unlink()
-        evaluated = Evaluated(
+        return Evaluated(
             metrics,
             elapsed_s=time.monotonic() - started,
             seconds_per_utterance=sum(share.elapsed_s for share in shares) / len(predictions),
             real_time_factor=sum(share.predicting_s for share in shares) / split.audio_s,
         )
-        write_json(outcome, {"stopped": False, **asdict(evaluated)})
 
-    def _check_stop(self, outcome: Path) -> None:
+    def _check_stop(self, files: Exchange) -> None:
         """Rank 0 decides; the others find its decision where the outcome would be."""
         self._tick()
-        if self._stop() or outcome.exists():
+        if self._stop() or files.find(_OUTCOME):
             raise _StoppedError
 
 
@@ -275,5 +276,5 @@ def read_lines(path: Path) -> list[Prediction]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def _share(folder: Path, rank: int) -> Path:
-    return folder / f"predictions.rank{rank}.jsonl"
+def _share(rank: int) -> str:
+    return f"predictions.rank{rank}.jsonl"

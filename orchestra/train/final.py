@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestra.train import checkpoint
 from orchestra.train.evaluation import Evaluator, Split, load_split
 from orchestra.train.model import SpeechModel, build_model
+from orchestra.train.rendezvous import Exchange
 from orchestra.train.saving import best_first
 from orchestra.train.session import Session
 from orchestra.train.weights import read_weights_from
@@ -96,7 +97,7 @@ def _evaluate(
         stop=session.stop_requested,
     )
     scratch = session.scratch(f"evaluation-{target.number}")
-    evaluated = evaluator.evaluate(split, scratch)
+    evaluated = evaluator.evaluate(split, Exchange(scratch))
     if evaluated is None:
         return False
     if not session.ranks.is_first:

@@ -5,7 +5,6 @@ Knows when a split is validated and on which utterances; what a score decides is
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from orchestra.train.average import Average, NoAverage
 from orchestra.train.evaluation import Evaluator, Split
 from orchestra.train.goals import Goal
 from orchestra.train.model import SpeechModel
+from orchestra.train.rendezvous import Exchange
 from orchestra.train.session import Session
 from orchestra.wire.errors import DataError
 
@@ -47,25 +47,28 @@ class Validator:
             tick=tick,
             stop=session.stop_requested,
         )
+        self._before: Exchange | None = None
 
     def validate(self, step: int) -> dict[str, float] | None:
         """The metrics with the weights of now; None on all ranks if a stop came in between.
 
         Raises:
             DataError: the split has no labels, an utterance can't be read.
+            DiskFullError: neither the disk nor the memory behind /dev/shm has room.
         """
         session = self._session
         session.ranks.copy_from_first(list(self._model.saved_buffers()))
-        scratch = session.scratch(f"validation-{step}")
+        # A full disk does not end a training that may go on without what it can't save.
+        files = Exchange(session.scratch(f"validation-{step}"), spare=session.pulse.folder)
         with self._average.applied():
-            evaluated = self._evaluator.evaluate(self._split, scratch)
+            evaluated = self._evaluator.evaluate(self._split, files)
         if evaluated is None:
             return None
         if session.ranks.is_first:
             # Other ranks may still read this outcome, but they have long read the one before.
-            for old in session.scratch("").glob("validation-*"):
-                if old != scratch:
-                    shutil.rmtree(old)
+            if self._before is not None:
+                self._before.remove()
+            self._before = files
         split = self._split
         values: dict[str, Any] = {"split": split.name}
         if split.drawn_from is not None:

@@ -43,6 +43,12 @@ class DataError(OrchestraError):
     exit_code = ExitCode.BAD_DATA
 
 
+class DiskFullError(OrchestraError):
+    """A file did not fit on its disk."""
+
+    exit_code = ExitCode.DISK_FULL
+
+
 class NotFiniteError(OrchestraError):
     """Training diverged; the same config would diverge again."""
 

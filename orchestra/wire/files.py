@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestra.wire.errors import OrchestraError
+from orchestra.wire.errors import DiskFullError, OrchestraError
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers of a disk, or a user's share of it, that is full."""
@@ -22,6 +22,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data`; after a crash the old or the new content is there, never a mix.
 
     Raises:
+        DiskFullError: it does not fit.
         OrchestraError: the file can't be written, or not made durable.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -36,7 +37,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise OrchestraError(f"cannot write {path}: {error.strerror}") from error
+        kind = DiskFullError if error.errno in DISK_FULL else OrchestraError
+        raise kind(f"cannot write {path}: {error.strerror}") from error
 
 
 def json_bytes(value: Any) -> bytes:

@@ -91,6 +91,11 @@ class Heartbeat:
         self._sequence = 0
         self.beat(0, Phase.IMPORT)
 
+    @property
+    def folder(self) -> Path:
+        """Where the pages of all ranks lie; what else is left there goes with them."""
+        return self._path.parent
+
     def beat(self, step: int, phase: Phase, promise_s: float = 0.0) -> None:
         """Say that this thread is alive, where it is, and when it means to say so again."""
         self._sequence += 1

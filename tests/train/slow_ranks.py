@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 
 from orchestra.config.frozen import read_frozen
-from orchestra.train import evaluation
+from orchestra.train import evaluation, rendezvous
 from orchestra.train.distributed import Ranks, _exchange_identities
 from orchestra.train.model import build_model
 from orchestra.wire.folders import Job
@@ -48,7 +48,7 @@ def main() -> None:
     if rank == 1:
         task.predict = after(long_enough, ranks, task.predict)  # type: ignore[method-assign]
     if "collective" in sys.argv:
-        evaluation.wait_for_file = lambda *_: dist.barrier()
+        rendezvous.Exchange.wait_for = lambda *_: dist.barrier()  # type: ignore[method-assign]
     dist.barrier()
     # Only now: the ranks' start may take longer.
     dist.distributed_c10d._set_pg_timeout(timedelta(seconds=TIMEOUT_S))
@@ -59,7 +59,7 @@ def main() -> None:
             long_enough.touch()
 
     evaluator = evaluation.Evaluator(config, task, model, ranks, tick, lambda: False)
-    evaluated = evaluator.evaluate(split, Path(f"{out}.evaluation"))
+    evaluated = evaluator.evaluate(split, rendezvous.Exchange(Path(f"{out}.evaluation")))
     assert evaluated is not None
     dist.distributed_c10d._set_pg_timeout(timedelta(seconds=60))
     together = ranks.sum(torch.ones(1)).item()  # the group is whole

@@ -20,6 +20,7 @@ import torch
 from orchestra.config.frozen import read_frozen
 from orchestra.config.schema import RunConfig
 from orchestra.tasks import Task
+from orchestra.train import rendezvous
 from orchestra.train.distributed import Peer, Ranks
 from orchestra.train.evaluation import (
     Evaluated,
@@ -32,8 +33,9 @@ from orchestra.train.evaluation import (
     require_labels,
 )
 from orchestra.train.model import SpeechModel, build_model
-from orchestra.train.rendezvous import wait_for_file
-from orchestra.wire.errors import DataError, OrchestraError
+from orchestra.train.rendezvous import Exchange
+from orchestra.wire.errors import DataError, DiskFullError, OrchestraError
+from orchestra.wire.files import write_atomic
 from orchestra.wire.folders import Job
 from orchestra.wire.identity import start_ticks
 from orchestra.wire.manifest import Utterance, write_manifest
@@ -74,7 +76,11 @@ def batched(subject: Subject, plan: str) -> Subject:
 
 
 def evaluate(
-    subject: Subject, folder: Path, world_size: int, stop_after: int | None = None
+    subject: Subject,
+    folder: Path,
+    world_size: int,
+    stop_after: int | None = None,
+    spare: Path | None = None,
 ) -> list[Evaluated | None]:
     """What each rank got; the ranks are threads here, since no collective is involved."""
     peers = tuple(Peer(rank, *HERE) for rank in range(world_size))
@@ -88,7 +94,7 @@ def evaluate(
         model = copy.deepcopy(subject.model) if world_size > 1 else subject.model
         evaluator = Evaluator(subject.config, subject.task, model, ranks, lambda: None, stop)
         try:
-            answers[rank] = evaluator.evaluate(subject.split, folder)
+            answers[rank] = evaluator.evaluate(subject.split, Exchange(folder, spare))
         except OrchestraError as error:
             problems.append(error)
 
@@ -189,21 +195,18 @@ def _heedless(head: Any) -> Any:
 
 
 def test_speed_is_that_of_all_ranks(probe: Subject, tmp_path: Path) -> None:
-    folder = tmp_path / "two"
-    folder.mkdir()
+    files = Exchange(tmp_path / "two")
     shares = [Share([{"id": "a"}], 3.0, 2.0), Share([{"id": "b"}, {"id": "c"}], 6.0, 5.0)]
-    for rank, share in enumerate(shares):
-        share.write(folder / f"predictions.rank{rank}.jsonl")
-        assert Share.read(folder / f"predictions.rank{rank}.jsonl") == share
+    files.write("predictions.rank1.jsonl", shares[1].to_bytes())
+    assert Share.read(tmp_path / "two" / "predictions.rank1.jsonl") == shares[1]
     probe.task.score = lambda records: {"loss": 1.0}
     peers = tuple(Peer(rank, *HERE) for rank in range(2))
     ranks = Ranks(0, 2, torch.device("cpu"), peers)
     evaluator = Evaluator(probe.config, probe.task, probe.model, ranks, lambda: None, lambda: False)
     split = Split("dev", UTTERANCES, [], None)
-    evaluator._score(split, folder, folder / "outcome.json", time.monotonic())
-    outcome = json.loads((folder / "outcome.json").read_text())
-    assert outcome["seconds_per_utterance"] == 9.0 / 3
-    assert outcome["real_time_factor"] == 7.0 / 3.0
+    evaluated = evaluator._score(split, files, shares[0], time.monotonic())
+    assert evaluated.seconds_per_utterance == 9.0 / 3
+    assert evaluated.real_time_factor == 7.0 / 3.0
 
 
 def test_speed_is_measured(probe: Subject, tmp_path: Path) -> None:
@@ -275,7 +278,37 @@ def test_waiting_ends_with_the_peers_life(tmp_path: Path) -> None:
             peer.communicate(b"\n")
 
     with pytest.raises(OrchestraError, match="rank 1 died before"):
-        wait_for_file(tmp_path / "never", waiting_for, tick)
+        Exchange(tmp_path).wait_for("never", waiting_for, tick)
     assert len(looks) >= 3, "the heart did not beat while waiting"
     (tmp_path / "there").touch()
-    wait_for_file(tmp_path / "there", waiting_for, tick)  # committed before it died: fine
+    Exchange(tmp_path).wait_for("there", waiting_for, tick)  # committed before it died: fine
+
+
+@pytest.mark.parametrize("full", [(0, 1), (0,), (1,)])
+def test_what_a_full_disk_does_not_take_is_handed_over_in_memory(
+    probe: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: tuple[int, ...]
+) -> None:
+    """Whichever rank meets it; the disk itself is a real one in test_full_disk.py."""
+    (alone,) = evaluate(probe, tmp_path / "one", 1)
+    disk, memory = tmp_path / "disk", tmp_path / "memory"
+    memory.mkdir()
+    names = [("outcome.json", "predictions.jsonl"), ("predictions.rank1.jsonl",)]
+    refused = {name for rank in full for name in names[rank]}
+
+    def write(path: Path, data: bytes) -> None:
+        if path.parent == disk and path.name in refused:
+            raise DiskFullError("full")
+        write_atomic(path, data)
+
+    monkeypatch.setattr(rendezvous, "write_atomic", write)
+    answers = evaluate(probe, disk, 2, spare=memory)
+    assert alone is not None
+    assert all(answer is not None and answer.metrics == alone.metrics for answer in answers)
+    assert {path.name for path in memory.iterdir()} == {f"disk.{name}" for name in names[0]} & {
+        f"disk.{name}" for name in refused
+    }
+    Exchange(disk, memory).remove()
+    assert not disk.exists() and not list(memory.iterdir())
+    if 0 in full:
+        with pytest.raises(DiskFullError):
+            evaluate(probe, disk, 1)
