@@ -152,7 +152,7 @@ def _rewind(run: RunFolder, registry: Registry, step: int) -> list[str]:
         return ["starts at step 0: no checkpoint"]
     aside = set_aside_newer(run, registry, step)
     if not aside:
-        return [f"continues from step {step}"]
+        return [f"the newest checkpoint is of step {step}"]  # the ranks find out whether it is good
     kept = f"from step {step}; checkpoints {', '.join(map(str, aside))} moved aside"
     registry.add_event(run.id, "resume", kept)
     return [f"continues {kept}"]

@@ -7,29 +7,53 @@ from orchestra.train.learner import Learner
 from orchestra.train.progress import Fingerprint, Progress, from_document
 from orchestra.train.session import Session
 from orchestra.wire import checkpoints
-from orchestra.wire.errors import UsageError
+from orchestra.wire.checkpoints import QUARANTINE
+from orchestra.wire.errors import DataError, UsageError
 from orchestra.wire.heartbeat import Phase
+
+_ALL_BAD = -1
 
 
 def newest_step(session: Session) -> int:
-    """Step of the newest good checkpoint; 0 if there is none.
+    """Step of the newest good checkpoint; 0 if none was ever saved.
 
     Raises:
+        DataError: none of those that were saved is good; nothing of them is thrown away.
         UsageError: the run was to end before that.
     """
     session.pulse.beat(0, Phase.CHECKPOINT)
-    found = None
-    if session.ranks.is_first:
-        # One rank verifies and puts bad ones aside; the others trust its word.
-        root = session.job.run.checkpoints
-        found = checkpoint.newest_good(root, lambda text: session.recorder.notice(0, text))
-    step = session.ranks.from_first(checkpoints.read_manifest(found).step if found else 0)
+    # One rank verifies and puts bad ones aside; the others trust its word.
+    step = session.ranks.from_first(_newest_good(session) if session.ranks.is_first else 0)
+    if step == _ALL_BAD:
+        run = session.job.run
+        raise DataError(
+            f"no checkpoint of run {run.id} is good: see `orchestra checkpoints {run.id}`, then "
+            f"start a new run (`orchestra run`); bad ones lie in {run.checkpoints / QUARANTINE}"
+        )
     max_steps = session.config.train.max_steps
     if max_steps is not None and step > max_steps:
         raise UsageError(
             f"train.max_steps is {max_steps}, but the newest checkpoint is of step {step}: "
             "resume with more steps, or from an older checkpoint"
         )
+    return step
+
+
+def _newest_good(session: Session) -> int:
+    """Its step; 0 if none was ever saved."""
+    root, bad = session.job.run.checkpoints, list[str]()
+
+    def alarm(text: str) -> None:
+        bad.append(text)
+        session.recorder.notice(0, text)
+
+    found = checkpoint.newest_good(root, alarm)
+    if found is None:
+        saved = checkpoints.committed(root) or any((root / QUARANTINE).glob("*"))
+        return _ALL_BAD if saved else 0
+    step = checkpoints.step_of(found)
+    if bad:
+        session.recorder.notice(step, f"continues from step {step}: newer checkpoints were bad")
     return step
 
 

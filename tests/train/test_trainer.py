@@ -302,9 +302,21 @@ def test_bad_newest_checkpoint_is_set_aside_and_said(copy: Job) -> None:
     records = run_here(copy, 2)
     assert records[0].kind == "notice"
     assert "step-00000012 is bad" in records[0].values["text"]
-    assert records[1].values["step"] < 12
+    step = records[2].values["step"]
+    assert 0 < step < 12
+    assert records[1].values["text"] == f"continues from step {step}: newer checkpoints were bad"
     assert list((copy.run.checkpoints / ".quarantine").iterdir())
     assert Result.read(copy.attempt(2)) == Result("completed", 12)
+
+
+def test_no_good_checkpoint_is_no_reason_to_begin_again(copy: Job) -> None:
+    for folder in checkpoints.committed(copy.run.checkpoints):
+        (folder / "model.safetensors").write_bytes(b"")
+    for attempt in (2, 3):  # what lies in quarantine by then counts as well
+        with pytest.raises(DataError, match=r"^no checkpoint of run .* is good: see `orchestra"):
+            run_here(copy, attempt)
+    shutil.rmtree(copy.run.checkpoints)  # the user's word that it may
+    assert run_here(copy, 4)[0].values["step"] == 0
 
 
 def test_full_disk_costs_checkpoints_not_the_run(
