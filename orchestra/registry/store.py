@@ -206,8 +206,8 @@ class Registry(Reads):
                 _update(connection, key, {"attempt": attempt.number, "devices": devices})
             ranks = f"{attempt.world_size} rank{'s' if attempt.world_size != 1 else ''}"
             text = f"attempt {attempt.number} started with {ranks}"
-            if key.evaluation is None:
-                text += f" from step {attempt.first_step}"
+            if attempt.first_step:  # as far as is known: the ranks may find that one bad
+                text += f"; the newest checkpoint is of step {attempt.first_step}"
             _event(connection, key, "attempt", text, attempt.started_at)
 
     def update_attempt(self, key: JobKey, attempt: Attempt) -> None:

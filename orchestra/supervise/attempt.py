@@ -35,6 +35,7 @@ class Outcome:
     first_dead: int | None  # pid of the rank that was seen dying first
     beats: tuple[Beat, ...]  # the last of each rank that ever beat
     step: int  # newest one heard of
+    first_step: int  # it started from
 
 
 class Watch:
@@ -85,7 +86,7 @@ class Watch:
         self._events.forget_all()
         self._tail.close()
         beats = tuple(read_beats(self._pages))
-        return Outcome(status, self._first_dead, beats, self._tail.step)
+        return Outcome(status, self._first_dead, beats, self._tail.step, self._tail.first_step)
 
     def _turn_s(self) -> float:
         longest = _TURN_S if len(self._ranks) == self._nproc else _STARTING_TURN_S

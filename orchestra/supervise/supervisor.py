@@ -245,6 +245,8 @@ class Supervisor:
         remains: str,
     ) -> None:
         """Close the attempt, and end the job or pause before the next launch."""
+        if self._job.kind == "train":
+            attempt = replace(attempt, first_step=outcome.first_step)
         close = partial(
             replace,
             attempt,

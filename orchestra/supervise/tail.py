@@ -22,7 +22,10 @@ _TELLS_STEP = ("start", "train", "checkpoint")  # a notice may be about no step 
 
 
 class Tail:
-    """One attempt's records. `step` is the newest one heard of, at first the one it starts from."""
+    """One attempt's records. `step` is the newest one heard of, at first the one it starts from.
+
+    `first_step` is where it really started, once its ranks told: newer checkpoints may be bad.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,7 @@ class Tail:
         self._points = mirror.lane("the metric store")
         self._whole = True
         self._file: IO[bytes] | None = None
-        self.step = first_step
+        self.step = self.first_step = first_step
         self.started = False  # a first record was read: the ranks are at work
 
     def poll(self) -> None:
@@ -59,6 +62,8 @@ class Tail:
         self.started = True
         telling = [record for record in records if record.kind in _TELLS_STEP]
         for record in telling:
+            if record.kind == "start":
+                self.first_step = record.step
             # A save ends beside the training: its record is about an earlier step.
             self.step = record.step if record.kind == "start" else max(self.step, record.step)
         if self._job.kind == "train":  # an evaluation's steps are not the run's progress

@@ -6,6 +6,7 @@ The `task` table of the config says what it does:
     hold           it stays at this step while the file `hold` is in the job folder
     armed          false: the negative control, a rank that outlives its parents
     deaf           true: it does not obey the stop flag
+    starts_at      the step, whatever the newest checkpoint is
     faults         list of {attempt, rank, step, how}; attempt 0 means each
 """
 
@@ -98,7 +99,7 @@ def finish(outcome: str, step: int) -> None:
     sys.exit(0)
 
 
-first = Attempt.read(attempt).first_step  # not the newest now: rank 0 may be ahead
+first = task.get("starts_at", Attempt.read(attempt).first_step)  # not the newest: rank 0 is ahead
 record("start", first, step=first, max_steps=task["steps"])
 if first == 0:
     strike(0)

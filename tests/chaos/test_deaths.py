@@ -124,3 +124,12 @@ def test_escaped_grandchild_is_swept(sandbox: Sandbox) -> None:
     sandbox.release(job)
     assert sandbox.wait_end(job).state == RunState.COMPLETED
     assert not sandbox.alive(job)
+
+
+def test_the_attempt_on_record_starts_where_its_ranks_did(sandbox: Sandbox) -> None:
+    """They found the newest checkpoint bad, and the one before good."""
+    job = sandbox.add_run(starts_at=3)
+    job.run.checkpoint(5).mkdir(parents=True)
+    assert sandbox.wait_end(sandbox.start(job)).state == RunState.COMPLETED
+    (attempt,) = sandbox.attempts(job)
+    assert (attempt.first_step, attempt.last_step) == (3, 12)

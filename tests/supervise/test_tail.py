@@ -79,6 +79,12 @@ class Followed:
 WHOLE = [(10, 1, False), (20, 1, True), (20, 2, False)]
 
 
+def test_where_the_ranks_started_is_theirs_to_tell(followed: Followed) -> None:
+    """The newest checkpoint, from which the supervisor expects them to, may be bad."""
+    followed.tail.poll()
+    assert (followed.tail.first_step, followed.tail.step) == (10, 20)
+
+
 @pytest.fixture
 def followed(tmp_path: Path) -> Iterator[Followed]:
     runs = RunsFolder(tmp_path)
