@@ -54,6 +54,7 @@ class Watch:
         on_ranks: Callable[[tuple[int, ...]], None],
         on_running: Callable[[], None],
         on_stopping: Callable[[], None],
+        on_turn: Callable[[], object],
     ) -> None:
         self._agent_pid = agent_pid
         self._tag = tag
@@ -66,6 +67,7 @@ class Watch:
         self._on_ranks = on_ranks
         self._on_running = on_running
         self._on_stopping = on_stopping
+        self._on_turn = on_turn
         self._ranks: dict[int, int] = {}  # rank -> pid
         self._first_dead: int | None = None
         self._running = False
@@ -83,6 +85,7 @@ class Watch:
             self._obey_stop()
             self._act_on_plan()
             self._reaper.reap()
+            self._on_turn()
         self._events.forget_all()
         self._tail.close()
         beats = tuple(read_beats(self._pages))

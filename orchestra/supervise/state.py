@@ -1,6 +1,6 @@
 """The one place that changes a job's state: first its folder, then the registry.
 
-Only the holder of the job's lock may use this.
+Only the holder of the job's lock may use this. A full disk delays a document, it ends no job.
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestra.supervise.log import log
 from orchestra.supervise.mirror import Mirror
-from orchestra.wire.errors import OrchestraError
+from orchestra.wire.errors import DiskFullError, OrchestraError
 from orchestra.wire.folders import AttemptFolder, Job
 from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import Attempt, JobState
@@ -43,6 +45,7 @@ class JobRecord:
         self.state = JobState.read(job)
         self._supervisor = supervisor
         self._now = now
+        self._late: dict[Path, Callable[[], None]] = {}
 
     def move(self, to: RunState, reason: str = "", *, failures: int | None = None) -> None:
         """Enter a state; `reason` is one sentence, empty while all is well.
@@ -61,7 +64,7 @@ class JobRecord:
         )
         log(f"{to.value}{': ' if reason else ''}{reason}")
         try:
-            self.state.write(self.job)
+            self._write(self.job.state, partial(self.state.write, self.job))
         finally:
             # The lock makes its holder the only author, so the registry may be in any state: it
             # may have missed what a dead supervisor wrote last.
@@ -86,17 +89,34 @@ class JobRecord:
         """Record an attempt before its first process starts: its tag must survive us."""
         attempt.write(folder)
         self.state = replace(self.state, attempt=attempt.number)
-        self.state.write(self.job)
+        self._write(self.job.state, partial(self.state.write, self.job))
         self.mirror.add(self.registry.start_attempt, self.key, attempt)
 
     def update_attempt(self, folder: AttemptFolder, attempt: Attempt) -> None:
         """Record what became known while it runs: the pids of agent and ranks."""
-        attempt.write(folder)
+        self._write(folder.attempt, partial(attempt.write, folder))
         self.mirror.add(self.registry.update_attempt, self.key, attempt)
 
     def end_attempt(self, folder: AttemptFolder, attempt: Attempt) -> None:
         """Record how it ended."""
         try:
-            attempt.write(folder)
+            self._write(folder.attempt, partial(attempt.write, folder))
         finally:
             self.mirror.add(self.registry.end_attempt, self.key, attempt)
+
+    def flush(self) -> bool:
+        """Write what found the disk full; True if nothing is left (OrchestraError as `move`)."""
+        for path in list(self._late):
+            write = self._late.pop(path)
+            try:
+                write()
+            except DiskFullError:
+                self._late[path] = write
+        return not self._late
+
+    def _write(self, path: Path, write: Callable[[], None]) -> None:
+        """The newest content of a document: now, or when the disk has room."""
+        known = bool(self._late)
+        self._late[path] = write
+        if not self.flush() and not known:
+            log(f"the disk of {path.parent} is full: {path.name} will be written later")

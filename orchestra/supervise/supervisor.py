@@ -222,6 +222,7 @@ class Supervisor:
             ),
             on_running=self._report_running,
             on_stopping=lambda: self._record.move(RunState.STOPPING, "stop was asked for"),
+            on_turn=self._record.flush,
         ).run()
 
     def _stop_flag(self, settings: Settings) -> StopFlag | None:
@@ -303,10 +304,13 @@ class Supervisor:
         while (left_s := deadline - time.monotonic()) > 0 and self._stop_flag(settings) is None:
             self._events.wait(min(_TURN_S, left_s))
             self._reaper.reap()
-            self._mirror.flush()
+            self._flush()
 
     def _finish_writes(self) -> None:
-        """The registry gets its last rows, unless it stays broken; then the folder tells all."""
+        """Folder and registry get what they did not take before, unless they stay broken."""
         deadline = time.monotonic() + _LAST_WRITES_S
-        while not self._mirror.flush() and time.monotonic() < deadline:
+        while not self._flush() and time.monotonic() < deadline:
             self._events.wait(_TURN_S)
+
+    def _flush(self) -> bool:
+        return all([self._record.flush(), self._mirror.flush()])
