@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestra.registry.store import open_registry
 from orchestra.wire.errors import NotFoundError, OrchestraError
+from orchestra.wire.files import is_disk_full
 from orchestra.wire.states import ENDED, LIVE, RunState
 
 if TYPE_CHECKING:
@@ -52,13 +53,17 @@ def supervisor_of(workspace: Workspace, key: JobKey) -> ProcessIdentity | None:
 
 
 def health(workspace: Workspace, key: JobKey, state: RunState) -> str:
-    """A few words on a live job's supervisor, for people; empty if there is nothing to say."""
+    """A few words on a live job's supervisor and disk, for people; empty if there are none."""
     supervisor = supervisor_of(workspace, key) if state in LIVE else None
     if supervisor is None:
         return ""
     if not supervisor.is_here():
         return f"lives on host {supervisor.host}"
-    return "" if supervisor.is_alive() else "its supervisor died: `orchestra wait` revives it"
+    if not supervisor.is_alive():
+        return "its supervisor died: `orchestra wait` revives it"
+    if is_disk_full(workspace.runs.path):
+        return f"the disk of {workspace.runs.path} is full, what is shown is old: make room"
+    return ""
 
 
 def _any_runs(workspace: Workspace) -> bool:

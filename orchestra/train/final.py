@@ -18,12 +18,19 @@ from orchestra.train.weights import read_weights_from
 from orchestra.wire import checkpoints, weights
 from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import NotFoundError
+from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.files import read_json, write_json
 from orchestra.wire.folders import EvaluationFolder
 from orchestra.wire.heartbeat import Phase
 from orchestra.wire.job import EvaluationSpec, Result, config_sha256
 
 VERSION = 1
+
+
+class RefusedCheckpointError(BadCheckpointError):
+    """What was asked for is bad; another attempt would find the same."""
+
+    exit_code = ExitCode.BAD_DATA
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ def _subject(session: Session, reference: str) -> Subject:
 
     Raises:
         NotFoundError: there is none such.
-        BadCheckpointError: it fails verification.
+        RefusedCheckpointError: it fails verification.
     """
     root = session.job.run.checkpoints
     if reference in ("best", "last"):
@@ -168,7 +175,7 @@ def _subject(session: Session, reference: str) -> Subject:
 
 def _require_same(spec: EvaluationSpec, subject: Subject) -> None:
     if spec.sha256 and spec.sha256 != subject.sha256:
-        raise BadCheckpointError(
+        raise RefusedCheckpointError(
             f"{subject.folder} changed since its evaluation was asked for; ask again"
         )
 
@@ -180,7 +187,7 @@ def _verify(session: Session, folder: Path) -> checkpoints.Manifest:
         except BadCheckpointError:  # or the run at work has just replaced it by its scored version
             return weights.verify(folder)
     except BadCheckpointError as error:
-        raise BadCheckpointError(
+        raise RefusedCheckpointError(
             f"choose another checkpoint, `orchestra checkpoints {session.job.run.id} --verify` "
             f"lists the good ones: {error}"
         ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.registry.rows import JobKey
+from orchestra.schedule import listing
 from orchestra.schedule.listing import find_run, health, list_runs
 from orchestra.wire.errors import NotFoundError
 from orchestra.wire.folders import RunsFolder
@@ -31,11 +32,16 @@ def test_a_lost_registry_is_made_again(sandbox: Sandbox) -> None:
     assert registry.is_file()
 
 
-def test_a_run_without_its_supervisor_is_told(sandbox: Sandbox) -> None:
+def test_a_run_without_its_supervisor_is_told(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = sandbox.start(sandbox.add_run(hold=True, nproc=1))
     sandbox.held(job)
     key = JobKey(job.run.id)
     (row,) = list_runs(sandbox.workspace, states=None, limit=None)
     assert health(sandbox.workspace, key, row.state) == ""
+    with monkeypatch.context() as full:
+        full.setattr(listing, "is_disk_full", lambda folder: folder == sandbox.workspace.runs.path)
+        assert "is full" in health(sandbox.workspace, key, row.state)
     sandbox.kill_supervisor(job)
     assert "supervisor died" in health(sandbox.workspace, key, row.state)

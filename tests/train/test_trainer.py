@@ -272,8 +272,9 @@ def test_evaluation_refuses_a_bad_checkpoint_and_leaves_it(copy: Job, reference:
     target.path.mkdir()
     shutil.copy(copy.config, target.job.config)
     EvaluationSpec("other", reference, 0.0).write(target)
-    with pytest.raises(BadCheckpointError, match=rf"^choose another.*{found[0].name}/model"):
+    with pytest.raises(BadCheckpointError, match=rf"^choose another.*{found[0].name}/model") as bad:
         run_here(target.job)
+    assert bad.value.exit_code is ExitCode.BAD_DATA  # which the supervisor does not retry
     assert found[0].is_dir()
 
 
