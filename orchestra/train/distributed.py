@@ -6,6 +6,7 @@ Nothing here waits for slow work of another rank: see rendezvous.py for that.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
@@ -48,11 +49,17 @@ class Ranks:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def sum(self, vector: Tensor) -> Tensor:
-        """The sum of the ranks' vectors, in place."""
-        if self.world_size > 1:
-            dist.all_reduce(vector)
-        return vector
+    def begin_sum(self, vector: Tensor) -> Callable[[], Tensor]:
+        """Begin to sum the ranks' vectors in place; what is returned waits for the result."""
+        if self.world_size == 1:
+            return lambda: vector
+        work = dist.all_reduce(vector, async_op=True)
+
+        def finish() -> Tensor:
+            work.wait()
+            return vector
+
+        return finish
 
     def from_first(self, value: int) -> int:
         """Rank 0's value; what the others pass is ignored."""

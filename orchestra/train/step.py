@@ -29,7 +29,7 @@ from orchestra.train.schedules import factor
 from orchestra.train.seeds import reseed
 from orchestra.wire.heartbeat import Phase
 
-_FIXED = 5  # weight, loss, stop, expired, non-finite
+_FIXED = 4  # stop, expired, weight, loss
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,9 @@ class Stepper:
         """
         lr_factor = factor(self._config.schedule, number, self._total_steps)
         set_learning_rates(self._optimizer, lr_factor)
-        vector, data_s = self._accumulate(number, numbers, batches)
-        vector[2], vector[3] = float(stop), float(expired)
+        word, data_s = self._accumulate(number, numbers, batches, [stop, expired])
         started = time.monotonic()
-        totals = self._agree(vector)
+        totals = self._totals(word())
         wait_s = time.monotonic() - started
         self._beat(Phase.OPTIMIZER)
         grad_norm = self._finish_gradients(totals) if totals.finite else math.nan
@@ -164,54 +163,62 @@ class Stepper:
             self._scaler.load_state_dict(state)
 
     def _accumulate(
-        self, number: int, numbers: Sequence[int], batches: Iterator[Batch]
-    ) -> tuple[Tensor, float]:
+        self, number: int, numbers: Sequence[int], batches: Iterator[Batch], wishes: list[bool]
+    ) -> tuple[Callable[[], Tensor], float]:
         """Backward of every micro-batch of this rank; ranks' gradients meet in the last one.
 
+        What is to be agreed on is known before that backward pass, which hides its exchange.
+
         Returns:
-            The vector to agree on, and the seconds waited for batches.
+            What waits for the agreed vector, and the seconds waited for batches.
         """
         vector = torch.zeros(
             _FIXED + len(self._scalars), dtype=torch.float64, device=self._ranks.device
         )
+        if any(wishes):
+            vector[:2] = torch.tensor(wishes, dtype=torch.float64)
         self.consumed, self._losses, data_s = [], [], 0.0
+        agreement: Callable[[], Tensor] | None = None
         for micro in numbers:
             self._beat(Phase.DATA)
             started = time.monotonic()
             batch = next(batches)
             data_s += time.monotonic() - started
             self.consumed.append((micro, batch))
-            with self._alone() if micro != numbers[-1] else nullcontext():
-                terms = self._backward(number, micro, batch)
+            last = micro == numbers[-1]
+            with nullcontext() if last else self._alone():
+                terms = self._forward(number, micro, batch)
+                vector[2:] += self._sums(terms)
+                if last:
+                    agreement = self._ranks.begin_sum(vector)
+                self._beat(Phase.BACKWARD)
+                self._scaler.scale(terms.sum).backward()  # type: ignore[no-untyped-call]
             self._losses.append(terms.sum.detach())
-            vector += self._vector(terms)
-        return vector, data_s
+        assert agreement is not None, "each rank has a micro-batch"
+        return agreement, data_s
 
-    def _backward(self, number: int, micro: int, batch: Batch) -> LossTerms:
+    def _forward(self, number: int, micro: int, batch: Batch) -> LossTerms:
         self._beat(Phase.FORWARD)
         reseed(self._config.seed, "step", number, micro)
         with autocast(self._config.train, self._ranks.device):
             terms: LossTerms = self._wrapped(batch)
-        self._beat(Phase.BACKWARD)
-        self._scaler.scale(terms.sum).backward()  # type: ignore[no-untyped-call]
         return terms
 
-    def _vector(self, terms: LossTerms) -> Tensor:
-        loss = terms.sum.detach().double()
-        scalars = [terms.scalars[name].detach().to(loss) for name in self._scalars]
-        none = torch.zeros_like(loss)
-        weight = terms.weight.detach().to(loss)
-        vector = torch.stack([weight, loss, none, none, (~loss.isfinite()).double(), *scalars])
-        return vector.to(self._ranks.device)  # a task may compute its loss on the CPU
+    def _sums(self, terms: LossTerms) -> Tensor:
+        """Weight, loss, scalars; a task may compute some of them on the CPU."""
+        parts = [terms.weight, terms.sum, *(terms.scalars[name] for name in self._scalars)]
+        device = self._ranks.device
+        return torch.stack([part.detach().to(device, torch.float64) for part in parts])
 
-    def _agree(self, vector: Tensor) -> Totals:
-        weight, loss, stop, expired, non_finite, *scalars = self._ranks.sum(vector).tolist()
+    def _totals(self, agreed: Tensor) -> Totals:
+        """A loss that is not finite in one rank makes the sum so in all of them."""
+        stop, expired, weight, loss, *scalars = agreed.tolist()
         return Totals(
             weight=weight,
             sums={"loss": loss, **dict(zip(self._scalars, scalars, strict=True))},
             stop=stop > 0,
             expired=expired > 0,
-            finite=non_finite == 0 and 0 < weight < math.inf,
+            finite=math.isfinite(loss) and 0 < weight < math.inf,
         )
 
     def _finish_gradients(self, totals: Totals) -> float:

@@ -62,7 +62,7 @@ def main() -> None:
     evaluated = evaluator.evaluate(split, rendezvous.Exchange(Path(f"{out}.evaluation")))
     assert evaluated is not None
     dist.distributed_c10d._set_pg_timeout(timedelta(seconds=60))
-    together = ranks.sum(torch.ones(1)).item()  # the group is whole
+    together = ranks.begin_sum(torch.ones(1))().item()  # the group is whole
     answer = {"metrics": evaluated.metrics, "together": together, "elapsed_s": evaluated.elapsed_s}
     Path(f"{out}.{rank}").write_text(json.dumps(answer))
     dist.destroy_process_group()

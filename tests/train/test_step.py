@@ -242,5 +242,5 @@ def test_a_loss_on_the_cpu_meets_the_others_on_the_device() -> None:
     here = Here(Ranks(0, 1, torch.device("cuda", 0)))
     here.stepper._wrapped = on_the_cpu  # type: ignore[assignment]
     with FakeTensorMode():
-        vector, _ = here.stepper._accumulate(0, [0, 1], iter([batch(0), batch(1)]))
-    assert vector.device.type == "cuda"
+        word, _ = here.stepper._accumulate(0, [0, 1], iter([batch(0), batch(1)]), [False, False])
+    assert word().device.type == "cuda"
