@@ -29,8 +29,6 @@ from orchestra.train.schedules import factor
 from orchestra.train.seeds import reseed
 from orchestra.wire.heartbeat import Phase
 
-_FIXED = 4  # stop, expired, weight, loss
-
 
 @dataclass(frozen=True)
 class Totals:
@@ -172,11 +170,7 @@ class Stepper:
         Returns:
             What waits for the agreed vector, and the seconds waited for batches.
         """
-        vector = torch.zeros(
-            _FIXED + len(self._scalars), dtype=torch.float64, device=self._ranks.device
-        )
-        if any(wishes):
-            vector[:2] = torch.tensor(wishes, dtype=torch.float64)
+        sums = torch.zeros(2 + len(self._scalars), dtype=torch.float64, device=self._ranks.device)
         self.consumed, self._losses, data_s = [], [], 0.0
         agreement: Callable[[], Tensor] | None = None
         for micro in numbers:
@@ -188,9 +182,10 @@ class Stepper:
             last = micro == numbers[-1]
             with nullcontext() if last else self._alone():
                 terms = self._forward(number, micro, batch)
-                vector[2:] += self._sums(terms)
+                sums += self._sums(terms)
                 if last:
-                    agreement = self._ranks.begin_sum(vector)
+                    flags = torch.tensor(wishes, dtype=sums.dtype, device=sums.device)
+                    agreement = self._ranks.begin_sum(torch.cat([flags, sums]))
                 self._beat(Phase.BACKWARD)
                 self._scaler.scale(terms.sum).backward()  # type: ignore[no-untyped-call]
             self._losses.append(terms.sum.detach())
