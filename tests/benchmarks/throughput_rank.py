@@ -7,8 +7,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from orchestra.config.frozen import read_frozen
 from orchestra.tasks import Batch
 from orchestra.train import rank
 from orchestra.train.step import Stepper
@@ -17,17 +18,18 @@ from orchestra.wire.job import CODE
 from tests.benchmarks.bare_loop import bare_steps
 from tests.benchmarks.ranks import answer
 
-TURN, TURNS = 20, 110
-"""Steps in a turn, turns of each."""
-STEPS = TURN * TURNS + 1
-"""Of the run: one more, before which its last turn ends."""
+TURN = 10
+"""Steps in a turn."""
 
 
 class Turns:
     """Seconds of each turn. A turn of the run is all that lies between two of the bare loop."""
 
     def __init__(self, job: Job) -> None:
-        self._bare_steps = bare_steps(job, Path(os.environ[CODE]), STEPS)
+        code = Path(os.environ[CODE])
+        # The run has one step more, before which its last turn ends.
+        self._last = cast(int, read_frozen(job.config, code)[0].train.max_steps) - 1
+        self._bare_steps = bare_steps(job, code, self._last)
         self._bare: list[float] = []
         self._ours: list[float] = []
         self._since = 0.0
@@ -39,7 +41,7 @@ class Turns:
         started = time.perf_counter()
         if number:
             self._ours.append(started - self._since)
-        if number == TURN * TURNS:
+        if number == self._last:
             answer({"bare": self._bare, "ours": self._ours})
             return
         for _ in range(TURN):
