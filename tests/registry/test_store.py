@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import sqlite3
 import stat
 import subprocess
@@ -21,6 +20,7 @@ from orchestra.wire.folders import RunsFolder
 from orchestra.wire.identity import ProcessIdentity, self_identity
 from orchestra.wire.job import Attempt
 from orchestra.wire.states import LIVE, AttemptState, RunState
+from tests.fakes.disk import mounted
 
 MakeRun = Callable[..., NewRun]
 
@@ -347,14 +347,8 @@ with open_registry(RunsFolder(Path(sys.argv[1]))) as registry:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 2 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    if os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a small disk")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with mounted(tmp_path / "disk", mebibytes=2) as disk:
+        yield disk
 
 
 def test_runs_can_be_read_on_a_full_disk(small_disk: Path, new_run: MakeRun) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +13,14 @@ from orchestra.train.trainer import Trainer, train
 from orchestra.wire.heartbeat import Heartbeat
 from orchestra.wire.job import Result
 from tests.exactness.launching import final_state, write_job
+from tests.fakes.disk import mounted
 from tests.train.running import open_here, records_of, run_here
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    if os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a small disk")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted(tmp_path / "disk", mebibytes=4) as disk:
+        yield disk
 
 
 def fill(disk: Path) -> Path:

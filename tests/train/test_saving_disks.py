@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,19 +15,14 @@ from orchestra.train.checkpoint import Contents
 from orchestra.wire import checkpoints
 from orchestra.wire.errors import UsageError
 from orchestra.wire.exit_codes import ExitCode
+from tests.fakes.disk import mounted
 from tests.train.savers import FULL, Told, contents, fail, names, saver, steps, wait_for
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a small disk")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with mounted(tmp_path / "disk", mebibytes=1) as disk:
+        yield disk
 
 
 def test_an_error_of_the_disk_ends_the_next_step(
