@@ -25,6 +25,7 @@ STATE_COLOURS = {
     "stopping": "yellow",
     "queued": "dim",
     "stopped": "dim",
+    "preempted": "yellow",
 }
 
 

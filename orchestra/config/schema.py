@@ -282,10 +282,18 @@ class LaunchConfig(Table):
     """Ranks; on GPUs one per device."""
     threads: PositiveInt = 1
     """Intra-op threads of a rank; part of exactness on CPU, hence frozen."""
-    max_restarts: NonNegativeInt = 3
-    """Restarts since the last checkpoint progress after which the run fails."""
+    max_restarts: NonNegativeInt = 2
+    """Restarts since the last checkpoint progress after which the run fails: three attempts."""
     backoff_s: NonNegativeFloat = 1.0
-    """Wait before the first restart; doubles each time without progress, up to 60 s."""
+    """The first restart after progress is at once; the next waits about so long, each one after it
+    twice as long, up to 60 s."""
+    step_deadline_s: PositiveFloat = 30.0
+    """A rank silent for so long within a step hangs; five times the slowest usual step, if that is
+    longer."""
+    long_deadline_s: PositiveFloat = 300.0
+    """The same for starting, evaluating and saving."""
+    oom_split: bool = False
+    """Out of memory: try again with each micro-batch cut in two. The run is then not exact."""
     grace_s: NonNegativeFloat = 30.0
     """Time to save and end after `stop` before ranks are killed."""
 

@@ -30,6 +30,9 @@ class Settings:
     nproc: int
     threads: int
     grace_s: float
+    step_deadline_s: float
+    long_deadline_s: float
+    oom_split: bool
     budget: Budget
 
 
@@ -47,6 +50,10 @@ def read_settings(config: Path) -> Settings:
             nproc=table["nproc"],
             threads=table["threads"],
             grace_s=table["grace_s"],
+            # Configs frozen before there were these keys mean the defaults.
+            step_deadline_s=table.get("step_deadline_s", 30.0),
+            long_deadline_s=table.get("long_deadline_s", 300.0),
+            oom_split=table.get("oom_split", False),
             budget=Budget(table["max_restarts"], table["backoff_s"]),
         )
     except OSError as error:

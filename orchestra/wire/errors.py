@@ -43,6 +43,12 @@ class DataError(OrchestraError):
     exit_code = ExitCode.BAD_DATA
 
 
+class OutOfMemoryError(OrchestraError):
+    """A micro-batch does not fit into the memory of its device."""
+
+    exit_code = ExitCode.OUT_OF_MEMORY
+
+
 class DiskFullError(OrchestraError):
     """A file did not fit on its disk."""
 

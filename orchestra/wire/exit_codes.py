@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """0-5 and 130 are the CLI's documented codes; 65, 74 and 78 are spoken by ranks only."""
+    """0-5 and 130 are the CLI's documented codes; 65-78 are spoken by ranks only."""
 
     OK = 0
     FAILED = 1
@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     # sysexits.h numbers, so that a plain torchrun user can look them up too.
     BAD_DATA = 65
     NOT_FINITE = 70
+    OUT_OF_MEMORY = 71
     BAD_CONFIG = 78
     DISK_FULL = 74
 

@@ -18,13 +18,15 @@
 A job folder holds what one supervisor owns:
         config.toml                  the frozen config (an evaluation has its own copy)
         origins.json                 where each value came from
+        queue.json                   priority and what it waits for (wire/queue.py)
         environment.json             the allow-listed variables of the shell that asked for it
         state.json                   state, reason, attempt, supervisor identity
         supervisor.lock              flock held by the supervisor for its whole life
         supervisor.log
         stop.json                    the stop flag, polled by rank 0 once per step
         attempts/0001/               one launch: attempt.json, records.jsonl, failures.json,
-                                     result.json, logs/agent.log, logs/rank0.log, tensorboard/
+                                     result.json, logs/agent.log, logs/rank0.log,
+                                     logs/rank0.stacks (if it hung), tensorboard/
 """
 
 from __future__ import annotations
@@ -52,6 +54,10 @@ class Job:
     @property
     def origins(self) -> Path:
         return self.folder / "origins.json"
+
+    @property
+    def queue(self) -> Path:
+        return self.folder / "queue.json"
 
     @property
     def environment(self) -> Path:
@@ -122,6 +128,10 @@ class AttemptFolder:
 
     def rank_log(self, rank: int) -> Path:
         return self.logs / f"rank{rank}.log"
+
+    def rank_stacks(self, rank: int) -> Path:
+        """Python stacks of all its threads, dumped on the supervisor's signal."""
+        return self.logs / f"rank{rank}.stacks"
 
     @property
     def tensorboard(self) -> Path:

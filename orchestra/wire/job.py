@@ -16,6 +16,7 @@ VERSION = 1
 # The environment of everything that belongs to an attempt (see wire/lifeline.py for one more).
 RUN = "ORCHESTRA_RUN"  # run id
 TAG = "ORCHESTRA_TAG"  # <run id>.<attempt>.<nonce>: unique, inherited, the only key to kill by
+JOB = "ORCHESTRA_JOB"  # the job folder, by which `orchestra reap` finds who owns a process
 CODE = "ORCHESTRA_CODE"  # the laid-out snapshot whose tasks/ and orchestra/ are used
 WORKSPACE = "ORCHESTRA_WORKSPACE"
 
@@ -90,6 +91,9 @@ class Attempt:
     ranks: tuple[int, ...] = ()  # pid of each rank, once all have beaten
     command: tuple[str, ...] = field(default=())  # the equivalent plain torchrun command
     config_sha256: str = ""  # of the job's config.toml as this attempt reads it
+    launcher: str = ""  # tag of the warm launcher that forked the agent; empty if there was none
+    split: int = 1  # parts that each micro-batch is cut into (launch.oom_split); above 1: not exact
+    failure: dict[str, Any] | None = None  # evidence of how it failed, see supervise/failure.py
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""

@@ -16,6 +16,7 @@ class RunState(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     STOPPED = "stopped"
+    PREEMPTED = "preempted"  # the machine wanted it gone; `orchestra up` and `resume` continue it
 
 
 #: A supervisor must own the run while it is in one of these.
@@ -23,7 +24,9 @@ LIVE: frozenset[RunState] = frozenset(
     {RunState.STARTING, RunState.RUNNING, RunState.RESTARTING, RunState.STOPPING}
 )
 #: Nothing will happen any more unless the user resumes the run.
-ENDED: frozenset[RunState] = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.STOPPED})
+ENDED: frozenset[RunState] = frozenset(
+    {RunState.COMPLETED, RunState.FAILED, RunState.STOPPED, RunState.PREEMPTED}
+)
 
 
 class AttemptState(StrEnum):
