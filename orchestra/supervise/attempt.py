@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -13,10 +12,12 @@ from dataclasses import dataclass
 
 from orchestra.supervise import tree
 from orchestra.supervise.events import Events
-from orchestra.supervise.reaper import ExitStatus, Reaper
+from orchestra.supervise.launcher import Agent
+from orchestra.supervise.log import log
+from orchestra.supervise.reaper import ExitStatus
 from orchestra.supervise.tail import Tail
 from orchestra.wire.heartbeat import Beat, Phase, pages_folder, read_beats
-from orchestra.wire.identity import start_ticks
+from orchestra.wire.identity import ProcessIdentity, start_ticks
 from orchestra.wire.job import StopFlag
 
 _TURN_S = 0.2
@@ -44,26 +45,26 @@ class Watch:
     def __init__(
         self,
         *,
-        agent_pid: int,
+        agent: Agent,
         tag: str,
         nproc: int,
         events: Events,
-        reaper: Reaper,
         tail: Tail,
         stop_flag: Callable[[], StopFlag | None],
+        on_agent: Callable[[int], None],
         on_ranks: Callable[[tuple[int, ...]], None],
         on_running: Callable[[], None],
         on_stopping: Callable[[], None],
         on_turn: Callable[[], object],
     ) -> None:
-        self._agent_pid = agent_pid
+        self._agent = agent
         self._tag = tag
         self._pages = pages_folder(tag)
         self._nproc = nproc
         self._events = events
-        self._reaper = reaper
         self._tail = tail
         self._stop_flag = stop_flag
+        self._on_agent = on_agent
         self._on_ranks = on_ranks
         self._on_running = on_running
         self._on_stopping = on_stopping
@@ -76,16 +77,15 @@ class Watch:
 
     def run(self) -> Outcome:
         """Return when the agent has ended and is reaped; other processes may still live."""
-        self._events.watch(self._agent_pid)
-        while (status := self._reaper.status(self._agent_pid)) is None:
+        while (status := self._agent.status) is None:
             self._note_deaths(self._events.wait(self._turn_s()))
             self._find_ranks()
             self._tail.poll()
             self._report_running()
             self._obey_stop()
             self._act_on_plan()
-            self._reaper.reap()
             self._on_turn()
+            self._find_agent()
         self._events.forget_all()
         self._tail.close()
         beats = tuple(read_beats(self._pages))
@@ -96,14 +96,20 @@ class Watch:
         due = min((at for at, _ in self._plan), default=float("inf")) - time.monotonic()
         return min(longest, due)
 
+    def _find_agent(self) -> None:
+        before = self._agent.pid
+        self._agent.poll()
+        if self._agent.pid is not None and before is None:
+            self._on_agent(self._agent.pid)
+
     def _note_deaths(self, died: list[int]) -> None:
         """A rank that dies before it says it is done takes the others with it, quickly."""
-        dead_ranks = [pid for pid in died if pid != self._agent_pid]
-        if not dead_ranks or self._first_dead is not None:
+        if not died or self._first_dead is not None:
             return
         done = {beat.pid for beat in read_beats(self._pages) if beat.phase == Phase.DONE}
-        self._first_dead = next((pid for pid in dead_ranks if pid not in done), None)
+        self._first_dead = next((pid for pid in died if pid not in done), None)
         if self._first_dead is not None:
+            log(f"the rank with pid {self._first_dead} died")
             self._after(_SETTLE_S, self._kill_ranks)
             self._after(_VERDICT_S, self._kill_all)
 
@@ -130,7 +136,7 @@ class Watch:
         if self._flag is None:
             self._on_stopping()
         self._flag = flag
-        if flag.grace_s > 0:
+        if flag.grace_s > 0 and self._agent.pid is not None:
             self._after(flag.grace_s, self._terminate_agent)
             self._after(flag.grace_s + _TERMINATION_S, self._kill_all)
         else:
@@ -147,11 +153,14 @@ class Watch:
             action()
 
     def _terminate_agent(self) -> None:
-        os.kill(self._agent_pid, signal.SIGTERM)  # our child, not reaped: the pid is its own
+        agent = None if self._agent.pid is None else ProcessIdentity.of(self._agent.pid)
+        if agent is not None:
+            tree.kill(agent, self._tag, signal.SIGTERM)
 
     def _kill_ranks(self) -> None:
         """All but the agent, which still has to write down who failed and how."""
-        tree.sweep(self._tag, _KILL_S, spare=(self._agent_pid,))
+        agent = () if self._agent.pid is None else (self._agent.pid,)
+        tree.sweep(self._tag, _KILL_S, spare=agent)
 
     def _kill_all(self) -> None:
         """Everything; again and again, should the agent sit in the kernel for a while."""

@@ -19,7 +19,7 @@ class Events:
         signal.set_wakeup_fd(written, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _ignore)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, self._request_termination)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
 
@@ -33,6 +33,14 @@ class Events:
         self._selector.register(descriptor, selectors.EVENT_READ)
         return True
 
+    def listen(self, descriptor: int) -> None:
+        """Wake up from now on when there is something to read."""
+        self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def ignore(self, descriptor: int) -> None:
+        """The inverse of `listen`."""
+        self._selector.unregister(descriptor)
+
     def forget_all(self) -> None:
         """Watch no process any more."""
         for descriptor in list(self._pidfds):
@@ -44,7 +52,7 @@ class Events:
         for key, _ in self._selector.select(max(0.0, timeout_s)):
             if key.fd == self._wakeup:
                 os.read(self._wakeup, 4096)
-            else:
+            elif key.fd in self._pidfds:
                 died.append(self._drop(key.fd))
         return died
 

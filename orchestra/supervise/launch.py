@@ -18,7 +18,7 @@ from orchestra.wire import lifeline
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import Job, RunsFolder
-from orchestra.wire.job import CODE, RUN, TAG, WORKSPACE
+from orchestra.wire.job import CODE, JOB, RUN, TAG, WORKSPACE
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,13 @@ def code_environment(
 
 
 def new_tag(job: Job, attempt: int) -> str:
-    """A value that no other attempt ever has: the only key to kill by."""
+    """A value that no other attempt ever has: the only key to kill by.
+
+    All tags of a job have the same length, so that one can be put in the place of another.
+    `attempt` 0 is the launcher.
+    """
     part = "" if job.kind == "train" else f".e{int(job.folder.name)}"
-    return f"{job.run.id}{part}.{attempt}.{os.urandom(8).hex()}"
+    return f"{job.run.id}{part}.{attempt:04d}.{os.urandom(8).hex()}"
 
 
 @dataclass(frozen=True)
@@ -110,24 +114,18 @@ class Launch:
     settings: Settings
     devices: tuple[str, ...]  # GPU UUIDs; empty on CPU
 
-    def command(self) -> list[str]:
-        """The agent: torchrun in our own entry, so that each rank's failure is kept."""
-        return [
-            sys.executable,
-            "-m",
-            "orchestra.train.agent",
-            "--nproc",
-            str(self.settings.nproc),
-            *self._job_arguments(),
-        ]
+    def agent_arguments(self) -> list[str]:
+        """Of the agent: torchrun in our own entry, so that each rank's failure is kept."""
+        return ["--nproc", str(self.settings.nproc), *self._job_arguments()]
 
-    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """What the agent and all below it inherit."""
+    def environment(self, base: Mapping[str, str], tag: str) -> dict[str, str]:
+        """What the launcher and all below it inherit; the agent puts its own tag in."""
         environment = {
             **base,
             **self._code_environment(),
             RUN: self.job.run.id,
-            TAG: self.tag,
+            JOB: os.fspath(self.job.folder),
+            TAG: tag,
             "SPT_NOENV": "1",  # setproctitle would overwrite the environment, the tag with it
         }
         lifeline.announce(environment)

@@ -42,15 +42,18 @@ class Reaper:
         self._started: set[int] = set()
         self._statuses: dict[int, ExitStatus] = {}
 
-    def start(self, argv: list[str], environment: Mapping[str, str], log: Path) -> int:
-        """Start a child, its output appended to `log`; its pid. Main thread only (death chain)."""
+    def start(self, argv: list[str], environment: Mapping[str, str], log: Path, stdin: int) -> int:
+        """Start a child, its output appended to `log`; its pid. Main thread only (death chain).
+
+        `stdin`: a descriptor that becomes its standard input.
+        """
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         pid = os.posix_spawn(
             argv[0],
             argv,
             environment,
             file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, stdin, 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), append, 0o644),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],

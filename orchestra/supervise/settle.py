@@ -53,6 +53,8 @@ def settle(record: JobRecord, why: str = "its supervisor died") -> Attempt | Non
             continue
         if attempt.state == AttemptState.RUNNING:
             remains = clear(attempt.tag)
+            if attempt.launcher:
+                remains = "; ".join(filter(None, (remains, clear(attempt.launcher))))
             reason = "; ".join(filter(None, (why, remains)))
             attempt = replace(
                 attempt, state=AttemptState.LOST, reason=reason, ended_at=time.time(), agent=None

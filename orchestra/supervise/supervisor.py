@@ -6,12 +6,12 @@ One process, one thread, one job. Everything that must survive it is on disk bef
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from orchestra.registry.metrics import MetricStore
 from orchestra.registry.rows import JobKey
@@ -20,6 +20,7 @@ from orchestra.supervise.attempt import Outcome, Watch
 from orchestra.supervise.events import Events
 from orchestra.supervise.failure import Failure, classify, gather
 from orchestra.supervise.launch import Launch, Settings, code_folder, new_tag, read_settings
+from orchestra.supervise.launcher import Agent, Launcher
 from orchestra.supervise.log import log
 from orchestra.supervise.mirror import Mirror
 from orchestra.supervise.policy import History, decide
@@ -55,6 +56,7 @@ class Supervisor:
         self._metrics = MetricStore(job.run.metrics)
         self._events = Events()
         self._reaper = Reaper()
+        self._launcher = Launcher(new_tag(job, 0), self._reaper, self._events)
         self._failure: Failure | None = None  # of the attempt before
 
     def run(self) -> RunState:
@@ -92,8 +94,9 @@ class Supervisor:
         """Launch, watch, clean up, judge; again until the job has ended."""
         settings = read_settings(self._job.config)
         code = code_folder(self._runs, self._job)
-        with ExitStack() as leases:
-            devices = self._lease(settings, leases)
+        with ExitStack() as held:
+            devices = self._lease(settings, held)
+            held.callback(self._let_launcher_go)
             while self._record.state.state not in ENDED:
                 if self._stop_flag(settings) is not None:
                     self._end_stopped(None)
@@ -101,12 +104,12 @@ class Supervisor:
                 launch = self._prepare(settings, code, devices)
                 folder = self._job.attempt(launch.attempt)
                 try:
-                    attempt = self._start(launch, folder)
-                    outcome = self._watch(launch, folder, attempt)
+                    agent = self._start(launch, folder)
+                    outcome = self._watch(launch, folder, agent)
                 finally:  # whatever went wrong: no rank outlives the leases
                     remains = clear(launch.tag)
                     self._reaper.reap()
-                self._conclude(launch, folder, attempt, outcome, remains)
+                self._conclude(launch, folder, outcome, remains)
 
     def _take_over(self) -> None:
         """Start afresh, or continue what a dead supervisor left."""
@@ -149,13 +152,13 @@ class Supervisor:
             before=self._failure,
         )
 
-    def _lease(self, settings: Settings, leases: ExitStack) -> tuple[str, ...]:
+    def _lease(self, settings: Settings, stack: ExitStack) -> tuple[str, ...]:
         """The UUIDs of the GPUs this job may use; ConflictError if they don't become free soon."""
         if settings.device == "cpu":
             return ()
         from orchestra.gpu.leases import Leases
 
-        held = leases.enter_context(Leases())
+        held = stack.enter_context(Leases())
         deadline = time.monotonic() + _DRAIN_S
         while True:
             try:
@@ -179,10 +182,15 @@ class Supervisor:
             devices=devices,
         )
 
-    def _start(self, launch: Launch, folder: AttemptFolder) -> Attempt:
-        """Write the attempt down, then start its agent."""
+    def _let_launcher_go(self) -> None:
+        self._launcher.close()
+        clear(self._launcher.tag)
+        self._reaper.reap()
+
+    def _start(self, launch: Launch, folder: AttemptFolder) -> Agent:
+        """Write the attempt down, then ask for its agent."""
         step = self._newest_checkpoint()
-        attempt = Attempt(
+        self._attempt = Attempt(
             number=launch.attempt,
             tag=launch.tag,
             world_size=launch.settings.nproc,
@@ -193,43 +201,46 @@ class Supervisor:
             config_sha256=config_sha256(self._job),
             failures_before=self._record.state.failures,
             command=launch.plain_command(),
+            launcher=self._launcher.tag,
         )
-        environment = launch.environment(os.environ)
+        log(f"attempt {launch.attempt}, tag {launch.tag}")
         try:
             folder.logs.mkdir(parents=True)
-            self._record.begin_attempt(folder, attempt)
-            pid = self._reaper.start(launch.command(), environment, folder.agent_log)
+            self._record.begin_attempt(folder, self._attempt)
+            return self._launcher.fork(launch, folder.agent_log)
         except OSError as error:
             raise OrchestraError(f"attempt {launch.attempt} can't be started: {error}") from error
-        attempt = replace(attempt, agent=ProcessIdentity.of(pid))
-        self._record.update_attempt(folder, attempt)
-        log(f"attempt {launch.attempt}: agent pid {pid}, tag {launch.tag}")
-        return attempt
 
-    def _watch(self, launch: Launch, folder: AttemptFolder, attempt: Attempt) -> Outcome:
+    def _watch(self, launch: Launch, folder: AttemptFolder, agent: Agent) -> Outcome:
         """Stay with the attempt until its agent has ended."""
-        assert attempt.agent is not None
+
+        def note(**changes: Any) -> None:
+            self._attempt = replace(self._attempt, **changes)
+            self._record.update_attempt(folder, self._attempt)
+
         return Watch(
-            agent_pid=attempt.agent.pid,
+            agent=agent,
             tag=launch.tag,
             nproc=launch.settings.nproc,
             events=self._events,
-            reaper=self._reaper,
-            tail=self._tail(folder, attempt),
+            tail=self._tail(folder, self._attempt),
             stop_flag=lambda: self._stop_flag(launch.settings),
-            on_ranks=lambda ranks: self._record.update_attempt(
-                folder, replace(attempt, ranks=ranks)
-            ),
+            on_agent=lambda pid: note(agent=ProcessIdentity.of(pid)),
+            on_ranks=lambda ranks: note(ranks=ranks),
             on_running=self._report_running,
             on_stopping=lambda: self._record.move(RunState.STOPPING, "stop was asked for"),
-            on_turn=self._record.flush,
+            on_turn=self._look_after_the_rest,
         ).run()
 
+    def _look_after_the_rest(self) -> None:
+        self._reaper.reap()
+        self._record.flush()
+
     def _stop_flag(self, settings: Settings) -> StopFlag | None:
-        """The flag; SIGTERM to the supervisor raises it too."""
+        """The flag; a signal to the supervisor raises it too."""
         flag = StopFlag.read(self._job)
         if flag is None and self._events.termination_requested:
-            flag = StopFlag(time.time(), settings.grace_s)
+            flag = StopFlag(time.time(), settings.grace_s, preempted=True)
             flag.write(self._job)
         return flag
 
@@ -241,11 +252,11 @@ class Supervisor:
         self,
         launch: Launch,
         folder: AttemptFolder,
-        attempt: Attempt,
         outcome: Outcome,
         remains: str,
     ) -> None:
         """Close the attempt, and end the job or pause before the next launch."""
+        attempt = self._attempt
         if self._job.kind == "train":
             attempt = replace(attempt, first_step=outcome.first_step)
         close = partial(
@@ -287,15 +298,17 @@ class Supervisor:
 
     def _end_stopped(self, result: Result | None) -> None:
         step = self._newest_checkpoint()
-        if self._job.kind != "train":
-            reason = "stopped on request"
-        elif result is not None:
-            reason = f"stopped on request at step {result.step}"
-        elif step:
-            reason = f"stopped on request without a new save; the newest checkpoint is step {step}"
-        else:
-            reason = "stopped on request before the first checkpoint"
-        self._record.move(RunState.STOPPED, reason)
+        flag = StopFlag.read(self._job)
+        preempted = flag is not None and flag.preempted
+        reason = "preempted by a signal" if preempted else "stopped on request"
+        if self._job.kind == "train":
+            if result is not None:
+                reason += f" at step {result.step}"
+            elif step:
+                reason += f" without a new save; the newest checkpoint is step {step}"
+            else:
+                reason += " before the first checkpoint"
+        self._record.move(RunState.PREEMPTED if preempted else RunState.STOPPED, reason)
         self._job.stop.unlink(missing_ok=True)
 
     def _pause(self, delay_s: float, settings: Settings) -> None:

@@ -43,8 +43,8 @@ def tagged(tag: str) -> list[ProcessIdentity]:
     return found
 
 
-def kill(process: ProcessIdentity, tag: str) -> bool:
-    """SIGKILL this very process, if it still lives and still carries the tag.
+def kill(process: ProcessIdentity, tag: str, number: int = signal.SIGKILL) -> bool:
+    """Send a signal to this very process, if it still lives and still carries the tag.
 
     The pidfd is opened before identity and tag are checked again: a reused pid is never hit.
     """
@@ -55,7 +55,7 @@ def kill(process: ProcessIdentity, tag: str) -> bool:
     try:
         if not process.is_alive() or not _has_tag(process.pid, tag):
             return False
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         return False
     finally:

@@ -1,6 +1,7 @@
 """The agent: torchrun (torch.distributed.run) in this process, with each rank's failure kept.
 
 torchrun exits with 1 whatever happened; here its ChildFailedError becomes failures.json.
+Forked by train/launcher.py; as a program of its own only where forking is not safe.
 It never restarts ranks by itself and leaves none alive on any path: ranks arm the death chain.
 """
 
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 _SHUTDOWN_S = 1  # from SIGTERM to the ranks until SIGKILL
 _POLL_S = 0.1
+
+
+def preload() -> None:
+    """Import what `main` needs, for a process that forks agents (train/launcher.py)."""
+    import torch.distributed.run  # noqa: F401
 
 
 def main(argv: list[str]) -> int:

@@ -158,6 +158,7 @@ class StopFlag:
 
     requested_at: float
     grace_s: float  # 0: kill now
+    preempted: bool = False  # nobody wants the run to end for good, its supervisor got a signal
 
     def write(self, job: Job) -> None:
         """Raise the flag."""
@@ -171,7 +172,8 @@ class StopFlag:
         except FileNotFoundError:
             return None
         with reading(job.stop):
-            return cls(document["requested_at"], document["grace_s"])
+            preempted = document.get("preempted", False)
+            return cls(document["requested_at"], document["grace_s"], preempted)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class Sandbox:
         for package in (train, train.parent):
             (package / "__init__.py").touch()
         (train.parent / "wire").symlink_to(PACKAGE / "wire")
+        shutil.copy(PACKAGE / "train" / "launcher.py", train)
         shutil.copy(agent, train / "agent.py")
         shutil.copy(rank, train / "rank.py")
 
@@ -172,8 +173,13 @@ class Sandbox:
         return state
 
     def alive(self, job: Job) -> list[ProcessIdentity]:
-        """All processes of all attempts."""
+        """All processes of all attempts; launchers apart."""
         return [process for item in self.attempts(job) for process in tree.tagged(item.tag)]
+
+    def launchers(self, job: Job) -> list[ProcessIdentity]:
+        """Those that fork the attempts' agents."""
+        tags = {item.launcher for item in self.attempts(job)}
+        return [process for tag in tags for process in tree.tagged(tag)]
 
     def log(self, job: Job) -> str:
         return job.supervisor_log.read_text() if job.supervisor_log.is_file() else ""
@@ -185,7 +191,8 @@ class Sandbox:
             if supervisor is not None and supervisor.is_alive():
                 os.kill(supervisor.pid, signal.SIGKILL)
             for attempt in self.attempts(job):
-                tree.sweep(attempt.tag, 5.0)
+                for tag in (attempt.tag, attempt.launcher):
+                    tree.sweep(tag, 5.0)
                 shutil.rmtree(pages_folder(attempt.tag), ignore_errors=True)
 
 
