@@ -16,6 +16,7 @@ from tests.benchmarks import (
     evaluation_ranks,
     first_step,
     heartbeat,
+    restart,
     save,
     throughput,
 )
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "first_step": first_step.measure,
     "evaluation_ranks": evaluation_ranks.measure,
     "throughput": throughput.measure,
+    "restart": restart.measure,
 }
 
 

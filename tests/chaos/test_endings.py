@@ -122,11 +122,21 @@ def test_stop_now_does_not_wait_for_a_save(sandbox: Sandbox) -> None:
     assert not sandbox.alive(job)
 
 
-def test_sigterm_to_the_supervisor_is_a_stop(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_the_supervisor_preempts_the_run(
+    sandbox: Sandbox, number: signal.Signals
+) -> None:
     job = sandbox.start(sandbox.add_run(hold=True))
     sandbox.held(job)
-    os.kill(sandbox.supervisor(job).pid, signal.SIGTERM)
-    assert sandbox.wait_end(job).reason == "stopped on request at step 6"
+    os.kill(sandbox.supervisor(job).pid, number)
+    state = sandbox.wait_end(job)
+    assert (state.state, state.reason) == (
+        RunState.PREEMPTED,
+        "preempted by a signal at step 6",
+    )
+    assert job.run.checkpoint(6).is_dir()
+    assert not job.stop.exists()
+    assert not sandbox.alive(job)
 
 
 def test_stop_of_queued_and_orphaned_jobs(sandbox: Sandbox) -> None:
