@@ -100,7 +100,7 @@ class Launcher:
         self.close()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        argv = [sys.executable, "-m", "orchestra.train.launcher"]
+        argv = [sys.executable, "-m", "orchestra.train.launcher", os.fspath(launch.job.folder)]
         environment = launch.environment(os.environ, self.tag)
         with theirs:
             pid = self._reaper.start(argv, environment, log, stdin=theirs.fileno())

@@ -20,24 +20,42 @@ import argparse
 import shutil
 import signal
 import sys
+import tomllib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.failures import RankFailure, write_failures
 from orchestra.wire.folders import Job
+from orchestra.wire.heartbeat import pages_folder, read_beats
+from orchestra.wire.job import TAG
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
+_RANKS = (
+    "orchestra.train.session",
+    "orchestra.train.trainer",
+    "orchestra.train.final",
+    "torch.utils.tensorboard.writer",
+    "torch._dynamo",  # which torch imports when the first optimizer is made
+)
 _SHUTDOWN_S = 1  # from SIGTERM to the ranks until SIGKILL
 _POLL_S = 0.1
 
 
-def preload() -> None:
-    """Import what `main` needs, for a process that forks agents (train/launcher.py)."""
-    import torch.distributed.run  # noqa: F401
+def preload(job: Path) -> None:
+    """Import what agents and ranks of a job folder need, for a process that forks them."""
+    import torch.distributed.run as torchrun
+
+    torchrun.get_args_parser().format_help()
+    for name in _RANKS:
+        import_module(name)
+    config = tomllib.loads(Job("train", job).config.read_text(encoding="utf-8"))
+    if config["upstream"]["kind"] == "huggingface":
+        import_module("orchestra.upstreams.huggingface")
 
 
 def main(argv: list[str]) -> int:
@@ -72,8 +90,10 @@ def first_failure_first(failures: dict[int, ProcessFailure]) -> list[RankFailure
     killed comes before ranks that raised because their peer was gone, those come in the order
     in which they raised, and ranks that torchrun itself terminated come last.
     """
+    # A forked rank's pid is not the one that torchrun knows (train/forked.py).
+    pids = {beat.rank: beat.pid for beat in read_beats(pages_folder(os.environ.get(TAG, "")))}
     return [
-        _rank_failure(rank, failure)
+        _rank_failure(rank, failure, pids.get(rank, failure.pid))
         for rank, failure in sorted(failures.items(), key=lambda item: _order(item[1]))
     ]
 
@@ -94,10 +114,10 @@ def _raised_at(failure: ProcessFailure) -> float:
         return failure.timestamp
 
 
-def _rank_failure(rank: int, failure: ProcessFailure) -> RankFailure:
+def _rank_failure(rank: int, failure: ProcessFailure, pid: int) -> RankFailure:
     return RankFailure(
         rank=rank,
-        pid=failure.pid,
+        pid=pid,
         exit_code=max(0, failure.exitcode),
         signal=max(0, -failure.exitcode),
         time_s=_raised_at(failure),
@@ -125,7 +145,7 @@ def _torchrun_arguments(
         f"--nproc-per-node={arguments.nproc}",
         f"--log-dir={error_files}",
         "-m",
-        "orchestra.train.rank",
+        "orchestra.train.forked",
         *("--job", os.fspath(arguments.job)),
         *("--kind", arguments.kind),
         *("--attempt", str(arguments.attempt)),

@@ -1,14 +1,17 @@
-"""The warm launcher: imports torch once per job and forks the agent of each attempt from there.
+"""The warm launcher: has imported torch once per job, and forks agents and ranks from there.
 
-`python -m orchestra.train.launcher` is a child of the supervisor, which talks to it over the socket
-that is its standard input, one JSON object per line:
+`python -m orchestra.train.launcher JOB` is a child of the supervisor, which talks to it over the
+socket that is its standard input; ranks are asked for over a socket of its own, by what torchrun
+starts in their place (train/forked.py). One JSON object per line:
 
-    -> {"arguments": [...], "tag": "...", "log": "..."}     fork an agent
-    <- {"pid": 7}                                           it runs
-    <- {"pid": 7, "code": 1, "signal": 0}                   it has ended
+    supervisor -> {"arguments": [...], "tag": "...", "log": "..."}      fork an agent
+    forked     -> {"arguments": [...], "environment": {...}}, with its stdout and stderr
+    either     <- {"pid": 7}                                            it runs
+    either     <- {"pid": 7, "code": 1, "signal": 0}                    it has ended
 
-The process imports and forks: no tensor, no CUDA call, no code of a user. It ends with the socket,
-and by the death chain with the supervisor; the agents die with it.
+This process imports and forks: no tensor, no CUDA call, no code of a task, no thread. Whoever asked
+for a child and goes away takes it along; all of them die with the launcher, and it with the
+supervisor (wire/lifeline.py).
 """
 
 from __future__ import annotations
@@ -22,33 +25,141 @@ if __name__ == "__main__":
     lifeline.die_with_parent()
     lifeline.announce(os.environ)
 
-import ctypes
 import json
-import select
+import selectors
+import signal
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestra.wire.job import TAG
+from orchestra.train import warm
+from orchestra.wire.heartbeat import make_private, pages_folder
+from orchestra.wire.job import LAUNCHER, TAG
 
-_BLAS_THREADS = "OPENBLAS_NUM_THREADS"  # OpenBLAS starts its threads as NumPy is imported
-_LONGEST_REQUEST = 2**20
+_REQUEST_BYTES = 2**20
 
 
-def main() -> int:
-    """Serve one supervisor until it closes the socket."""
+@dataclass(frozen=True)
+class _Child:
+    pid: int
+    asker: socket.socket
+
+
+class Launcher:
+    """Serves one supervisor."""
+
+    def __init__(self, control: socket.socket, listener: socket.socket) -> None:
+        self._control = control
+        self._listener = listener
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._children: dict[int, _Child] = {}  # by pidfd
+
+    def serve(self) -> None:
+        """Until the supervisor closes its end."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fd in self._children:
+                    self._tell_end(key.fd)
+                elif key.fileobj is self._listener:
+                    self._take_in()
+                elif not self._answer(key.fileobj):
+                    return
+
+    def _take_in(self) -> None:
+        """Somebody asks for a rank; only this user can reach the socket."""
+        asker, _ = self._listener.accept()
+        self._selector.register(asker, selectors.EVENT_READ)
+
+    def _answer(self, asker: Any) -> bool:
+        """Fork what is asked for; False if it was the supervisor who went away."""
+        try:
+            data, fds, _, _ = socket.recv_fds(asker, _REQUEST_BYTES, 2)
+            while data and not data.endswith(b"\n"):
+                data += asker.recv(_REQUEST_BYTES)
+        except ConnectionResetError:
+            data, fds = b"", []
+        if data:
+            self._start(asker, json.loads(data), fds)
+            for fd in fds:
+                os.close(fd)
+        elif asker is self._control:
+            return False
+        else:
+            self._let_go(asker)
+        return True
+
+    def _start(self, asker: socket.socket, request: dict[str, Any], fds: list[int]) -> None:
+        if not warm.may_fork():
+            pid = warm.spawn_agent(request) if asker is self._control else 0
+        else:
+            pid = os.fork()
+            if pid == 0:
+                self._close()
+                if fds:
+                    sys.exit(warm.be_rank(request, fds))
+                os._exit(warm.be_agent(request))  # tearing torch down would take its time
+        self._tell(asker, {"pid": pid})
+        if pid:
+            pidfd = os.pidfd_open(pid)
+            self._children[pidfd] = _Child(pid, asker)
+            self._selector.register(pidfd, selectors.EVENT_READ)
+
+    def _tell_end(self, pidfd: int) -> None:
+        child = self._children.pop(pidfd)
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(child.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        end = {"pid": child.pid, "code": max(0, code), "signal": max(0, -code)}
+        self._tell(child.asker, end)
+
+    def _let_go(self, asker: socket.socket) -> None:
+        """Who asked has ended: torchrun has stopped its rank, or has died."""
+        for pidfd, child in self._children.items():
+            if child.asker is asker:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        self._selector.unregister(asker)
+        asker.close()
+
+    def _tell(self, asker: socket.socket, answer: dict[str, int]) -> None:
+        try:
+            asker.sendall(json.dumps(answer).encode() + b"\n")
+        except OSError:  # it is gone, which its end of the socket tells
+            return
+
+    def _close(self) -> None:
+        """In a child: nothing of the launcher is its own."""
+        for pidfd, child in self._children.items():
+            os.close(pidfd)
+            child.asker.close()
+        self._listener.close()
+        self._control.close()
+        self._selector.close()
+
+
+def main(argv: list[str]) -> int:
+    """Serve the supervisor that started this process for the job folder in `argv`."""
+    warm.name_process("orch-launcher")
     control = _take_over_stdin()
-    _name_process("orch-launcher")
-    _import_torch()
-    requests = control.makefile("rb")
-    while line := requests.readline(_LONGEST_REQUEST):
-        request = json.loads(line)
-        pid = _start(request, control)
-        _tell(control, {"pid": pid})
-        if not _wait(pid, control):
-            return 0
+    warm.preload(Path(argv[0]))
+    Launcher(control, _listen(pages_folder(os.environ[TAG]))).serve()
     return 0
+
+
+def _listen(folder: Path) -> socket.socket:
+    """A socket in a folder that only this user can enter."""
+    make_private(folder)
+    path = folder / "launcher"
+    path.unlink(missing_ok=True)  # of one that was killed
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    os.environ[LAUNCHER] = str(path)
+    return listener
 
 
 def _take_over_stdin() -> socket.socket:
@@ -60,110 +171,5 @@ def _take_over_stdin() -> socket.socket:
     return control
 
 
-def _import_torch() -> None:
-    """With no thread started: a child forked beside threads could find their locks held."""
-    before = os.environ.get(_BLAS_THREADS)
-    os.environ[_BLAS_THREADS] = "1"
-    from orchestra.train import agent
-
-    agent.preload()
-    if before is None:
-        del os.environ[_BLAS_THREADS]
-    else:
-        os.environ[_BLAS_THREADS] = before
-
-
-def _start(request: dict[str, Any], control: socket.socket) -> int:
-    """Fork the agent; where that is not safe, start it cold."""
-    if len(list(Path("/proc/self/task").iterdir())) > 1:
-        return _spawn(request)
-    pid = os.fork()
-    if pid == 0:
-        os._exit(_be_agent(request, control))  # at once: tearing down torch would take its time
-    return pid
-
-
-def _be_agent(request: dict[str, Any], control: socket.socket) -> int:
-    """The child's whole life."""
-    from orchestra.train import agent
-
-    lifeline.die_with_parent()
-    control.close()
-    _open_log(request["log"])
-    _name_process("orch-agent")
-    _retag(request["tag"])
-    lifeline.announce(os.environ)
-    code = agent.main(request["arguments"])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return code
-
-
-def _spawn(request: dict[str, Any]) -> int:
-    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    return os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-m", "orchestra.train.agent", *request["arguments"]],
-        {**os.environ, TAG: request["tag"]},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 1, request["log"], append, 0o644),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-    )
-
-
-def _wait(pid: int, control: socket.socket) -> bool:
-    """Until the agent has ended, which is told; False if the supervisor closed the socket first."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        ready, _, _ = select.select([pidfd, control.fileno()], [], [])
-    finally:
-        os.close(pidfd)
-    if pidfd not in ready:  # it asks for nothing while an agent is at work: it is gone
-        return False
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    _tell(control, {"pid": pid, "code": max(0, code), "signal": max(0, -code)})
-    return True
-
-
-def _tell(control: socket.socket, answer: dict[str, int]) -> None:
-    control.sendall(json.dumps(answer).encode() + b"\n")
-
-
-def _open_log(path: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(fd, 1)
-    os.dup2(fd, 2)
-    os.close(fd)
-
-
-def _retag(tag: str) -> None:
-    """Carry the attempt's tag, for descendants and in what procfs shows of this process.
-
-    procfs shows the memory in which the kernel left the first environment: the launcher's, with a
-    tag of the same length in it.
-
-    Raises:
-        RuntimeError: it does not show the new tag afterwards, so that no sweep would find us.
-    """
-    mark = f"{TAG}={os.environ[TAG]}".encode()
-    stat = Path("/proc/self/stat").read_bytes()
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    start, end = int(fields[47]), int(fields[48])  # env_start, env_end of proc(5)
-    at = ctypes.string_at(start, end - start).find(mark)
-    fresh = f"{TAG}={tag}".encode()
-    if at >= 0 and len(fresh) == len(mark):
-        ctypes.memmove(start + at, fresh, len(fresh))
-    os.environ[TAG] = tag
-    if fresh not in Path("/proc/self/environ").read_bytes().split(b"\0"):
-        raise RuntimeError(f"the tag {tag} can't be put into this process's environment")
-
-
-def _name_process(name: str) -> None:
-    """What ps and top show."""
-    Path("/proc/self/comm").write_text(name)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -68,6 +68,12 @@ def pages_folder(tag: str) -> Path:
     return base / f"orchestra-{os.getuid()}" / tag
 
 
+def make_private(folder: Path) -> None:
+    """Make a `pages_folder`, for this user alone (OrchestraError: somebody else made it)."""
+    _make_private(folder.parent)
+    _make_private(folder)
+
+
 class Heartbeat:
     """A rank's own page.
 
@@ -76,8 +82,7 @@ class Heartbeat:
     """
 
     def __init__(self, folder: Path, rank: int) -> None:
-        _make_private(folder.parent)
-        _make_private(folder)
+        make_private(folder)
         self._path = folder / f"rank{rank}"
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(self._path, flags, 0o600)

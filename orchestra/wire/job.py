@@ -17,6 +17,7 @@ VERSION = 1
 RUN = "ORCHESTRA_RUN"  # run id
 TAG = "ORCHESTRA_TAG"  # <run id>.<attempt>.<nonce>: unique, inherited, the only key to kill by
 JOB = "ORCHESTRA_JOB"  # the job folder, by which `orchestra reap` finds who owns a process
+LAUNCHER = "ORCHESTRA_LAUNCHER"  # the socket at which train/launcher.py is asked for ranks
 CODE = "ORCHESTRA_CODE"  # the laid-out snapshot whose tasks/ and orchestra/ are used
 WORKSPACE = "ORCHESTRA_WORKSPACE"
 

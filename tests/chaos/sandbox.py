@@ -63,7 +63,10 @@ class Sandbox:
         for package in (train, train.parent):
             (package / "__init__.py").touch()
         (train.parent / "wire").symlink_to(PACKAGE / "wire")
-        shutil.copy(PACKAGE / "train" / "launcher.py", train)
+        for name in ("launcher.py", "warm.py", "forked.py"):
+            shutil.copy(PACKAGE / "train" / name, train)
+        for name in ("session.py", "trainer.py", "final.py"):  # which the real agent preloads
+            (train / name).touch()
         shutil.copy(agent, train / "agent.py")
         shutil.copy(rank, train / "rank.py")
 
@@ -85,6 +88,7 @@ class Sandbox:
             task["hold"] = 6
         config = {
             "task": {"kind": "standin", "steps": 12, "save_every": 5, **task},
+            "upstream": {"kind": "none"},
             "train": {"max_steps": 12},
             "launch": {
                 "device": "cpu",

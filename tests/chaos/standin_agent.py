@@ -17,7 +17,7 @@ from orchestra.wire.failures import RankFailure, write_failures
 from orchestra.wire.folders import Job
 
 
-def preload() -> None:
+def preload(job: Path) -> None:
     """There is nothing that takes long to import."""
 
 
