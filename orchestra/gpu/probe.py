@@ -19,6 +19,8 @@ from typing import Any
 
 from orchestra.gpu.processes import NOT_TOLD, Owner, owner
 
+#: The error of a machine without GPUs; any other means that something is wrong.
+NO_DRIVER = "no NVIDIA driver on this machine (NVML is not installed)"
 _NO_UUID = "unknown-"
 _NOT_FOUND = "NVML Shared Library Not Found"
 
@@ -183,8 +185,7 @@ def _read_line(child: subprocess.Popen[bytes], deadline: float) -> bytes | None:
 def _parse(answer: dict[str, Any]) -> Probe:
     error: str | None = answer["error"]
     if error is not None:
-        known = "no NVIDIA driver on this machine (NVML is not installed)"
-        return Probe((), known if error == _NOT_FOUND else f"NVML: {error}")
+        return Probe((), NO_DRIVER if error == _NOT_FOUND else f"NVML: {error}")
     devices = tuple(_device(entry) for entry in answer["devices"])
     uuids = {device.index: device.uuid for device in devices}
     links = (Link(uuids[one], uuids[other], kind) for one, other, kind in answer["links"] if kind)
@@ -192,9 +193,10 @@ def _parse(answer: dict[str, Any]) -> Probe:
 
 
 def _device(entry: dict[str, Any]) -> Device:
-    fields = {name: value for name, value in entry.items() if name != "graphics"}
-    uuid = entry["uuid"] or f"{_NO_UUID}{entry['index']}"
-    return Device(**{**fields, "uuid": uuid, "processes": _processes(entry)})
+    fields = {**entry, "processes": _processes(entry)}
+    fields.pop("graphics", None)
+    fields["uuid"] = entry["uuid"] or f"{_NO_UUID}{entry['index']}"
+    return Device(**fields)
 
 
 def _processes(entry: dict[str, Any]) -> tuple[GpuProcess, ...] | None:

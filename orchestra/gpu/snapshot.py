@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestra.gpu import lease_file
 from orchestra.gpu.lease_file import Holder
 from orchestra.gpu.pool import limited
-from orchestra.gpu.probe import Device, Link, Prober
+from orchestra.gpu.probe import NO_DRIVER, Device, Link, Prober
 from orchestra.gpu.processes import using
 from orchestra.gpu.status import Status, status_of
 from orchestra.settings import WorkspaceSettings, workspace_settings
@@ -41,6 +41,11 @@ class Snapshot:
     """Devices that runs of this workspace hold."""
     limit: int | None
     """At most so many may they hold at once."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether something is wrong with the driver; to have none is in order."""
+        return self.error not in (None, NO_DRIVER)
 
 
 def read(workspace: Path | None, prober: Prober) -> Snapshot:

@@ -88,9 +88,8 @@ def _gpus() -> Iterator[Check]:
     with Prober() as prober:
         now = snapshot.read(None, prober)
     if now.error is not None:
-        # No driver is in order on a machine without GPUs.
-        missing = now.error.startswith("no NVIDIA driver")
-        yield Check("gpus", missing, f"none: {now.error}", "" if missing else "see nvidia-smi")
+        hint = "see nvidia-smi" if now.is_broken else ""
+        yield Check("gpus", not now.is_broken, f"none: {now.error}", hint)
         return
     yield Check("gpus", True, f"{len(now.gpus)}")
     for gpu in now.gpus:
