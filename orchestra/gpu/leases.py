@@ -141,24 +141,27 @@ class Leases:
     ) -> dict[str, str]:
         """Lease all of them; if that can't be, none, and the reasons (by UUID)."""
         locks: dict[str, int] = {}
-        lost: dict[str, str] = {}
         with ExitStack() as undo:
-            for uuid in uuids:
+            for uuid in sorted(uuids):  # in one order by all who race, so that one of them wins
                 fd = None if uuid in self._held else lease_file.lock(self._path(uuid))
                 if fd is None:
-                    lost[uuid] = str(self.holders().get(uuid, "leased by another run"))
-                else:
-                    undo.callback(os.close, fd)
-                    locks[uuid] = fd
+                    return self._holders_of(set(uuids) - set(locks), first=uuid)
+                undo.callback(os.close, fd)
+                locks[uuid] = fd
             # Only now: a device may have been used and freed between a reading and its lock.
-            lost |= _taken(locks.keys(), prober.read(), named=named)
-            if lost:
-                return lost
+            taken = _taken(locks.keys(), prober.read(), named=named)
+            if taken:
+                return taken
             undo.pop_all()
         self._held |= locks
         for uuid in uuids:
             lease_file.write_note(self._path(uuid), run_id, workspace)
         return {}
+
+    def _holders_of(self, uuids: Collection[str], *, first: str) -> dict[str, str]:
+        """Who holds them, as far as one can see; `first` is held for certain."""
+        held = {uuid: str(holder) for uuid, holder in self.holders().items() if uuid in uuids}
+        return {first: "leased by another run"} | held
 
     def _path(self, uuid: str) -> Path:
         return lease_file.lock_path(self._folder, uuid)

@@ -15,6 +15,7 @@ import pytest
 
 from orchestra.gpu.lease_file import FOLDER, machine_folder
 from orchestra.gpu.leases import Leases
+from orchestra.gpu.probe import Prober
 from orchestra.wire.errors import ConflictError, NotFoundError
 from tests.fakes.nvml import FakeNvml
 
@@ -240,6 +241,15 @@ def test_a_device_is_refused_while_a_process_of_a_dead_run_has_it(
         ):
             leases.acquire(2, ["0", "1"], "mine", HERE)
         assert [device.index for device in leases.acquire(1, [], "mine", HERE)] == [1]
+
+
+def test_take_looks_for_such_a_process_itself(nvml: FakeNvml, leftover: int) -> None:
+    """It may have been born after the caller's own look."""
+    with Prober() as prober, Leases() as leases:
+        devices = prober.read().devices
+        with pytest.raises(ConflictError, match="process of run dead1"):
+            leases.take(devices, prober, "mine", HERE, named=False)
+        assert leases.holders() == {}
 
 
 def test_a_process_that_nvml_shows_is_named_with_its_run(nvml: FakeNvml, leftover: int) -> None:

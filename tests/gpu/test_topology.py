@@ -83,3 +83,12 @@ def slowest(devices: tuple[Device, ...], links: list[Link]) -> int:
 def test_many_devices_are_grown_into_a_group() -> None:
     free = [device for device in machine(64) if device.index % 8 or device.index == 40]
     assert indices(choose(8, free, groups(64, 8))) == list(range(40, 48))
+
+
+def test_growing_is_not_led_astray() -> None:
+    """Each of twelve devices has a faster link to one outside than to the others of its group."""
+    links = [
+        link(one, other, "nvlink" if other == one + 12 else "pix" if other < 12 else "sys")
+        for one, other in combinations(range(24), 2)
+    ]
+    assert indices(choose(12, machine(24), links)) == list(range(12))
