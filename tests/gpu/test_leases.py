@@ -129,11 +129,25 @@ def test_a_hostile_note_is_only_text(
         "",
         "{",
         json.dumps({"run_id": "x" * 999, "user": 1, "pid": "1", "since": 0}),
+        '{"run_id": "x", "user": "y", "pid": Infinity, "since": 0}',
         "[]",
+        "[" * 9999,
     ):
         note.write_text(text)
         with Leases() as leases:
             assert len(leases.holders()["GPU-00000"].run_id) <= 64
+
+
+def test_a_note_without_workspace_is_read(
+    nvml: FakeNvml, other: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """Versions before this one wrote none."""
+    note = tmp_path / "leases" / "GPU-00000.lock"
+    document = json.loads(note.read_text())
+    del document["workspace"]
+    note.write_text(json.dumps(document))
+    holder = Leases().holders()["GPU-00000"]
+    assert (holder.run_id, holder.workspace) == ("other123", "")
 
 
 def test_a_replaced_lock_file_is_not_a_second_lock(nvml: FakeNvml, tmp_path: Path) -> None:
