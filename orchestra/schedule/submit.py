@@ -67,7 +67,12 @@ def plan(workspace: Workspace, submission: Submission) -> Plan:
         initial = initial_values(workspace, submission.init_from)
         submission = replace(submission, given=(*submission.given, *initial))
     composed = compose(submission.request(workspace.root))
-    found = preflight(composed.config, workspace.runs, cpu_command=submission.cpu_command)
+    found = preflight(
+        composed.config,
+        workspace.runs,
+        cpu_command=submission.cpu_command,
+        root=workspace.root,
+    )
     if composed.config.init is not None:
         found.append(Finding("init", check_initial(composed.config.init)))
     return Plan(composed, tuple(found))
