@@ -1,6 +1,7 @@
 """What torchrun starts: `-m orchestra.train.rank --job DIR --kind train|evaluate --attempt N`.
 
-Ties this process to its parent, its log and its heartbeat before anything slow is imported.
+Ties this process to its parent, its log, its heartbeat and the stacks it may be asked for before
+anything slow is imported.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from orchestra.wire import lifeline
+from orchestra.wire import lifeline, stacks
 from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError, UsageError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.files import DISK_FULL
@@ -33,9 +34,10 @@ def main() -> int:
         rank = int(os.environ.get("RANK", "0"))
         attempt.logs.mkdir(parents=True, exist_ok=True)
         _redirect(attempt.rank_log(rank))
-        pulse = Heartbeat(pages_folder(tag or f"{job.run.id}.{attempt.number}.plain"), rank)
-        lifeline.announce(os.environ)  # for loader workers
-        return _run(job, attempt, pulse)
+        with stacks.on_request(attempt.rank_stacks(rank)):
+            pulse = Heartbeat(pages_folder(tag or f"{job.run.id}.{attempt.number}.plain"), rank)
+            lifeline.announce(os.environ)  # for loader workers
+            return _run(job, attempt, pulse)
     except OrchestraError as error:
         print(error, file=sys.stderr)
         return _exit_code(error)
