@@ -27,6 +27,7 @@ from orchestra.train.rendezvous import Exchange
 from orchestra.train.seeds import reseed
 from orchestra.wire.errors import DataError
 from orchestra.wire.files import json_bytes, read_json
+from orchestra.wire.heartbeat import LONG_WRITE_S, SCORING_S, Phase
 from orchestra.wire.manifest import Utterance, manifest_sha256
 
 EVALUATION_EPOCH = 0
@@ -146,7 +147,7 @@ class Evaluator:
     """Evaluates splits with the weights that the model holds at the time.
 
     Args:
-        tick: called by every rank all the time, so that its heart beats.
+        beat: called by every rank all the time with its phase and what it promises.
         stop: asked by rank 0 between batches; the others learn it from rank 0.
     """
 
@@ -156,14 +157,14 @@ class Evaluator:
         task: Task,
         model: SpeechModel,
         ranks: Ranks,
-        tick: Callable[[], None],
+        beat: Callable[[Phase, float], None],
         stop: Callable[[], bool],
     ) -> None:
         self._config = config
         self._task = task
         self._model = model
         self._ranks = ranks
-        self._tick = tick
+        self._beat = beat
         self._stop = stop
 
     def evaluate(self, split: Split, files: Exchange) -> Evaluated | None:
@@ -177,10 +178,13 @@ class Evaluator:
             DiskFullError, OSError: there is no room for what was found.
         """
         started = time.monotonic()
+        self._tick()
         try:
             share = self._predict_share(split, files)
             if self._ranks.is_first:
                 evaluated = self._score(split, files, share, started)
+                # The others go on as soon as they find it; this rank may not be through yet.
+                self._beat(Phase.CHECKPOINT, LONG_WRITE_S)
                 files.write(_OUTCOME, json_bytes({"stopped": False, **asdict(evaluated)}))
                 return evaluated
             files.write(_share(self._ranks.rank), share.to_bytes())
@@ -223,6 +227,7 @@ class Evaluator:
             files.wait_for(_share(peer.rank), peer, lambda: self._check_stop(files))
             for peer in self._ranks.peers[1:]
         ]
+        self._beat(Phase.EVALUATION, SCORING_S)
         shares = [own, *(Share.read(path) for path in paths)]
         predictions = merge(
             (record for share in shares for record in share.predictions), split.utterances
@@ -237,6 +242,9 @@ class Evaluator:
             seconds_per_utterance=sum(share.elapsed_s for share in shares) / len(predictions),
             real_time_factor=sum(share.predicting_s for share in shares) / split.audio_s,
         )
+
+    def _tick(self) -> None:
+        self._beat(Phase.EVALUATION, 0.0)
 
     def _check_stop(self, files: Exchange) -> None:
         """Rank 0 decides; the others find its decision where the outcome would be."""

@@ -47,7 +47,9 @@ class Learner:
         beat: Callable[[Phase], None],
     ) -> None:
         config = session.config
+        beat(Phase.INIT)
         self._config = config
+        self._beat = beat
         self._ranks = session.ranks
         self._recorder = session.recorder
         self._data = data
@@ -116,6 +118,7 @@ class Learner:
 
     def _wrap_anew(self) -> None:
         """DDP knows only the parameters that were trainable when it wrapped the model."""
+        self._beat(Phase.INIT)
         # The old wrapper goes first, and its hooks with it.
         self.stepper.model, self.exchange = self.model, NoExchange()
         wrapped = wrap(self.model, self._ranks)

@@ -86,13 +86,20 @@ class Trainer:
             self.learner.model,
             self.learner.average,
             [self._goal, *([self._stopping] if self._stopping else [])],
-            tick=lambda: self._beat(Phase.EVALUATION),
+            beat=self._beat,
         )
         self._saver: Saver | None = None
         if self._ranks.is_first:
             root = session.job.run.checkpoints
             export = exporter(session) if config.checkpoint.export_best else None
-            self._saver = Saver(root, config.checkpoint, self._goal, session.recorder, export)
+            self._saver = Saver(
+                root,
+                config.checkpoint,
+                self._goal,
+                session.recorder,
+                lambda: self._beat(Phase.CHECKPOINT, LONG_WRITE_S),
+                export,
+            )
         self._capsules = Capsules(session, self.learner.model)
         self._meter = Meter(self._ranks.device)
         self._reason = ""  # why the run ends before train.max_steps
@@ -234,7 +241,7 @@ class Trainer:
         score = progress.score(self._goal.metric)
         # Rank 0 alone: validation has just made the buffers of all ranks its own.
         if self._saver and progress.step:
-            self._beat(Phase.CHECKPOINT)
+            self._beat(Phase.CHECKPOINT, LONG_WRITE_S)
             if self._saver.is_among_best(progress.step, score):
                 self._hand_over(self._saver, must=False)
         return True
@@ -244,7 +251,7 @@ class Trainer:
 
         A step is saved twice if a stop came in between it and its validation: the score is news.
         """
-        self._beat(Phase.CHECKPOINT)
+        self._beat(Phase.CHECKPOINT, LONG_WRITE_S)
         self._ranks.copy_from_first(list(self.learner.model.saved_buffers()))
         if self._saver:
             self._hand_over(self._saver, must=must)
@@ -313,6 +320,5 @@ class Trainer:
     def _epochs_done(self) -> float:
         return self._data.planner.epochs_done(self._progress.position)
 
-    def _beat(self, phase: Phase) -> None:
-        promise_s = LONG_WRITE_S if phase is Phase.CHECKPOINT else 0.0
+    def _beat(self, phase: Phase, promise_s: float = 0.0) -> None:
         self._session.pulse.beat(self._progress.step, phase, promise_s)
