@@ -21,6 +21,7 @@ from orchestra.data.batches import deal, draw_subset, plan_evaluation
 from orchestra.data.loader import Loader, Request, to_device
 from orchestra.tasks import Prediction, Task
 from orchestra.train.distributed import Ranks
+from orchestra.train.memory import enough_memory, evaluation_remedy
 from orchestra.train.model import SpeechModel
 from orchestra.train.precision import autocast
 from orchestra.train.rendezvous import Exchange
@@ -175,6 +176,7 @@ class Evaluator:
 
         Raises:
             DataError: an utterance has no prediction or two, or its audio can't be read.
+            OutOfMemoryError: a batch does not fit into memory.
             DiskFullError, OSError: there is no room for what was found.
         """
         started = time.monotonic()
@@ -207,6 +209,7 @@ class Evaluator:
         requests = [Request(EVALUATION_EPOCH, split.batches[number]) for number in numbers]
         predictions: list[Prediction] = []
         predicting_s = 0.0
+        remedy = evaluation_remedy(self._config)
         self._model.eval()
         try:
             with torch.no_grad(), autocast(self._config.train, self._ranks.device):
@@ -215,7 +218,8 @@ class Evaluator:
                     reseed(self._config.seed, "evaluate", split.name, number)
                     given = time.monotonic()
                     # Records are Python values: once they are there, so is the device's work.
-                    predictions += self._model.predict(to_device(batch, self._ranks.device))
+                    with enough_memory("the prediction", batch, remedy):
+                        predictions += self._model.predict(to_device(batch, self._ranks.device))
                     predicting_s += time.monotonic() - given
         finally:
             self._model.train()

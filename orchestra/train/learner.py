@@ -35,7 +35,8 @@ class Learner:
         beat: told the phase that begins.
 
     Raises:
-        UsageError: the config does not fit the model, or the largest batch the memory.
+        UsageError: the config does not fit the model.
+        OutOfMemoryError: the largest batch does not fit into memory.
     """
 
     def __init__(
@@ -67,7 +68,14 @@ class Learner:
         scalars = warm_up(config, wrapped, self.model, self._worst_batches())
         self.exchange: Exchange = exchange_of(wrapped)
         self.stepper = Stepper(
-            config, wrapped, self.optimizer, self._ranks, scalars, beat, total_steps
+            config,
+            wrapped,
+            self.optimizer,
+            self._ranks,
+            scalars,
+            beat,
+            session.pulse.note_samples,
+            total_steps,
         )
 
     def take(

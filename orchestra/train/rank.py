@@ -14,7 +14,13 @@ import sys
 from pathlib import Path
 
 from orchestra.wire import lifeline, stacks
-from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError, UsageError
+from orchestra.wire.errors import (
+    ConflictError,
+    NotFoundError,
+    OrchestraError,
+    OutOfMemoryError,
+    UsageError,
+)
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.files import DISK_FULL
 from orchestra.wire.folders import AttemptFolder, Job, JobKind
@@ -74,15 +80,21 @@ def _run(job: Job, attempt: AttemptFolder, pulse: Heartbeat) -> int:
     def run() -> None:
         from orchestra.train.distributed import leave
         from orchestra.train.final import evaluate_job
+        from orchestra.train.memory import is_out_of_memory
         from orchestra.train.session import open_session
         from orchestra.train.trainer import train
 
-        session = open_session(job, attempt, pulse)
-        if job.kind == "train":
-            train(session)
-        else:
-            evaluate_job(session)
-        leave(session.ranks)
+        try:
+            session = open_session(job, attempt, pulse)
+            if job.kind == "train":
+                train(session)
+            else:
+                evaluate_job(session)
+            leave(session.ranks)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(f"out of memory: {str(error).splitlines()[0]}") from error
 
     run()
     return ExitCode.OK

@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 
-from orchestra.data.batches import Step
+from orchestra.data.batches import MicroBatch, Step, cut
 from orchestra.data.loader import Request, to_device
 from orchestra.tasks import Batch
 from orchestra.train.capsule import Capsules
@@ -134,16 +134,18 @@ class Trainer:
     def _batches(self) -> Generator[Batch]:
         """This rank's micro-batches from here on, on the device; without end."""
         requests = (
-            Request(step.position.epoch, step.micro_batches[number])
+            Request(step.position.epoch, part)
             for step in self._data.planner.steps(self._progress.position)
-            for number in self._share(step)
+            for _, part in self._share(step)
         )
         for batch in self._data.loader.batches(requests):
             yield to_device(batch, self._ranks.device)
 
-    def _share(self, step: Step) -> range:
-        """The numbers of this rank's micro-batches."""
-        return range(self._ranks.rank, len(step.micro_batches), self._ranks.world_size)
+    def _share(self, step: Step) -> list[tuple[int, MicroBatch]]:
+        """This rank's micro-batches by number; one that is cut stands once for each part."""
+        numbers = range(self._ranks.rank, len(step.micro_batches), self._ranks.world_size)
+        split = self._data.split
+        return [(n, part) for n in numbers for part in cut(step.micro_batches[n], split)]
 
     def _take(self, step: Step, batches: Iterator[Batch]) -> Taken:
         progress, learner = self._progress, self.learner
@@ -151,7 +153,7 @@ class Trainer:
         with self._capsules.on_error(progress.step, learner.stepper):
             taken = learner.take(
                 progress.step,
-                self._share(step),
+                [number for number, _ in self._share(step)],
                 batches,
                 stop=self._session.stop_requested(),
                 expired=self._ranks.is_first and time_is_up(self._config.train, self._elapsed_s()),
@@ -290,6 +292,7 @@ class Trainer:
             "steps_per_epoch": self._horizon.steps_per_epoch,
             "world_size": self._ranks.world_size,
             "micro_batches": config.batch.micro_batches,
+            "split": self._data.split,
             "parameters": sum(row.parameters for row in parts),
             "trainable": sum(row.trainable for row in parts),
             "parts": table_document(parts),

@@ -34,7 +34,7 @@ from orchestra.train.evaluation import (
 )
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.rendezvous import Exchange
-from orchestra.wire.errors import DataError, DiskFullError, OrchestraError
+from orchestra.wire.errors import DataError, DiskFullError, OrchestraError, OutOfMemoryError
 from orchestra.wire.files import write_atomic
 from orchestra.wire.folders import Job
 from orchestra.wire.heartbeat import SCORING_S, Phase
@@ -237,6 +237,19 @@ def test_the_heart_says_what_an_evaluation_is_at(probe: Subject, tmp_path: Path)
     evaluator = Evaluator(probe.config, probe.task, probe.model, ranks, beat, lambda: False)
     assert evaluator.evaluate(probe.split, files) is not None
     assert beats[0] == (Phase.EVALUATION, 0.0)
+
+
+def test_a_batch_that_does_not_fit_is_named(
+    probe: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starve(batch: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(probe.model, "predict", starve)
+    ranks = Ranks(0, 1, torch.device("cpu"))
+    evaluator = Evaluator(probe.config, probe.task, probe.model, ranks, unheard, lambda: False)
+    with pytest.raises(OutOfMemoryError, match=r"in the prediction of .*lower batch.eval_seconds"):
+        evaluator.evaluate(probe.split, Exchange(tmp_path / "files"))
 
 
 def test_speed_is_measured(probe: Subject, tmp_path: Path) -> None:
