@@ -124,12 +124,14 @@ class Planner:
             return float(position.epoch)
         return position.epoch + position.index / self.steps_in(position.epoch)
 
-    def worst(self, epoch: int) -> tuple[MicroBatch, MicroBatch]:
+    def worst(self, epoch: int, parts: int = 1) -> tuple[MicroBatch, MicroBatch]:
         """The micro-batch with the longest utterance and the one of most padded audio.
 
-        They may be one and the same.
+        They may be one and the same. With `parts`, of what they are cut into.
         """
-        micro_batches = [micro for step in self.epoch(epoch) for micro in step]
+        micro_batches = [
+            part for step in self.epoch(epoch) for micro in step for part in cut(micro, parts)
+        ]
         longest = max(micro_batches, key=lambda micro: max(self._durations[i] for i in micro))
         return longest, max(micro_batches, key=lambda micro: padded_s(micro, self._durations))
 
@@ -204,6 +206,13 @@ def pack(order: Sequence[int], sizes: Sequence[int]) -> list[MicroBatch]:
     if current:
         batches.append(tuple(current))
     return batches
+
+
+def cut(micro_batch: MicroBatch, parts: int) -> list[MicroBatch]:
+    """Up to so many runs of its utterances, as even as can be, none empty; in order."""
+    count = min(parts, len(micro_batch))
+    ends = [len(micro_batch) * number // count for number in range(count + 1)]
+    return [micro_batch[start:end] for start, end in zip(ends, ends[1:], strict=False)]
 
 
 def plan_evaluation(durations: Sequence[float], budget_s: float) -> list[MicroBatch]:

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from orchestra.config.schema import RunConfig
 from orchestra.tasks import Batch, LossTerms
 from orchestra.train.precision import LOWEST_SCALE, autocast
-from orchestra.train.seeds import reseed
+from orchestra.train.seeds import reseed_step
 from orchestra.wire.capsules import Reason
 from orchestra.wire.errors import OrchestraError
 
@@ -52,14 +52,14 @@ class Finding:
 
 
 def examine(
-    config: RunConfig, model: nn.Module, step: int, micro: int, batch: Batch
+    config: RunConfig, model: nn.Module, step: int, micro: int, part: int, batch: Batch
 ) -> Finding | None:
     """Forward and backward as training does them; None if all is well.
 
     Gradients are added to those there are, as in a step.
 
     Args:
-        step, micro: what the step was seeded with.
+        step, micro, part: what the step was seeded with.
 
     Raises:
         OrchestraError: as in training.
@@ -69,7 +69,7 @@ def examine(
     caught: list[warnings.WarningMessage]
     with first, warnings.catch_warnings(record=True) as caught, torch.autograd.detect_anomaly():
         warnings.simplefilter("always")
-        reseed(config.seed, "step", step, micro)
+        reseed_step(config.seed, step, micro, part)
         try:
             with autocast(config.train, batch.wavs.device), birth:
                 terms: LossTerms = model(batch)

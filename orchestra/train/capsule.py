@@ -121,7 +121,8 @@ class Capsules:
                 return
             model = self._model.saved_state() if with_weights else None
             document = _document(session, event, consumed)
-            session.pulse.beat(event.step, Phase.CHECKPOINT, LONG_WRITE_S)
+            # As the step in which the others wait for this rank is called in their beats.
+            session.pulse.beat(event.step - 1, Phase.CHECKPOINT, LONG_WRITE_S)
             size = capsule_files.write(place, document, consumed, model)
         except _LOST as error:
             self._say(event.step, f"no capsule, it can't be written: {error}")

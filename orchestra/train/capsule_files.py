@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from orchestra.tasks import Batch
 from orchestra.train import tensors as tied
+from orchestra.train.seeds import with_parts
 from orchestra.train.tensor_file import load
 from orchestra.wire.capsules import BATCHES, DOCUMENT, MODEL, WRITING, Capsule
 from orchestra.wire.files import json_bytes, reading, sync_folder
@@ -31,7 +32,7 @@ _RESERVE = 3.0
 """Times a capsule's size that must be free: checkpoints need the disk more."""
 
 Consumed = Sequence[tuple[int, Batch]]
-"""(number of the micro-batch in its step, batch)."""
+"""(number of the micro-batch in its step, batch). One that is cut stands once for each part."""
 
 
 def write(
@@ -85,8 +86,11 @@ def read_batches(place: Capsule, document: dict[str, Any], device: torch.device)
     """
     tensors = load(place.folder / BATCHES)
     with reading(place.folder / DOCUMENT):
+        items = document["micro_batches"]
+        owns = _folders(item["number"] for item in items)
         return [
-            (item["number"], _batch(item, tensors, device)) for item in document["micro_batches"]
+            (item["number"], _batch(item, own, tensors, device))
+            for own, item in zip(owns, items, strict=True)
         ]
 
 
@@ -110,13 +114,17 @@ def _write_all(folder: Path, blobs: dict[str, bytes], room: float) -> None:
 
 
 def _tensors(consumed: Consumed) -> dict[str, Tensor]:
-    """`<number>/wavs`, `<number>/lengths`, `<number>/targets/<name>`; no two share memory."""
+    """`<number>/wavs`, `<number>/lengths`, `<number>/targets/<name>`; no two share memory.
+
+    Of second and later parts `<number>.<part>/wavs` and so on.
+    """
     named = {}
-    for number, batch in consumed:
-        named[f"{number}/wavs"] = batch.wavs
-        named[f"{number}/lengths"] = batch.lengths
+    owns = _folders(number for number, _ in consumed)
+    for own, (_, batch) in zip(owns, consumed, strict=True):
+        named[f"{own}wavs"] = batch.wavs
+        named[f"{own}lengths"] = batch.lengths
         for name, tensor in batch.targets.items():
-            named[f"{number}/targets/{name}"] = tensor
+            named[f"{own}targets/{name}"] = tensor
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in named.items()
@@ -136,8 +144,15 @@ def _describe(consumed: Consumed) -> list[dict[str, Any]]:
     ]
 
 
-def _batch(item: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> Batch:
-    own = f"{item['number']}/"
+def _folders(numbers: Iterable[int]) -> list[str]:
+    """What the names of each batch's tensors begin with."""
+    pieces = with_parts(numbers)
+    return [f"{number}.{part}/" if part else f"{number}/" for number, part in pieces]
+
+
+def _batch(
+    item: dict[str, Any], own: str, tensors: dict[str, Tensor], device: torch.device
+) -> Batch:
     mine = {k.removeprefix(own): v.to(device) for k, v in tensors.items() if k.startswith(own)}
     return Batch(
         ids=item["ids"],

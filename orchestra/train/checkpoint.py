@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ from orchestra.train.tensor_file import load
 from orchestra.wire.checkpoints import (
     DELETING,
     MANIFEST,
+    PIECE_BYTES,
     REPLACED,
     BadCheckpointError,
     Manifest,
@@ -42,6 +43,7 @@ from orchestra.wire.checkpoints import (
     quarantine,
     recover,
     seal,
+    silently,
     step_folder,
     verify,
 )
@@ -56,6 +58,8 @@ MODEL, OPTIMIZER, AVERAGE, STATE = (
     "state.json",
 )
 _WRITING = ".writing-"
+_SYNC_BYTES = 2**26
+"""So much is handed to the disk at a time: what waits for it learns whether the disk gets on."""
 
 Files = dict[str, list[memoryview]]
 """Name -> content in pieces (see snapshot.py)."""
@@ -72,11 +76,21 @@ class Contents:
     """Moving averages of the weights (optim.ema_decay); a file of its own, if there are any."""
 
 
-def write(root: Path, step: int, files: Files, score: float | None, goal: Goal) -> Manifest:
+def write(
+    root: Path,
+    step: int,
+    files: Files,
+    score: float | None,
+    goal: Goal,
+    tick: Callable[[], None] = silently,
+) -> Manifest:
     """Commit a checkpoint.
 
     A good one of the same step and score stays: randomness is keyed, so it holds the same. One
     whose score was not known yet is replaced, a bad one moves to quarantine.
+
+    Args:
+        tick: called after each piece that was written.
 
     Raises:
         OSError: the disk is full or failed; nothing of this checkpoint is left behind.
@@ -84,7 +98,7 @@ def write(root: Path, step: int, files: Files, score: float | None, goal: Goal) 
     final = step_folder(root, step)
     if final.exists():
         try:
-            there = _verify_twice(final)
+            there = _verify_twice(final, tick)
         except BadCheckpointError as error:
             quarantine(final, error)
         else:
@@ -94,9 +108,11 @@ def write(root: Path, step: int, files: Files, score: float | None, goal: Goal) 
     try:
         _check_space(root, sum(piece.nbytes for pieces in files.values() for piece in pieces))
         temporary.mkdir()
-        listed = {name: _write_durably(temporary / name, pieces) for name, pieces in files.items()}
+        listed = {
+            name: _write_durably(temporary / name, pieces, tick) for name, pieces in files.items()
+        }
         manifest = _manifest(step, score, goal, listed)
-        _write_durably(temporary / MANIFEST, [memoryview(manifest)])
+        _write_durably(temporary / MANIFEST, [memoryview(manifest)], tick)
         sync_folder(temporary)
         _commit(temporary, final)
     except OSError:
@@ -106,14 +122,17 @@ def write(root: Path, step: int, files: Files, score: float | None, goal: Goal) 
     return parse_manifest(manifest)
 
 
-def first_good(folders: Iterable[Path], alarm: Callable[[str], None]) -> Path | None:
+def first_good(
+    folders: Iterable[Path], alarm: Callable[[str], None], tick: Callable[[], None] = silently
+) -> Path | None:
     """The first that verifies; worse ones before it move to quarantine and `alarm` is told.
 
-    Only for the rank that writes the run's checkpoints: nobody else moves them.
+    Only for the rank that writes the run's checkpoints: nobody else moves them. `tick` is called
+    after each piece that was read.
     """
     for folder in folders:
         try:
-            _verify_twice(folder)
+            _verify_twice(folder, tick)
         except BadCheckpointError as error:
             if not folder.exists():
                 continue  # somebody removed it meanwhile
@@ -123,10 +142,12 @@ def first_good(folders: Iterable[Path], alarm: Callable[[str], None]) -> Path | 
     return None
 
 
-def newest_good(root: Path, alarm: Callable[[str], None]) -> Path | None:
+def newest_good(
+    root: Path, alarm: Callable[[str], None], tick: Callable[[], None] = silently
+) -> Path | None:
     """The newest committed checkpoint that verifies (see `first_good`)."""
     recover(root)
-    return first_good(committed(root), alarm)
+    return first_good(committed(root), alarm, tick)
 
 
 def read(folder: Path) -> Contents:
@@ -198,24 +219,39 @@ def _check_space(root: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, f"{free} bytes free, {size} to write")
 
 
-def _write_durably(path: Path, pieces: Sequence[memoryview]) -> tuple[int, str]:
+def _write_durably(
+    path: Path, pieces: Sequence[memoryview], tick: Callable[[], None]
+) -> tuple[int, str]:
     """Bytes and sha256 of what was meant to be written, taken from memory, not from the disk."""
-    digest = hashlib.sha256()
+    digest, unsynced = hashlib.sha256(), 0
     with path.open("wb") as file:
-        for piece in pieces:
+        for piece in _small(pieces):
             digest.update(piece)
             file.write(piece)
+            unsynced += piece.nbytes
+            if unsynced >= _SYNC_BYTES:
+                file.flush()
+                os.fdatasync(file.fileno())
+                unsynced = 0
+            tick()
         file.flush()
         os.fsync(file.fileno())
     return sum(piece.nbytes for piece in pieces), digest.hexdigest()
 
 
-def _verify_twice(folder: Path) -> Manifest:
+def _small(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
+    """The same bytes; no piece is so large that writing it takes long."""
+    for piece in pieces:
+        for start in range(0, piece.nbytes, PIECE_BYTES):
+            yield piece[start : start + PIECE_BYTES]
+
+
+def _verify_twice(folder: Path, tick: Callable[[], None]) -> Manifest:
     """A good checkpoint must not go because of one read that failed (BadCheckpointError)."""
     try:
-        return verify(folder)
+        return verify(folder, tick)
     except BadCheckpointError:
-        return verify(folder)
+        return verify(folder, tick)
 
 
 def _put_away(folder: Path, error: BadCheckpointError) -> str:

@@ -21,12 +21,14 @@ from orchestra.data.batches import deal, draw_subset, plan_evaluation
 from orchestra.data.loader import Loader, Request, to_device
 from orchestra.tasks import Prediction, Task
 from orchestra.train.distributed import Ranks
+from orchestra.train.memory import enough_memory, evaluation_remedy
 from orchestra.train.model import SpeechModel
 from orchestra.train.precision import autocast
 from orchestra.train.rendezvous import Exchange
 from orchestra.train.seeds import reseed
 from orchestra.wire.errors import DataError
 from orchestra.wire.files import json_bytes, read_json
+from orchestra.wire.heartbeat import LONG_WRITE_S, SCORING_S, Phase
 from orchestra.wire.manifest import Utterance, manifest_sha256
 
 EVALUATION_EPOCH = 0
@@ -146,7 +148,7 @@ class Evaluator:
     """Evaluates splits with the weights that the model holds at the time.
 
     Args:
-        tick: called by every rank all the time, so that its heart beats.
+        beat: called by every rank all the time with its phase and what it promises.
         stop: asked by rank 0 between batches; the others learn it from rank 0.
     """
 
@@ -156,14 +158,14 @@ class Evaluator:
         task: Task,
         model: SpeechModel,
         ranks: Ranks,
-        tick: Callable[[], None],
+        beat: Callable[[Phase, float], None],
         stop: Callable[[], bool],
     ) -> None:
         self._config = config
         self._task = task
         self._model = model
         self._ranks = ranks
-        self._tick = tick
+        self._beat = beat
         self._stop = stop
 
     def evaluate(self, split: Split, files: Exchange) -> Evaluated | None:
@@ -174,13 +176,17 @@ class Evaluator:
 
         Raises:
             DataError: an utterance has no prediction or two, or its audio can't be read.
+            OutOfMemoryError: a batch does not fit into memory.
             DiskFullError, OSError: there is no room for what was found.
         """
         started = time.monotonic()
+        self._tick()
         try:
             share = self._predict_share(split, files)
             if self._ranks.is_first:
                 evaluated = self._score(split, files, share, started)
+                # The others go on as soon as they find it; this rank may not be through yet.
+                self._beat(Phase.CHECKPOINT, LONG_WRITE_S)
                 files.write(_OUTCOME, json_bytes({"stopped": False, **asdict(evaluated)}))
                 return evaluated
             files.write(_share(self._ranks.rank), share.to_bytes())
@@ -203,6 +209,7 @@ class Evaluator:
         requests = [Request(EVALUATION_EPOCH, split.batches[number]) for number in numbers]
         predictions: list[Prediction] = []
         predicting_s = 0.0
+        remedy = evaluation_remedy(self._config)
         self._model.eval()
         try:
             with torch.no_grad(), autocast(self._config.train, self._ranks.device):
@@ -211,7 +218,8 @@ class Evaluator:
                     reseed(self._config.seed, "evaluate", split.name, number)
                     given = time.monotonic()
                     # Records are Python values: once they are there, so is the device's work.
-                    predictions += self._model.predict(to_device(batch, self._ranks.device))
+                    with enough_memory("the prediction", batch, remedy):
+                        predictions += self._model.predict(to_device(batch, self._ranks.device))
                     predicting_s += time.monotonic() - given
         finally:
             self._model.train()
@@ -223,6 +231,7 @@ class Evaluator:
             files.wait_for(_share(peer.rank), peer, lambda: self._check_stop(files))
             for peer in self._ranks.peers[1:]
         ]
+        self._beat(Phase.EVALUATION, SCORING_S)
         shares = [own, *(Share.read(path) for path in paths)]
         predictions = merge(
             (record for share in shares for record in share.predictions), split.utterances
@@ -237,6 +246,9 @@ class Evaluator:
             seconds_per_utterance=sum(share.elapsed_s for share in shares) / len(predictions),
             real_time_factor=sum(share.predicting_s for share in shares) / split.audio_s,
         )
+
+    def _tick(self) -> None:
+        self._beat(Phase.EVALUATION, 0.0)
 
     def _check_stop(self, files: Exchange) -> None:
         """Rank 0 decides; the others find its decision where the outcome would be."""

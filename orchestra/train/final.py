@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,8 @@ def evaluate_tests(
 
     Splits that an earlier attempt finished with the same checkpoint are not evaluated again.
     """
-    subject = _subject(session, _best_good(session))
+    session.pulse.beat(step, Phase.INIT)
+    subject = _subject(session, _best_good(session, step), step)
     model.load_saved_state(read_weights_from(subject.folder, model))
     for split in splits:
         own = _own_number(session, split.name, subject) if session.ranks.is_first else 0
@@ -74,10 +75,12 @@ def evaluate_job(session: Session) -> None:
     """
     target = EvaluationFolder(session.job.folder)
     spec = EvaluationSpec.read(target)
+    session.pulse.beat(0, Phase.INIT)
     model = build_model(session.config, session.task).to(session.ranks.device)
-    subject = replace(_subject(session, spec.checkpoint), source=spec.source)
+    subject = replace(_subject(session, spec.checkpoint, 0), source=spec.source)
     _require_same(spec, subject)
     model.load_saved_state(read_weights_from(subject.folder, model))
+    session.pulse.beat(0, Phase.INIT)
     split = load_split(session.task, spec.split, session.config)
     done = _evaluate(session, model, subject, split, target, subject.step)
     session.recorder.close()
@@ -100,7 +103,7 @@ def _evaluate(
         session.task,
         model,
         session.ranks,
-        tick=lambda: session.pulse.beat(step, Phase.EVALUATION),
+        beat=partial(session.pulse.beat, step),
         stop=session.stop_requested,
     )
     scratch = session.scratch(f"evaluation-{target.number}")
@@ -108,6 +111,7 @@ def _evaluate(
     if evaluated is None:
         return False
     if not session.ranks.is_first:
+        session.pulse.beat(step, Phase.INIT)  # for the next one it waits for rank 0
         return True
     (scratch / "predictions.jsonl").rename(target.predictions)
     run = session.job.run.path
@@ -145,10 +149,11 @@ def _evaluate(
     return True
 
 
-def _subject(session: Session, reference: str) -> Subject:
+def _subject(session: Session, reference: str, step: int) -> Subject:
     """The checkpoint meant by "best", "last", a step or a path, verified by rank 0.
 
-    Moves nothing and takes no other one for a bad one: the run may be at work.
+    Moves nothing and takes no other one for a bad one: the run may be at work. The heart beats at
+    `step` meanwhile.
 
     Raises:
         NotFoundError: there is none such.
@@ -169,7 +174,10 @@ def _subject(session: Session, reference: str) -> Subject:
         there = ", ".join(path.name for path in checkpoints.committed(root)) or "none"
         raise NotFoundError(f"no checkpoint {reference!r} in {root}; there are: {there}")
     # Rank 0 reads every byte; the others need the identity alone.
-    manifest = _verify(session, folder) if session.ranks.is_first else weights.read_manifest(folder)
+    verify = partial(_verify, session, tick=_reading(session, step))
+    read = verify if session.ranks.is_first else weights.read_manifest
+    manifest = read(folder)
+    session.pulse.beat(step, Phase.INIT)
     return Subject(manifest.step, folder, manifest.sha256)
 
 
@@ -180,12 +188,17 @@ def _require_same(spec: EvaluationSpec, subject: Subject) -> None:
         )
 
 
-def _verify(session: Session, folder: Path) -> checkpoints.Manifest:
+def _reading(session: Session, step: int) -> Callable[[], None]:
+    """What lets the heart of a rank beat that verifies a checkpoint while others wait for it."""
+    return partial(session.pulse.beat, step, Phase.CHECKPOINT)
+
+
+def _verify(session: Session, folder: Path, *, tick: Callable[[], None]) -> checkpoints.Manifest:
     try:
         try:
-            return weights.verify(folder)
+            return weights.verify(folder, tick)
         except BadCheckpointError:  # or the run at work has just replaced it by its scored version
-            return weights.verify(folder)
+            return weights.verify(folder, tick)
     except BadCheckpointError as error:
         raise RefusedCheckpointError(
             f"choose another checkpoint, `orchestra checkpoints {session.job.run.id} --verify` "
@@ -193,14 +206,14 @@ def _verify(session: Session, folder: Path) -> checkpoints.Manifest:
         ) from error
 
 
-def _best_good(session: Session) -> str:
+def _best_good(session: Session, step: int) -> str:
     """The best good checkpoint, as `_subject` takes it; rank 0 puts bad ones away."""
     root, found = session.job.run.checkpoints, None
     if session.ranks.is_first:
         said = partial(session.recorder.notice, 0)
-        found = checkpoint.first_good(best_first(root), said)
-    step = session.ranks.from_first(checkpoints.step_of(found) if found else 0)
-    return str(step) if step else "best"
+        found = checkpoint.first_good(best_first(root), said, _reading(session, step))
+    best = session.ranks.from_first(checkpoints.step_of(found) if found else 0)
+    return str(best) if best else "best"
 
 
 def _own_number(session: Session, split: str, subject: Subject) -> int:

@@ -35,7 +35,8 @@ class Learner:
         beat: told the phase that begins.
 
     Raises:
-        UsageError: the config does not fit the model, or the largest batch the memory.
+        UsageError: the config does not fit the model.
+        OutOfMemoryError: the largest batch does not fit into memory.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class Learner:
         beat: Callable[[Phase], None],
     ) -> None:
         config = session.config
+        beat(Phase.INIT)
         self._config = config
+        self._beat = beat
         self._ranks = session.ranks
         self._recorder = session.recorder
         self._data = data
@@ -65,7 +68,14 @@ class Learner:
         scalars = warm_up(config, wrapped, self.model, self._worst_batches())
         self.exchange: Exchange = exchange_of(wrapped)
         self.stepper = Stepper(
-            config, wrapped, self.optimizer, self._ranks, scalars, beat, total_steps
+            config,
+            wrapped,
+            self.optimizer,
+            self._ranks,
+            scalars,
+            beat,
+            session.pulse.note_samples,
+            total_steps,
         )
 
     def take(
@@ -116,6 +126,7 @@ class Learner:
 
     def _wrap_anew(self) -> None:
         """DDP knows only the parameters that were trainable when it wrapped the model."""
+        self._beat(Phase.INIT)
         # The old wrapper goes first, and its hooks with it.
         self.stepper.model, self.exchange = self.model, NoExchange()
         wrapped = wrap(self.model, self._ranks)

@@ -1,6 +1,7 @@
 """What torchrun starts: `-m orchestra.train.rank --job DIR --kind train|evaluate --attempt N`.
 
-Ties this process to its parent, its log and its heartbeat before anything slow is imported.
+Ties this process to its parent, its log, its heartbeat and the stacks it may be asked for before
+anything slow is imported.
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ import os
 import sys
 from pathlib import Path
 
-from orchestra.wire import lifeline
-from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError, UsageError
+from orchestra.wire import lifeline, stacks
+from orchestra.wire.errors import (
+    ConflictError,
+    NotFoundError,
+    OrchestraError,
+    OutOfMemoryError,
+    UsageError,
+)
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.files import DISK_FULL
 from orchestra.wire.folders import AttemptFolder, Job, JobKind
@@ -33,9 +40,10 @@ def main() -> int:
         rank = int(os.environ.get("RANK", "0"))
         attempt.logs.mkdir(parents=True, exist_ok=True)
         _redirect(attempt.rank_log(rank))
-        pulse = Heartbeat(pages_folder(tag or f"{job.run.id}.{attempt.number}.plain"), rank)
-        lifeline.announce(os.environ)  # for loader workers
-        return _run(job, attempt, pulse)
+        with stacks.on_request(attempt.rank_stacks(rank)):
+            pulse = Heartbeat(pages_folder(tag or f"{job.run.id}.{attempt.number}.plain"), rank)
+            lifeline.announce(os.environ)  # for loader workers
+            return _run(job, attempt, pulse)
     except OrchestraError as error:
         print(error, file=sys.stderr)
         return _exit_code(error)
@@ -72,15 +80,21 @@ def _run(job: Job, attempt: AttemptFolder, pulse: Heartbeat) -> int:
     def run() -> None:
         from orchestra.train.distributed import leave
         from orchestra.train.final import evaluate_job
+        from orchestra.train.memory import is_out_of_memory
         from orchestra.train.session import open_session
         from orchestra.train.trainer import train
 
-        session = open_session(job, attempt, pulse)
-        if job.kind == "train":
-            train(session)
-        else:
-            evaluate_job(session)
-        leave(session.ranks)
+        try:
+            session = open_session(job, attempt, pulse)
+            if job.kind == "train":
+                train(session)
+            else:
+                evaluate_job(session)
+            leave(session.ranks)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(f"out of memory: {str(error).splitlines()[0]}") from error
 
     run()
     return ExitCode.OK

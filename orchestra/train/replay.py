@@ -28,6 +28,7 @@ from orchestra.train.capsule_files import Consumed, read_batches, read_weights
 from orchestra.train.freezing import Freezing
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.precision import set_determinism
+from orchestra.train.seeds import with_parts
 from orchestra.wire.capsules import MODEL, Capsule, capsules_in, read_document, what_happened
 from orchestra.wire.errors import NotFoundError, UsageError
 from orchestra.wire.exit_codes import ExitCode
@@ -46,10 +47,11 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Taken:
-    """One micro-batch, taken again."""
+    """One micro-batch, or a part of one, taken again."""
 
     rank: int
     number: int
+    part: int
     batch: Batch
     finding: Finding | None
 
@@ -95,10 +97,11 @@ def _take(config: RunConfig, model: SpeechModel, number: int, rank: Recorded) ->
     """A rank's micro-batches, gradients adding up until one is not finite."""
     model.zero_grad(set_to_none=True)
     taken = []
-    for micro, batch in rank.consumed:
+    pieces = with_parts(micro for micro, _ in rank.consumed)
+    for (micro, part), (_, batch) in zip(pieces, rank.consumed, strict=True):
         say(f"rank {rank.capsule.rank}: micro-batch {micro}, {len(batch.ids)} utterances")
-        finding = examine(config, model, number, micro, batch)
-        taken.append(Taken(rank.capsule.rank, micro, batch, finding))
+        finding = examine(config, model, number, micro, part, batch)
+        taken.append(Taken(rank.capsule.rank, micro, part, batch, finding))
         if finding:
             model.zero_grad(set_to_none=True)
     return taken
@@ -113,7 +116,7 @@ def _alone(
     for row in range(len(guilty.batch.ids)):
         batch = _single(task, guilty.batch, row)
         model.zero_grad(set_to_none=True)
-        finding = examine(config, model, number, guilty.number, batch)
+        finding = examine(config, model, number, guilty.number, guilty.part, batch)
         if finding and finding.like(guilty.finding):
             found += batch.ids
     return found
@@ -209,11 +212,12 @@ def _differences(job: Job, ranks: Sequence[Recorded], device: torch.device) -> l
 def _unread(ranks: Sequence[Recorded], micro_batches: int) -> list[str]:
     """Ranks that may have failed while they read a batch."""
     share = micro_batches // ranks[0].document["world_size"]
+    read = {rank.capsule.rank: len({number for number, _ in rank.consumed}) for rank in ranks}
     return [
-        f"rank {rank.capsule.rank} had {len(rank.consumed)} of its {share} micro-batches: if the "
-        "next one could not be read, that is not replayed"
-        for rank in ranks
-        if len(rank.consumed) < share
+        f"rank {rank} had {count} of its {share} micro-batches: if the next one could not be "
+        "read, that is not replayed"
+        for rank, count in read.items()
+        if count < share
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from orchestra.train import checkpoint
 from orchestra.train.learner import Learner
 from orchestra.train.progress import Fingerprint, Progress, from_document
@@ -21,7 +23,7 @@ def newest_step(session: Session) -> int:
         DataError: none of those that were saved is good; nothing of them is thrown away.
         UsageError: the run was to end before that.
     """
-    session.pulse.beat(0, Phase.CHECKPOINT)
+    session.pulse.beat(0, Phase.INIT)
     # One rank verifies and puts bad ones aside; the others trust its word.
     step = session.ranks.from_first(_newest_good(session) if session.ranks.is_first else 0)
     if step == _ALL_BAD:
@@ -47,7 +49,9 @@ def _newest_good(session: Session) -> int:
         bad.append(text)
         session.recorder.notice(0, text)
 
-    found = checkpoint.newest_good(root, alarm)
+    # A phase of its own: the others wait for this rank alone.
+    reading = partial(session.pulse.beat, 0, Phase.CHECKPOINT)
+    found = checkpoint.newest_good(root, alarm, reading)
     if found is None:
         saved = checkpoints.committed(root) or any((root / QUARANTINE).glob("*"))
         return _ALL_BAD if saved else 0
@@ -65,6 +69,7 @@ def restore(session: Session, learner: Learner, step: int, fingerprint: Fingerpr
     """
     if step == 0:
         return Progress()
+    session.pulse.beat(0, Phase.INIT)
     contents = checkpoint.read(checkpoints.step_folder(session.job.run.checkpoints, step))
     progress = from_document(contents.state, fingerprint)
     learner.load(contents)

@@ -2,6 +2,8 @@
 
 One save is under way at most. Its thread writes, deletes what the policy lets go and exports the
 best; records are written by the caller's thread alone. A process that ends waits for that thread.
+The heart of who waits for a save beats as long as the disk gets on with it: a slow disk is no hang,
+one that is stuck is.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ import errno
 import math
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from orchestra.config.schema import CheckpointConfig
 from orchestra.train import checkpoint
@@ -27,6 +29,8 @@ from orchestra.wire.checkpoints import Manifest
 from orchestra.wire.errors import OrchestraError, UsageError
 from orchestra.wire.files import DISK_FULL
 
+_LOOK_S = 1.0
+T = TypeVar("T")
 _NOT_WRITABLE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP}
 )
@@ -73,10 +77,14 @@ class Saver:
         config: CheckpointConfig,
         goal: Goal,
         recorder: Recorder,
+        beat: Callable[[], None],
         export: Callable[[Path], None] | None = None,
     ) -> None:
-        """`export` is called in the background with the best one's folder when that changed, one
+        """`beat` is called while somebody waits for what gets on.
+
+        `export` is called in the background with the best one's folder when that changed, one
         at a time; no save waits for it, and of several that wait for it the newest is exported.
+        It has to end by itself.
 
         Raises:
             UsageError: `root` can't be written.
@@ -85,6 +93,7 @@ class Saver:
         self._config = config
         self._goal = goal
         self._recorder = recorder
+        self._beat = beat
         self._export = export
         self._exporting: _Export | None = None
         self._exported: _Kept | None = None
@@ -94,6 +103,7 @@ class Saver:
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._exporter = ThreadPoolExecutor(1, "export")
         self._prepared: Future[None] | None = None
+        self._pieces = 0  # written or read by the writer's thread, which alone counts them
         self._under_way: _Save | None = None
         _require_writable(root)
         checkpoint.sweep(root)
@@ -126,7 +136,7 @@ class Saver:
         if self._saved == this:
             return
         if self._prepared is not None:
-            self._prepared.result()
+            self._await(self._prepared)
         files = self._snapshots.take(contents())
         self._under_way = _Save(this, self._writer.submit(self._keep, this, files))
         if must:
@@ -157,12 +167,12 @@ class Saver:
 
     def close(self) -> None:
         """Wait for the save that is under way, and for the export of the best; raises as `poll`."""
-        self._writer.shutdown()
         try:
             self._finish(must=False)
         finally:
             while self._exporting:
                 self._finish_export()
+            self._writer.shutdown()
             self._exporter.shutdown()
 
     def __enter__(self) -> Self:
@@ -185,7 +195,7 @@ class Saver:
             return
         step, score = save.this.step, save.this.score
         try:
-            outcome = save.done.result()
+            outcome = self._await(save.done)
         except OSError as error:
             self._lost(f"no checkpoint at step {step}", step, error, must=must)
             return
@@ -215,6 +225,8 @@ class Saver:
         export, self._exporting = self._exporting, None
         if export is None:
             return
+        while not _ended(export.done):
+            self._beat()
         try:
             export.done.result()
         except (OSError, OrchestraError) as error:
@@ -234,18 +246,36 @@ class Saver:
         text = f"{what}, the disk is full ({error.strerror}); training on"
         self._recorder.notice(step, text)
 
+    def _await(self, work: Future[T]) -> T:
+        """What the writer's thread found; the heart beats while it writes piece after piece."""
+        seen = -1
+        while not _ended(work):
+            if self._pieces != seen:
+                seen = self._pieces
+                self._beat()
+        return work.result()
+
+    def _count(self) -> None:
+        self._pieces += 1
+
     def _keep(self, this: _Kept, files: Files) -> _Outcome:
         """In the background: commit, then delete. No records from here."""
-        checkpoint.write(self._root, this.step, files, this.score, self._goal)
+        checkpoint.write(self._root, this.step, files, this.score, self._goal, self._count)
         not_deleted = ""
         for old in superfluous(checkpoints.manifests(self._root), self._config):
             try:
                 checkpoints.delete(checkpoints.step_folder(self._root, old))
+                self._count()
             except OSError as error:
                 not_deleted = str(error)
         ranked = checkpoints.best_first(checkpoints.manifests(self._root))
         best = _Kept(ranked[0].step, ranked[0].score) if ranked else None
         return _Outcome(best, not_deleted)
+
+
+def _ended(work: Future[Any]) -> bool:
+    """Whether it has, after a short wait for it."""
+    return bool(wait([work], _LOOK_S).done)
 
 
 def best_first(root: Path) -> list[Path]:

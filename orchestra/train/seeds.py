@@ -7,11 +7,24 @@ don't matter.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 import numpy as np
 import torch
 
 from orchestra.data.keyed import keyed
+
+
+def with_parts(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """(number, part) of micro-batches; one that is cut stands in `numbers` once for each part."""
+    for number, alike in groupby(numbers):
+        yield from ((number, part) for part, _ in enumerate(alike))
+
+
+def reseed_step(seed: int, step: int, number: int, part: int) -> None:
+    """For a micro-batch of a step, or a part of one; the first part is like a whole one."""
+    reseed(seed, "step", step, number, *([part] if part else []))
 
 
 def reseed(seed: int, *key: int | str) -> None:

@@ -14,7 +14,7 @@ from orchestra.train.precision import set_determinism
 from orchestra.train.recorder import Recorder
 from orchestra.wire.folders import AttemptFolder, Job
 from orchestra.wire.heartbeat import Heartbeat, Phase
-from orchestra.wire.job import CODE, StopFlag
+from orchestra.wire.job import CODE, Attempt, StopFlag
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Session:
     ranks: Ranks
     recorder: Recorder
     pulse: Heartbeat
+    split: int = 1
+    """Parts that each micro-batch of training is cut into, so that it fits into memory."""
 
     def scratch(self, name: str) -> Path:
         """A folder of this attempt alone: nothing in it is left from another one."""
@@ -52,4 +54,12 @@ def open_session(job: Job, attempt: AttemptFolder, pulse: Heartbeat) -> Session:
     pulse.beat(0, Phase.INIT)
     ranks = join(config.launch)
     recorder = Recorder(attempt, ranks.is_first, config.train.log_format)
-    return Session(job, attempt, config, task, ranks, recorder, pulse)
+    return Session(job, attempt, config, task, ranks, recorder, pulse, _split(attempt))
+
+
+def _split(attempt: AttemptFolder) -> int:
+    """What the supervisor wrote down; a rank started by hand may have none."""
+    try:
+        return Attempt.read(attempt).split
+    except FileNotFoundError:
+        return 1

@@ -22,11 +22,12 @@ from torch.nn.parallel import DistributedDataParallel
 from orchestra.config.schema import RunConfig
 from orchestra.tasks import Batch, LossTerms
 from orchestra.train.distributed import Ranks
+from orchestra.train.memory import enough_memory, training_remedy
 from orchestra.train.model import SpeechModel
 from orchestra.train.optim import set_learning_rates
 from orchestra.train.precision import LOWEST_SCALE, autocast, loss_scaler
 from orchestra.train.schedules import factor
-from orchestra.train.seeds import reseed
+from orchestra.train.seeds import reseed_step, with_parts
 from orchestra.wire.heartbeat import Phase
 
 
@@ -81,6 +82,7 @@ class Stepper:
         wrapped: what `wrap` gave; set `model` to another one after a change of what is trained.
         scalars: names of the task's scalars, the same in every rank and batch.
         beat: told the phase that begins.
+        note: told the ids of the utterances at work.
         total_steps: for the schedule; None where the run ends by the clock.
     """
 
@@ -92,6 +94,7 @@ class Stepper:
         ranks: Ranks,
         scalars: Sequence[str],
         beat: Callable[[Phase], None],
+        note: Callable[[Sequence[str]], None],
         total_steps: int | None,
     ) -> None:
         self._config = config
@@ -99,11 +102,14 @@ class Stepper:
         self._ranks = ranks
         self._scalars = tuple(scalars)
         self._beat = beat
+        self._note = note
+        self._remedy = training_remedy(config)
         self._total_steps = total_steps
         self._scaler = loss_scaler(config.train, ranks.device)
         self.model = wrapped
         self.consumed: list[tuple[int, Batch]] = []
-        """(number, micro-batch) of the step being taken or, between steps, of the last one."""
+        """(number, micro-batch or part of one) of the step being taken or, between steps, of the
+        last one."""
         self._losses: list[Tensor] = []
 
     @property
@@ -129,8 +135,9 @@ class Stepper:
         """Step `number` (the first is 0).
 
         Args:
-            numbers: this rank's micro-batches by their number in the step; at least one.
-            batches: yields those micro-batches, on the device.
+            numbers: this rank's micro-batches by their number in the step; at least one. One
+                that is cut stands once for each part.
+            batches: yields those micro-batches, or their parts, on the device.
             stop, expired: whether this rank wants the run to end after this step, and whether
                 its time is over; all ranks learn whether any does.
         """
@@ -173,15 +180,18 @@ class Stepper:
         sums = torch.zeros(2 + len(self._scalars), dtype=torch.float64, device=self._ranks.device)
         self.consumed, self._losses, data_s = [], [], 0.0
         agreement: Callable[[], Tensor] | None = None
-        for micro in numbers:
+        pieces = list(with_parts(numbers))
+        for piece in pieces:
             self._beat(Phase.DATA)
             started = time.monotonic()
             batch = next(batches)
             data_s += time.monotonic() - started
-            self.consumed.append((micro, batch))
-            last = micro == numbers[-1]
-            with nullcontext() if last else self._alone():
-                terms = self._forward(number, micro, batch)
+            self._note(batch.ids)
+            self.consumed.append((piece[0], batch))
+            last = piece == pieces[-1]
+            alone = nullcontext() if last else self._alone()
+            with enough_memory("a training step", batch, self._remedy), alone:
+                terms = self._forward(number, *piece, batch)
                 sums += self._sums(terms)
                 if last:
                     flags = torch.tensor(wishes, dtype=sums.dtype, device=sums.device)
@@ -192,9 +202,9 @@ class Stepper:
         assert agreement is not None, "each rank has a micro-batch"
         return agreement, data_s
 
-    def _forward(self, number: int, micro: int, batch: Batch) -> LossTerms:
+    def _forward(self, number: int, micro: int, part: int, batch: Batch) -> LossTerms:
         self._beat(Phase.FORWARD)
-        reseed(self._config.seed, "step", number, micro)
+        reseed_step(self._config.seed, number, micro, part)
         with autocast(self._config.train, self._ranks.device):
             terms: LossTerms = self._wrapped(batch)
         return terms

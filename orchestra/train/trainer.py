@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 
-from orchestra.data.batches import Step
+from orchestra.data.batches import MicroBatch, Step, cut
 from orchestra.data.loader import Request, to_device
 from orchestra.tasks import Batch
 from orchestra.train.capsule import Capsules
@@ -86,13 +86,20 @@ class Trainer:
             self.learner.model,
             self.learner.average,
             [self._goal, *([self._stopping] if self._stopping else [])],
-            tick=lambda: self._beat(Phase.EVALUATION),
+            beat=self._beat,
         )
         self._saver: Saver | None = None
         if self._ranks.is_first:
             root = session.job.run.checkpoints
             export = exporter(session) if config.checkpoint.export_best else None
-            self._saver = Saver(root, config.checkpoint, self._goal, session.recorder, export)
+            self._saver = Saver(
+                root,
+                config.checkpoint,
+                self._goal,
+                session.recorder,
+                lambda: self._beat(Phase.CHECKPOINT, LONG_WRITE_S),
+                export,
+            )
         self._capsules = Capsules(session, self.learner.model)
         self._meter = Meter(self._ranks.device)
         self._reason = ""  # why the run ends before train.max_steps
@@ -127,16 +134,18 @@ class Trainer:
     def _batches(self) -> Generator[Batch]:
         """This rank's micro-batches from here on, on the device; without end."""
         requests = (
-            Request(step.position.epoch, step.micro_batches[number])
+            Request(step.position.epoch, part)
             for step in self._data.planner.steps(self._progress.position)
-            for number in self._share(step)
+            for _, part in self._share(step)
         )
         for batch in self._data.loader.batches(requests):
             yield to_device(batch, self._ranks.device)
 
-    def _share(self, step: Step) -> range:
-        """The numbers of this rank's micro-batches."""
-        return range(self._ranks.rank, len(step.micro_batches), self._ranks.world_size)
+    def _share(self, step: Step) -> list[tuple[int, MicroBatch]]:
+        """This rank's micro-batches by number; one that is cut stands once for each part."""
+        numbers = range(self._ranks.rank, len(step.micro_batches), self._ranks.world_size)
+        split = self._data.split
+        return [(n, part) for n in numbers for part in cut(step.micro_batches[n], split)]
 
     def _take(self, step: Step, batches: Iterator[Batch]) -> Taken:
         progress, learner = self._progress, self.learner
@@ -144,7 +153,7 @@ class Trainer:
         with self._capsules.on_error(progress.step, learner.stepper):
             taken = learner.take(
                 progress.step,
-                self._share(step),
+                [number for number, _ in self._share(step)],
                 batches,
                 stop=self._session.stop_requested(),
                 expired=self._ranks.is_first and time_is_up(self._config.train, self._elapsed_s()),
@@ -234,7 +243,7 @@ class Trainer:
         score = progress.score(self._goal.metric)
         # Rank 0 alone: validation has just made the buffers of all ranks its own.
         if self._saver and progress.step:
-            self._beat(Phase.CHECKPOINT)
+            self._beat(Phase.CHECKPOINT, LONG_WRITE_S)
             if self._saver.is_among_best(progress.step, score):
                 self._hand_over(self._saver, must=False)
         return True
@@ -244,7 +253,7 @@ class Trainer:
 
         A step is saved twice if a stop came in between it and its validation: the score is news.
         """
-        self._beat(Phase.CHECKPOINT)
+        self._beat(Phase.CHECKPOINT, LONG_WRITE_S)
         self._ranks.copy_from_first(list(self.learner.model.saved_buffers()))
         if self._saver:
             self._hand_over(self._saver, must=must)
@@ -283,6 +292,7 @@ class Trainer:
             "steps_per_epoch": self._horizon.steps_per_epoch,
             "world_size": self._ranks.world_size,
             "micro_batches": config.batch.micro_batches,
+            "split": self._data.split,
             "parameters": sum(row.parameters for row in parts),
             "trainable": sum(row.trainable for row in parts),
             "parts": table_document(parts),
@@ -313,6 +323,5 @@ class Trainer:
     def _epochs_done(self) -> float:
         return self._data.planner.epochs_done(self._progress.position)
 
-    def _beat(self, phase: Phase) -> None:
-        promise_s = LONG_WRITE_S if phase is Phase.CHECKPOINT else 0.0
+    def _beat(self, phase: Phase, promise_s: float = 0.0) -> None:
         self._session.pulse.beat(self._progress.step, phase, promise_s)

@@ -29,6 +29,8 @@ class TrainingData:
     """Steps, micro-batches, padding and fill of the first epoch, for the record."""
     notices: tuple[str, ...]
     """Sentences for the run's records."""
+    split: int
+    """Parts that each micro-batch is cut into."""
 
     def worst_batches(self, device: torch.device) -> list[Batch]:
         """For the warm-up: of the first epoch the micro-batch with the longest utterance, then
@@ -37,7 +39,7 @@ class TrainingData:
         Always two and the same in all ranks; where one micro-batch is both, it stands twice,
         because only a second pass meets the gradients of a first one in memory.
         """
-        longest, largest = (Request(0, micro) for micro in self.planner.worst(0))
+        longest, largest = (Request(0, micro) for micro in self.planner.worst(0, self.split))
         return [to_device(self.loader.read(request), device) for request in (longest, largest)]
 
 
@@ -60,6 +62,11 @@ def load_training_data(session: Session) -> TrainingData:
     if planner.too_long:
         cap_s, fate = config.batch.max_micro_seconds, "each has a micro-batch of its own"
         notices.append(tell_too_long(planner.too_long, durations, ids, cap_s, fate))
+    if session.split > 1:
+        notices.append(
+            f"micro-batches are cut in {session.split} after an out-of-memory failure: this run is "
+            "not exact"
+        )
     return TrainingData(
         planner,
         Loader(task, utterances, seed=config.seed, workers=config.data.workers),
@@ -67,4 +74,5 @@ def load_training_data(session: Session) -> TrainingData:
         manifest_sha256(config.data.manifests, config.data.train),
         measures(planner, durations),
         tuple(notices),
+        session.split,
     )

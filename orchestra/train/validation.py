@@ -15,6 +15,7 @@ from orchestra.train.model import SpeechModel
 from orchestra.train.rendezvous import Exchange
 from orchestra.train.session import Session
 from orchestra.wire.errors import DataError
+from orchestra.wire.heartbeat import Phase
 
 
 class Validator:
@@ -22,7 +23,7 @@ class Validator:
 
     Args:
         goals: their metrics must be among what the split's score gives.
-        tick: called by every rank all the time, so that its heart beats.
+        beat: called by every rank all the time with its phase and what it promises.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class Validator:
         model: SpeechModel,
         average: Average | NoAverage,
         goals: list[Goal],
-        tick: Callable[[], None],
+        beat: Callable[[Phase, float], None],
     ) -> None:
         self._session = session
         self._split = split
@@ -44,7 +45,7 @@ class Validator:
             session.task,
             model,
             session.ranks,
-            tick=tick,
+            beat=beat,
             stop=session.stop_requested,
         )
         self._before: Exchange | None = None

@@ -9,20 +9,20 @@ The batches are the largest of an epoch, so that what does not fit into memory s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from orchestra.config.schema import OptimConfig, RunConfig
-from orchestra.data import SAMPLE_RATE
-from orchestra.data.batches import NAMED
 from orchestra.tasks import Batch, LossTerms
+from orchestra.train.memory import enough_memory, training_remedy
 from orchestra.train.model import SpeechModel
 from orchestra.train.precision import autocast
-from orchestra.wire.errors import OrchestraError, UsageError
+from orchestra.wire.errors import OrchestraError
+
+_WHERE = "a forward and backward pass"
 
 
 def warm_up(
@@ -45,12 +45,13 @@ def warm_up(
 
     Raises:
         OrchestraError: a trainable parameter gets no gradient; with several ranks DDP would hang.
-        UsageError: a batch does not fit into memory.
+        OutOfMemoryError: a batch does not fit into memory.
     """
     before = {name: tensor.to("cpu", copy=True) for name, tensor in model.saved_state().items()}
     scalars: list[str] = []
+    remedy = training_remedy(config)
     for batch in batches:
-        with _enough_memory(config, batch):
+        with enough_memory(_WHERE, batch, remedy):
             reserved = _reserve(config.optim, model, optimizer)
             with autocast(config.train, batch.wavs.device):
                 terms: LossTerms = wrapped(batch)
@@ -88,29 +89,3 @@ def state_copies(config: OptimConfig) -> int:
     if config.kind in ("adam", "adamw"):
         return 2
     return 1 if config.kind == "sgd" and config.momentum else 0
-
-
-@contextmanager
-def _enough_memory(config: RunConfig, batch: Batch) -> Iterator[None]:
-    """Turn "out of memory" into a UsageError that names the batch and the remedy."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not _is_out_of_memory(error):
-            raise
-        longest_s = float(batch.lengths.max()) / SAMPLE_RATE
-        count, more = len(batch.ids), len(batch.ids) - NAMED
-        ids = ", ".join(batch.ids[:NAMED]) + (f" and {more} more" if more > 0 else "")
-        if count > 1:
-            remedy = f"lower batch.max_micro_seconds (now {config.batch.max_micro_seconds:g})"
-        else:
-            remedy = "cut this utterance or leave it out of the split"
-        raise UsageError(
-            f"out of memory in a forward and backward pass of {count} x {longest_s:.1f} s of "
-            f"audio, one of the largest micro-batches of an epoch: {remedy}; utterances: {ids}"
-        ) from error
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """The CPU's allocator raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

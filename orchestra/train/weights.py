@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -43,12 +44,14 @@ def load_initial(session: Session, model: SpeechModel) -> None:
     init = session.config.init
     if init is None:
         return
-    session.pulse.beat(0, Phase.CHECKPOINT)
     folder = session.job.run.init
     # Rank 0 reads every byte; the others need the identity alone.
-    read = weights.verify if session.ranks.is_first else weights.read_manifest
+    reading = partial(session.pulse.beat, 0, Phase.CHECKPOINT)
+    verify = partial(weights.verify, tick=reading)
+    read = verify if session.ranks.is_first else weights.read_manifest
     if read(folder).sha256 != init.sha256:
         raise BadCheckpointError(f"{folder} does not hold the weights that init.sha256 names")
+    session.pulse.beat(0, Phase.INIT)
     put(init, read_weights_from(folder, model), model)
 
 

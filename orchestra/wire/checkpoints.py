@@ -19,7 +19,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -33,6 +33,8 @@ QUARANTINE, SUPERSEDED = ".quarantine", ".superseded"
 REASON = "reason.txt"
 REPLACED, DELETING = ".replaced-", ".deleting-"
 _STEP = re.compile(r"step-([0-9]{8,})")
+PIECE_BYTES = 2**22
+"""Read or written between two calls of a `tick`."""
 
 
 class BadCheckpointError(OrchestraError):
@@ -101,29 +103,41 @@ def best_first(found: Iterable[Manifest]) -> list[Manifest]:
     return [one for _, _, one in sorted(scored, key=lambda entry: entry[:2])]
 
 
-def verify(folder: Path) -> Manifest:
+def silently() -> None:
+    """What is called after each piece where nobody wants to know."""
+
+
+def verify(folder: Path, tick: Callable[[], None] = silently) -> Manifest:
     """The manifest, after size and hash of every file were compared.
+
+    Args:
+        tick: called after each piece that was read: a heart may beat.
 
     Raises:
         BadCheckpointError: a file is missing, torn or altered, or the manifest is unreadable.
     """
     manifest = read_manifest(folder)
-    check_files(folder, manifest.files)
+    check_files(folder, manifest.files, tick)
     return manifest
 
 
-def check_files(folder: Path, files: dict[str, tuple[int, str]]) -> None:
-    """Compare size and sha256 of the named files (BadCheckpointError)."""
+def check_files(
+    folder: Path, files: dict[str, tuple[int, str]], tick: Callable[[], None] = silently
+) -> None:
+    """Compare size and sha256 of the named files (BadCheckpointError); `tick` as in `verify`."""
     for name, (size, sha256) in files.items():
         try:
             with (folder / name).open("rb") as file:
                 found = os.fstat(file.fileno()).st_size
                 if found != size:
                     raise BadCheckpointError(f"{folder / name} has {found} bytes instead of {size}")
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = hashlib.sha256()
+                while piece := file.read(PIECE_BYTES):
+                    digest.update(piece)
+                    tick()
         except OSError as error:
             raise BadCheckpointError(f"cannot read {folder / name}: {error.strerror}") from error
-        if digest != sha256:
+        if digest.hexdigest() != sha256:
             raise BadCheckpointError(f"{folder / name} was altered: its sha256 differs")
 
 

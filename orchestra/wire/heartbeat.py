@@ -2,7 +2,8 @@
 
 A side thread would prove nothing: it beats on while the training thread hangs. The writer packs
 one struct into a shared mapping (no system call). The sequence number is 0 while it does and is
-written last, so that a reader can tell a whole beat from a torn one.
+written last, so that a reader can tell a whole beat from a torn one. Behind it stand the ids of
+the utterances at work, so that they are known of a rank that was killed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import stat
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -28,9 +30,19 @@ _BEAT = struct.Struct("<QQII")
 _SEQUENCE = struct.Struct("<Q")
 _BEAT_AT = _HEAD.size
 _SEQUENCE_AT = _BEAT_AT + _BEAT.size
+# samples: bytes, then ids in UTF-8 with zeros between them; older pages have zeros here
+_SAMPLES = struct.Struct("<Q")
+_SAMPLES_AT = _SEQUENCE_AT + _SEQUENCE.size
+_IDS_AT = _SAMPLES_AT + _SAMPLES.size
+_IDS_BYTES = 1024
+_MORE = b"..."
 _PAGE_BYTES = 4096
+# The writer's view: 64-bit words, as all Linux machines with a GPU have them (little-endian).
+_BEAT_WORD, _SEQUENCE_WORD, _SAMPLES_WORD = _BEAT_AT // 8, _SEQUENCE_AT // 8, _SAMPLES_AT // 8
 LONG_WRITE_S = 120.0
 """What a rank promises that writes a model to the disk, or waits for such a write."""
+SCORING_S = 1800.0
+"""What rank 0 promises that scores a split: a task may search or compare all pairs."""
 _READS = 4  # a beat takes under a microsecond; hardly a second reading ever differs
 
 
@@ -60,6 +72,7 @@ class Beat:
     step: int
     phase: Phase
     promise_s: float  # the rank expects to beat again within this time; 0: no promise
+    samples: tuple[str, ...] = ()  # ids of the utterances at work; "..." stands for more of them
 
 
 def pages_folder(tag: str) -> Path:
@@ -88,11 +101,13 @@ class Heartbeat:
         fd = os.open(self._path, flags, 0o600)
         try:
             os.ftruncate(fd, _PAGE_BYTES)
-            self._page = mmap.mmap(fd, _PAGE_BYTES)
+            page = mmap.mmap(fd, _PAGE_BYTES)
         finally:
             os.close(fd)
         pid = os.getpid()
-        _HEAD.pack_into(self._page, 0, _MAGIC, VERSION, rank, pid, start_ticks(pid) or 0)
+        _HEAD.pack_into(page, 0, _MAGIC, VERSION, rank, pid, start_ticks(pid) or 0)
+        self._bytes = memoryview(page)
+        self._words = self._bytes.cast("Q")  # half the cost of packing a struct
         self._sequence = 0
         self.beat(0, Phase.IMPORT)
 
@@ -103,12 +118,23 @@ class Heartbeat:
 
     def beat(self, step: int, phase: Phase, promise_s: float = 0.0) -> None:
         """Say that this thread is alive, where it is, and when it means to say so again."""
-        self._sequence += 1
-        _SEQUENCE.pack_into(self._page, _SEQUENCE_AT, 0)
-        _BEAT.pack_into(
-            self._page, _BEAT_AT, time.monotonic_ns(), step, phase, int(promise_s * 1000)
-        )
-        _SEQUENCE.pack_into(self._page, _SEQUENCE_AT, self._sequence)
+        words = self._words
+        self._sequence = sequence = self._sequence + 1
+        words[_SEQUENCE_WORD] = 0
+        words[_BEAT_WORD] = time.monotonic_ns()
+        words[_BEAT_WORD + 1] = step
+        words[_BEAT_WORD + 2] = phase | int(promise_s * 1000) << 32 if promise_s else phase
+        words[_SEQUENCE_WORD] = sequence
+
+    def note_samples(self, ids: Sequence[str]) -> None:
+        """Say which utterances are at work from now on; no beat."""
+        data = "\0".join(ids).encode(errors="replace")
+        if len(data) > _IDS_BYTES:
+            data = _whole_ids(data)
+        self._words[_SEQUENCE_WORD] = 0
+        self._words[_SAMPLES_WORD] = len(data)
+        self._bytes[_IDS_AT : _IDS_AT + len(data)] = data
+        self._words[_SEQUENCE_WORD] = self._sequence
 
     def remove(self) -> None:
         """Leave no page behind, for a rank that no supervisor cleans up after."""
@@ -128,6 +154,13 @@ def read_beats(folder: Path) -> list[Beat]:
         return []
     beats = [_beat(page) for page in pages if page is not None]
     return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)
+
+
+def _whole_ids(data: bytes) -> bytes:
+    """As many as fit, and a sign that there are more."""
+    room = _IDS_BYTES - len(_MORE) - 1
+    head = data[: room + 1].rpartition(b"\0")[0]
+    return head + b"\0" + _MORE if head else _MORE
 
 
 def _make_private(folder: Path) -> None:
@@ -173,4 +206,21 @@ def _beat(page: bytes) -> Beat | None:
     (sequence,) = _SEQUENCE.unpack_from(page, _SEQUENCE_AT)
     if (magic, version) != (_MAGIC, VERSION) or sequence == 0 or phase not in set(Phase):
         return None
-    return Beat(rank, pid, ticks, sequence, monotonic_ns, step, Phase(phase), promise_ms / 1000)
+    return Beat(
+        rank,
+        pid,
+        ticks,
+        sequence,
+        monotonic_ns,
+        step,
+        Phase(phase),
+        promise_ms / 1000,
+        _read_samples(page),
+    )
+
+
+def _read_samples(page: bytes) -> tuple[str, ...]:
+    (size,) = _SAMPLES.unpack_from(page, _SAMPLES_AT)
+    if not 0 < size <= _IDS_BYTES:
+        return ()
+    return tuple(page[_IDS_AT : _IDS_AT + size].decode(errors="replace").split("\0"))

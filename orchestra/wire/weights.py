@@ -14,11 +14,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from orchestra.wire import checkpoints
-from orchestra.wire.checkpoints import BadCheckpointError, Manifest, check_files, listed_files
+from orchestra.wire.checkpoints import (
+    BadCheckpointError,
+    Manifest,
+    check_files,
+    listed_files,
+    silently,
+)
 from orchestra.wire.errors import ConflictError
 
 EXPORT = "orchestra.json"
@@ -55,14 +62,17 @@ def read_manifest(folder: Path) -> Manifest:
     return replace(manifest, files=files)
 
 
-def verify(folder: Path) -> Manifest:
+def verify(folder: Path, tick: Callable[[], None] = silently) -> Manifest:
     """`read_manifest`, after size and hash of every file it lists were compared.
+
+    Args:
+        tick: called after each piece that was read.
 
     Raises:
         BadCheckpointError: a file is missing, torn or altered.
     """
     manifest = read_manifest(folder)
-    check_files(folder, manifest.files)
+    check_files(folder, manifest.files, tick)
     return manifest
 
 

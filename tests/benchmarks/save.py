@@ -17,6 +17,7 @@ from orchestra.train.checkpoint import Contents
 from orchestra.train.goals import Goal
 from orchestra.train.recorder import Recorder
 from orchestra.train.saving import Saver
+from orchestra.wire.checkpoints import silently
 from tests.benchmarks.table import Row
 
 LAYERS, WIDTH = 50, 1024
@@ -78,7 +79,7 @@ def _save_beside(
     cost = _Cost()
     with tempfile.TemporaryDirectory() as folder:
         goal, recorder = Goal("loss", "min"), cast(Recorder, _Quiet())
-        saver = Saver(Path(folder), CheckpointConfig(every=1), goal, recorder)
+        saver = Saver(Path(folder), CheckpointConfig(every=1), goal, recorder, silently)
         saver.prepare(_contents(model))
         for _ in range(STEPS_PER_SAVE):
             next(steps)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from orchestra.config.schema import BatchConfig
 from orchestra.data.batches import (
+    cut,
     Planner,
     Position,
     deal,
@@ -219,6 +220,25 @@ def test_the_worst_micro_batches() -> None:
     micro_batches = micro_batches_of(plan)
     assert longest in micro_batches and largest in micro_batches
     assert padded_s(largest, durations) == max(padded_s(m, durations) for m in micro_batches)
+
+
+@given(st.integers(1, 60), st.integers(1, 70))
+def test_what_is_cut_is_whole_and_even(size: int, parts: int) -> None:
+    micro = tuple(range(100, 100 + size))
+    pieces = cut(micro, parts)
+    assert sum(pieces, ()) == micro
+    assert len(pieces) == min(size, parts)
+    assert max(map(len, pieces)) - min(map(len, pieces)) <= 1
+
+
+def test_the_worst_parts_are_those_of_what_is_cut() -> None:
+    durations = [*speech_like(500), 59.0]
+    plan = planner(durations, v=2, budget_s=60.0)
+    longest, largest = plan.worst(0, parts=2)
+    assert 500 in longest
+    parts = [part for micro in micro_batches_of(plan) for part in cut(micro, 2)]
+    assert padded_s(largest, durations) == max(padded_s(part, durations) for part in parts)
+    assert padded_s(largest, durations) <= padded_s(plan.worst(0)[1], durations)
 
 
 def test_a_drawn_subset_is_sorted_and_keyed_by_the_seed() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from orchestra.train.distributed import Ranks
 from orchestra.train.optim import build_optimizer
 from orchestra.train.step import Stepper, Taken, wrap
-from tests.train.toy import MICRO_BATCHES, Toy, batch, toy_config
+from tests.train.toy import MICRO_BATCHES, Toy, batch, parts_of, toy_config
 
 CLIP = 0.05
 CASES: dict[str, dict[str, Any]] = {
     "float64": {"dtype": torch.float64},
+    "float64 split": {"dtype": torch.float64, "split": 2},
+    "float64 split in many": {"dtype": torch.float64, "split": 5},
     "float64 clipped": {"dtype": torch.float64, "clip_norm": CLIP},
     "float32": {},
     "bf16": {"precision": "bf16"},
@@ -42,7 +45,10 @@ class Here:
         dtype: torch.dtype = torch.float32,
         clip_norm: float = 0.0,
         precision: str = "fp32",
+        split: int = 1,
     ) -> None:
+        self._split = split
+        self.noted: list[Sequence[str]] = []
         self.model, self._ranks, self._dtype = Toy(dtype), ranks, dtype
         config = toy_config(
             optim={"kind": "sgd", "clip_norm": clip_norm}, train={"precision": precision}
@@ -50,7 +56,14 @@ class Here:
         self.optimizer = build_optimizer(config, self.model)
         wrapped = wrap(self.model, ranks)  # type: ignore[arg-type]
         self.stepper = Stepper(
-            config, wrapped, self.optimizer, ranks, ["absolute"], lambda phase: None, 10
+            config,
+            wrapped,
+            self.optimizer,
+            ranks,
+            ["absolute"],
+            lambda phase: None,
+            self.noted.append,
+            10,
         )
         if precision == "fp16":
             fresh = self.stepper.scaler_state()
@@ -58,8 +71,15 @@ class Here:
 
     def take(self, kinds: dict[int, str] | None = None, **flags: bool) -> Taken:
         """A step; `kinds` of some micro-batches may be other than good."""
-        numbers = range(self._ranks.rank, len(MICRO_BATCHES), self._ranks.world_size)
-        batches = (batch(n, self._dtype, kind=(kinds or {}).get(n, "good")) for n in numbers)
+        own = range(self._ranks.rank, len(MICRO_BATCHES), self._ranks.world_size)
+        pieces = [
+            (n, part)
+            for n in own
+            for part in parts_of(
+                batch(n, self._dtype, kind=(kinds or {}).get(n, "good")), self._split
+            )
+        ]
+        numbers, batches = [n for n, _ in pieces], iter([part for _, part in pieces])
         return self.stepper.take(0, numbers, batches, **{"stop": False, "expired": False, **flags})
 
     def weights(self) -> dict[str, list[float]]:
@@ -107,9 +127,9 @@ def skipped_step(ranks: Ranks, kind: str, precision: str) -> dict[str, Any]:
     }
 
 
-def exchanges(ranks: Ranks) -> int:
+def exchanges(ranks: Ranks, split: int) -> int:
     """How often a step's gradients, which are one bucket, go through the network."""
-    here, buckets = Here(ranks), []
+    here, buckets = Here(ranks, split=split), []
 
     def counted(state, bucket):  # DDP can read no annotation that is a string
         buckets.append(bucket.index())
@@ -125,7 +145,7 @@ def main() -> None:
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
     ranks = Ranks(rank, world_size, torch.device("cpu"))
     answer = {
-        "exchanges": exchanges(ranks),
+        "exchanges": [exchanges(ranks, split) for split in (1, 2)],
         "applied": {name: applied_step(ranks, **settings) for name, settings in CASES.items()},
         "skipped": {
             f"{kind} {precision}": skipped_step(ranks, kind, precision)

@@ -18,6 +18,7 @@ from orchestra.train.goals import Goal
 from orchestra.train.recorder import Recorder
 from orchestra.train.saving import Saver
 from orchestra.wire import checkpoints
+from orchestra.wire.checkpoints import silently
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 PATIENCE_S = 20.0
@@ -51,21 +52,22 @@ def saver(
     root: Path,
     told: Told | None = None,
     export: Callable[[Path], None] | None = None,
+    beat: Callable[[], None] = silently,
     **config: Any,
 ) -> Saver:
     goal = Goal("acc", config.pop("direction", "max"))
     recorder = cast(Recorder, told or Told())
-    return Saver(root, CheckpointConfig(every=1, **config), goal, recorder, export)
+    return Saver(root, CheckpointConfig(every=1, **config), goal, recorder, beat, export)
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, error: OSError, times: int = 1) -> None:
     """The next so many files of a checkpoint can't be written."""
     write, left = checkpoint._write_durably, iter(range(times))
 
-    def failing(path: Path, pieces: Any) -> tuple[int, str]:
+    def failing(path: Path, pieces: Any, tick: Any) -> tuple[int, str]:
         if next(left, None) is not None:
             raise error
-        return write(path, pieces)
+        return write(path, pieces, tick)
 
     monkeypatch.setattr(checkpoint, "_write_durably", failing)
 

@@ -25,6 +25,7 @@ from orchestra.train import evaluation, rendezvous
 from orchestra.train.distributed import Ranks, _exchange_identities
 from orchestra.train.model import build_model
 from orchestra.wire.folders import Job
+from orchestra.wire.heartbeat import Phase
 from tests.exactness.launching import WORKSPACE
 
 TIMEOUT_S = 1.0
@@ -54,11 +55,11 @@ def main() -> None:
     dist.distributed_c10d._set_pg_timeout(timedelta(seconds=TIMEOUT_S))
     started = time.monotonic()
 
-    def tick() -> None:
+    def beat(phase: Phase, promise_s: float) -> None:
         if rank == 0 and time.monotonic() - started > 2 * TIMEOUT_S:
             long_enough.touch()
 
-    evaluator = evaluation.Evaluator(config, task, model, ranks, tick, lambda: False)
+    evaluator = evaluation.Evaluator(config, task, model, ranks, beat, lambda: False)
     evaluated = evaluator.evaluate(split, rendezvous.Exchange(Path(f"{out}.evaluation")))
     assert evaluated is not None
     dist.distributed_c10d._set_pg_timeout(timedelta(seconds=60))

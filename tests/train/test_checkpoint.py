@@ -119,10 +119,10 @@ def test_one_read_that_fails_puts_no_good_one_away(
 ) -> None:
     good, check, left = save(tmp_path, 1), checkpoints.check_files, iter([1])
 
-    def failing(folder: Path, files: dict[str, tuple[int, str]]) -> None:
+    def failing(folder: Path, files: dict[str, tuple[int, str]], tick: Any) -> None:
         if next(left, None):
             raise BadCheckpointError("Stale file handle")
-        check(folder, files)
+        check(folder, files, tick)
 
     monkeypatch.setattr(checkpoints, "check_files", failing)
     assert checkpoint.newest_good(tmp_path, pytest.fail) == good

@@ -34,9 +34,10 @@ from orchestra.train.evaluation import (
 )
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.rendezvous import Exchange
-from orchestra.wire.errors import DataError, DiskFullError, OrchestraError
+from orchestra.wire.errors import DataError, DiskFullError, OrchestraError, OutOfMemoryError
 from orchestra.wire.files import write_atomic
 from orchestra.wire.folders import Job
+from orchestra.wire.heartbeat import SCORING_S, Phase
 from orchestra.wire.identity import start_ticks
 from orchestra.wire.manifest import Utterance, write_manifest
 from tests.exactness.launching import WORKSPACE, write_job
@@ -75,6 +76,10 @@ def batched(subject: Subject, plan: str) -> Subject:
     return replace(subject, split=replace(subject.split, batches=batches))
 
 
+def unheard(phase: Phase, promise_s: float) -> None:
+    """A heart that nobody listens to."""
+
+
 def evaluate(
     subject: Subject,
     folder: Path,
@@ -92,7 +97,7 @@ def evaluate(
         ranks = Ranks(rank, world_size, torch.device("cpu"), peers)
         stop = lambda: rank == 0 and stop_after is not None and next(looks) >= stop_after  # noqa: E731
         model = copy.deepcopy(subject.model) if world_size > 1 else subject.model
-        evaluator = Evaluator(subject.config, subject.task, model, ranks, lambda: None, stop)
+        evaluator = Evaluator(subject.config, subject.task, model, ranks, unheard, stop)
         try:
             answers[rank] = evaluator.evaluate(subject.split, Exchange(folder, spare))
         except OrchestraError as error:
@@ -202,11 +207,49 @@ def test_speed_is_that_of_all_ranks(probe: Subject, tmp_path: Path) -> None:
     probe.task.score = lambda records: {"loss": 1.0}
     peers = tuple(Peer(rank, *HERE) for rank in range(2))
     ranks = Ranks(0, 2, torch.device("cpu"), peers)
-    evaluator = Evaluator(probe.config, probe.task, probe.model, ranks, lambda: None, lambda: False)
+    evaluator = Evaluator(probe.config, probe.task, probe.model, ranks, unheard, lambda: False)
     split = Split("dev", UTTERANCES, [], None)
     evaluated = evaluator._score(split, files, shares[0], time.monotonic())
     assert evaluated.seconds_per_utterance == 9.0 / 3
     assert evaluated.real_time_factor == 7.0 / 3.0
+
+
+def test_the_heart_says_what_an_evaluation_is_at(probe: Subject, tmp_path: Path) -> None:
+    """Who has found the outcome is a step further while rank 0 still syncs the disk: it waits for
+    a CHECKPOINT then, since an EVALUATION excuses nobody (supervise/hang.py)."""
+    beats: list[tuple[Phase, float]] = []
+    score = probe.task.score
+
+    def looked(records: Any) -> Any:
+        assert beats[-1] == (Phase.EVALUATION, SCORING_S), "it may take long"
+        return score(records)
+
+    class Files(Exchange):
+        def write(self, name: str, data: bytes) -> None:
+            last = beats[-1][0]
+            assert (last is Phase.CHECKPOINT) == (name == "outcome.json")
+            super().write(name, data)
+
+    probe.task.score = looked
+    files = Files(tmp_path / "files")
+    beat = lambda *asked: beats.append(asked)  # noqa: E731
+    ranks = Ranks(0, 1, torch.device("cpu"))
+    evaluator = Evaluator(probe.config, probe.task, probe.model, ranks, beat, lambda: False)
+    assert evaluator.evaluate(probe.split, files) is not None
+    assert beats[0] == (Phase.EVALUATION, 0.0)
+
+
+def test_a_batch_that_does_not_fit_is_named(
+    probe: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starve(batch: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(probe.model, "predict", starve)
+    ranks = Ranks(0, 1, torch.device("cpu"))
+    evaluator = Evaluator(probe.config, probe.task, probe.model, ranks, unheard, lambda: False)
+    with pytest.raises(OutOfMemoryError, match=r"in the prediction of .*lower batch.eval_seconds"):
+        evaluator.evaluate(probe.split, Exchange(tmp_path / "files"))
 
 
 def test_speed_is_measured(probe: Subject, tmp_path: Path) -> None:

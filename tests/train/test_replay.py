@@ -181,7 +181,7 @@ class Overflowing(Toy):
 
 
 def test_the_last_frame_shown_is_none_of_torchs() -> None:
-    finding = examine(toy_config(), Overflowing(), 0, 0, batch(0))
+    finding = examine(toy_config(), Overflowing(), 0, 0, 0, batch(0))
     assert finding is not None
     *_, where, line = finding.traceback.splitlines()
     assert "test_replay.py" in where and "F.softmax" in line

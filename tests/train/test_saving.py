@@ -1,10 +1,11 @@
-"""The saver: background writing, what is saved again, retention, exports."""
+"""The saver: background writing, slow disks, what is saved again, retention, exports."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ class Gate:
         self.reached, self._opened = threading.Event(), threading.Event()
         write = checkpoint._write_durably
 
-        def held(path: Path, pieces: Any) -> tuple[int, str]:
+        def held(path: Path, pieces: Any, tick: Any) -> tuple[int, str]:
             self.reached.set()
             assert self._opened.wait(PATIENCE_S)
-            return write(path, pieces)
+            return write(path, pieces, tick)
 
         monkeypatch.setattr(checkpoint, "_write_durably", held)
 
@@ -81,15 +82,13 @@ def test_the_next_save_waits_for_the_one_before(
 ) -> None:
     keeper = saver(tmp_path)
     keeper.save(1, contents, None, must=False)
-    assert keeper._under_way is not None
-    done = keeper._under_way.done
-    result = done.result
+    wait = saving.wait
 
-    def opening() -> Any:
+    def opening(*asked: Any) -> Any:
         gate.open()
-        return result(PATIENCE_S)
+        return wait(*asked)
 
-    monkeypatch.setattr(done, "result", opening)  # who waits for it, lets it go on
+    monkeypatch.setattr(saving, "wait", opening)  # who waits for it, lets it go on
 
     def second() -> Contents:
         assert steps(tmp_path) == [1], "its memory may still be read"
@@ -100,6 +99,72 @@ def test_the_next_save_waits_for_the_one_before(
     assert steps(tmp_path) == [1, 2]
     assert checkpoint.read(checkpoints.step_folder(tmp_path, 1)).model["w"][0] == 0
     assert checkpoint.read(checkpoints.step_folder(tmp_path, 2)).model["w"][0] == 2
+
+
+def test_the_heart_of_who_waits_beats_as_long_as_something_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes each next piece only when the heart has beaten for the one before."""
+    monkeypatch.setattr(saving, "_LOOK_S", 0.001)
+    beats, write = list[int](), checkpoint._write_durably
+
+    def slow(path: Path, pieces: Any, tick: Any) -> tuple[int, str]:
+        for _ in range(3):
+            before = len(beats)
+            tick()
+            until(lambda: len(beats) > before)  # noqa: B023
+        return write(path, pieces, tick)
+
+    monkeypatch.setattr(checkpoint, "_write_durably", slow)
+    keeper = saver(tmp_path, beat=lambda: beats.append(keeper._pieces))
+    keeper.save(1, contents, None, must=True)
+    keeper.save(2, contents, None, must=False)
+    keeper.close()
+    assert steps(tmp_path) == [1, 2]
+    assert len(beats) >= 2 * 3 * 3
+
+
+def test_the_heart_stops_where_the_disk_is_stuck(
+    tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saving, "_LOOK_S", 0.001)
+    beats, looks, wait = list[int](), list[int](), saving.wait
+
+    def counted(*asked: Any) -> Any:
+        looks.append(len(beats))
+        if len(looks) == 50:
+            gate.open()
+        return wait(*asked)
+
+    monkeypatch.setattr(saving, "wait", counted)
+    keeper = saver(tmp_path, beat=lambda: beats.append(1))
+    keeper.save(1, contents, None, must=True)
+    assert looks[49] == 1, "it beats when it begins to wait, then for what is written alone"
+    keeper.close()
+
+
+def test_large_tensors_are_written_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the disk is seen to get on in the middle of one."""
+    for module in (checkpoint, checkpoints):
+        monkeypatch.setattr(module, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(checkpoint, "_SYNC_BYTES", 5000)
+    beats, synced, sync = list[int](), list[int](), os.fdatasync
+
+    def counted(fd: int) -> None:
+        synced.append(os.fstat(fd).st_size)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", counted)
+    keeper = saver(tmp_path)
+    keeper.save(1, lambda: Contents({"w": torch.arange(5000.0)}, {}, {}), None, must=True)
+    assert keeper._pieces >= 20
+    assert len(synced) == 4, "and what was written is on the disk, not in memory"
+    read = checkpoint.read(checkpoints.step_folder(tmp_path, 1))
+    assert torch.equal(read.model["w"], torch.arange(5000.0))
+    checkpoints.verify(checkpoints.step_folder(tmp_path, 1), lambda: beats.append(1))
+    assert len(beats) >= 20
 
 
 def test_shapes_may_change_from_save_to_save(tmp_path: Path) -> None:
@@ -248,6 +313,14 @@ def test_no_save_waits_for_an_export_and_the_newest_best_is_next(tmp_path: Path)
     keeper.close()
     assert exported == ["begun", "step-00000004"]
     assert not told.notices, "nobody needs the export of one that is the best no more"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it in another thread than the one that brings it about."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def settle(keeper: Saver) -> None:

@@ -23,9 +23,9 @@ from tests.train.savers import contents, saver
 raised = threading.Event()
 write = checkpoint._write_durably
 
-def held(path, pieces):
+def held(path, pieces, tick):
     assert raised.wait(60)
-    return write(path, pieces)
+    return write(path, pieces, tick)
 
 def hook(*error):
     sys.__excepthook__(*error)

@@ -15,16 +15,25 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from orchestra.tasks import LossTerms
+from orchestra.tasks import Batch, LossTerms
 from orchestra.train.distributed import Ranks
 from orchestra.train.precision import LOWEST_SCALE
+from orchestra.wire.errors import OutOfMemoryError
+from orchestra.wire.exit_codes import ExitCode
 from tests.train import gradient_ranks
 from tests.train.gradient_ranks import CLIP, FITTING_SCALE, Here
 from tests.train.toy import MICRO_BATCHES, Toy, batch, gradients_by_name
 
 REPOSITORY = Path(__file__).parents[2]
 ALONE = Ranks(0, 1, torch.device("cpu"))
-TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "bf16": 0.02, "fp16": 0.003}
+TOLERANCES = {
+    "float64": 1e-10,
+    "float64 split": 1e-10,
+    "float64 split in many": 1e-10,
+    "float32": 1e-5,
+    "bf16": 0.02,
+    "fp16": 0.003,
+}
 """Of a gradient, relative to each tensor's maximum; in half precision (8 and 11 bits) to that of
 all tensors, since a bias sums up what nearly cancels."""
 
@@ -106,7 +115,8 @@ def test_ranks_end_alike(answers: Answers, case: str) -> None:
 
 
 def test_gradients_are_exchanged_once_in_a_step(answers: Answers) -> None:
-    assert [answer["exchanges"] for answer in answers] == [1] * len(answers)
+    """Also where micro-batches are cut."""
+    assert [answer["exchanges"] for answer in answers] == [[1, 1]] * len(answers)
 
 
 def test_ranks_agree_on_sums_and_stop(answers: Answers) -> None:
@@ -207,6 +217,49 @@ def test_what_a_step_consumed_is_kept_till_the_next() -> None:
         assert numbers == tuple(range(len(MICRO_BATCHES)))
         assert [len(b.lengths) for b in batches] == MICRO_BATCHES
         assert batches[4].ids == [kind]
+
+
+@pytest.mark.parametrize("split", [1, 2, 100])
+def test_a_cut_step_of_one_rank_has_the_same_gradient(split: int) -> None:
+    found = gradient_ranks.applied_step(ALONE, dtype=torch.float64, split=split)
+    assert distance(found["gradient"], one_big_batch()) < 1e-10
+    assert found["weight"] == sum(MICRO_BATCHES)
+
+
+def test_parts_are_consumed_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[tuple[int | str, ...]] = []
+    monkeypatch.setattr("orchestra.train.seeds.reseed", lambda seed, *key: seeds.append(key))
+    here = Here(ALONE, split=2)
+    here.take()
+    numbers, batches = zip(*here.stepper.consumed, strict=True)
+    assert numbers == (0, 0, 1, 2, 2, 3, 3, 4, 4, 5, 5)
+    assert [len(b.wavs) for b in batches] == [1, 2, 1, 3, 4, 1, 1, 2, 3, 2, 2]
+    # The first part is seeded like a whole micro-batch, the others are told apart.
+    assert seeds[:4] == [("step", 0, 0), ("step", 0, 0, 1), ("step", 0, 1), ("step", 0, 2)]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_the_heart_knows_what_is_at_work() -> None:
+    here = Here(ALONE)
+    here.take({4: "nan"})
+    assert here.noted == [["good"]] * 4 + [["nan"], ["good"]]
+
+
+def test_out_of_memory_in_a_step_names_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Here(ALONE)
+
+    def starve(batch: Batch) -> LossTerms:
+        if batch.ids == ["far"]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return Toy.forward(here.model, batch)
+
+    monkeypatch.setattr(here.model, "forward", starve)
+    with pytest.raises(OutOfMemoryError) as caught:
+        here.take({2: "far"})
+    assert "out of memory in a training step of 1 x" in str(caught.value)
+    assert "there is nothing to split: cut this utterance" in str(caught.value)
+    assert str(caught.value).endswith("utterances: far")
+    assert caught.value.exit_code == ExitCode.OUT_OF_MEMORY
 
 
 def test_what_is_frozen_takes_no_part() -> None:

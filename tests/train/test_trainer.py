@@ -283,10 +283,10 @@ def test_evaluation_bears_that_training_replaces_what_it_reads(
 ) -> None:
     check, left = checkpoints.check_files, iter([1])
 
-    def replaced(folder: Path, files: dict[str, tuple[int, str]]) -> None:
+    def replaced(folder: Path, files: dict[str, tuple[int, str]], tick: Any) -> None:
         if next(left, None):
             raise BadCheckpointError("state.json is the new one's, manifest.json the old one's")
-        check(folder, files)
+        check(folder, files, tick)
 
     monkeypatch.setattr(weights, "check_files", replaced)
     target = copy.run.evaluation(2)
@@ -326,10 +326,10 @@ def test_full_disk_costs_checkpoints_not_the_run(
     job = write_job(tmp_path / "run", **SMALL)
     write, calls = checkpoint._write_durably, iter(range(1000))
 
-    def full_once(path: Path, pieces: Any) -> tuple[int, str]:
+    def full_once(path: Path, pieces: Any, tick: Any) -> tuple[int, str]:
         if next(calls) == 1:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(path, pieces)
+        return write(path, pieces, tick)
 
     monkeypatch.setattr(checkpoint, "_write_durably", full_once)
     records = run_here(job)
@@ -343,7 +343,7 @@ def test_full_disk_costs_checkpoints_not_the_run(
 def test_last_save_on_a_full_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = write_job(tmp_path / "run", **SMALL)
 
-    def full(path: Path, pieces: Any) -> tuple[int, str]:
+    def full(path: Path, pieces: Any, tick: Any) -> tuple[int, str]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "_write_durably", full)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.session import Session
 from orchestra.train.training_data import TrainingData, load_training_data
 from orchestra.train.warmup import state_copies, warm_up
-from orchestra.wire.errors import DataError, OrchestraError, UsageError
+from orchestra.wire.errors import DataError, OrchestraError, OutOfMemoryError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.job import CODE
 from tests.exactness.launching import REPOSITORY, WORKSPACE, log_of, write_job
@@ -64,6 +65,14 @@ def test_the_batches_are_the_worst_of_the_epoch(tmp_path: Path) -> None:
     assert samples(largest) == max(samples(batch) for batch in epoch)
     assert int(longest.lengths.max()) == max(int(batch.lengths.max()) for batch in epoch)
     assert samples(largest) > 2 * min(samples(batch) for batch in epoch)
+
+
+def test_where_micro_batches_are_cut_the_worst_parts_count(tmp_path: Path) -> None:
+    prepared = Prepared(tmp_path)
+    whole = prepared.data.worst_batches(CPU)
+    parts = replace(prepared.data, split=2).worst_batches(CPU)
+    assert samples(parts[1]) <= 0.7 * samples(whole[1])
+    assert int(parts[0].lengths.max()) == int(whole[0].lengths.max())
 
 
 def test_nothing_of_it_is_left_in_the_model(tmp_path: Path) -> None:
@@ -116,12 +125,12 @@ def test_out_of_memory_names_the_batch_and_the_remedy(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     prepared.change_loss(monkeypatch, need_memory)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(OutOfMemoryError) as caught:
         prepared.warm_up()
     said = str(caught.value)
     seconds = int(largest.lengths.max()) / 16000
     assert f"{len(largest.ids)} x {seconds:.1f} s" in said
-    assert "lower batch.max_micro_seconds (now 3)" in said
+    assert "lower batch.max_micro_seconds (now 3) or set launch.oom_split = true" in said
     assert largest.ids[0] in said
 
 
@@ -148,7 +157,9 @@ def test_one_utterance_that_does_not_fit_is_to_be_cut(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     prepared.change_loss(monkeypatch, need_memory)
-    with pytest.raises(UsageError, match=r"1 x 0\.5 s .* cut this utterance .*: train-\d+$"):
+    with pytest.raises(
+        OutOfMemoryError, match=r"1 x 0\.5 s .* nothing to split: cut this utterance .*: train-\d+$"
+    ):
         prepared.warm_up()
 
 
@@ -196,18 +207,27 @@ def test_what_is_reserved_is_what_the_optimizer_allocates(
 
 
 @pytest.mark.slow
-def test_a_run_without_enough_memory_ends_at_once_and_for_good(tmp_path: Path) -> None:
-    """BAD_CONFIG is what the supervisor does not try again."""
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("loss(self, *_)", "out of memory in a forward and backward pass"),
+        (
+            "utterances(self, split)",
+            "out of memory: CUDA out of memory.",
+        ),  # where nobody expects it
+    ],
+)
+def test_a_run_without_enough_memory_ends_at_once_and_says_so(
+    tmp_path: Path, method: str, said: str
+) -> None:
     shutil.copytree(WORKSPACE, tmp_path / "code")
     with (tmp_path / "code/tasks/probe/task.py").open("a") as file:
         file.write(
-            """
+            f"""
 
 class Hungry(Task):
-    def loss(self, head, features, lengths, batch):
-        if batch.wavs.numel() > 1000:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return super().loss(head, features, lengths, batch)
+    def {method}:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
 
 
 Task = Hungry
@@ -221,8 +241,8 @@ Task = Hungry
         timeout=120,
         check=False,
     )
-    assert ended.returncode == ExitCode.BAD_CONFIG, log_of(job)
+    assert ended.returncode == ExitCode.OUT_OF_MEMORY, log_of(job)
     log = log_of(job)
-    assert "out of memory in a forward and backward pass" in log
+    assert said in log
     assert "Traceback" not in log
     assert not records_of(job)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from orchestra.config.schema import RunConfig
+from orchestra.data.batches import cut
 from orchestra.tasks import Batch, LossTerms
 
 MICRO_BATCHES = [3, 1, 7, 2, 5, 4]
@@ -57,6 +59,14 @@ def batch(number: int, dtype: torch.dtype = torch.float32, *, kind: str = "good"
     if kind == "far":  # the loss is finite, its gradient too large for scaled fp16
         y = y + 1e4
     return Batch([kind], x, torch.full((count,), 5), {"y": y}, [0])
+
+
+def parts_of(whole: Batch, split: int) -> list[Batch]:
+    """What a loader makes of it where micro-batches are cut."""
+    return [
+        replace(whole, wavs=whole.wavs[rows], targets={"y": whole.targets["y"][rows]})
+        for rows in map(list, cut(tuple(range(len(whole.wavs))), split))
+    ]
 
 
 def toy_config(**tables: dict[str, Any]) -> RunConfig:

@@ -35,7 +35,8 @@ def unfreeze(ranks: Ranks, *, wrap_anew: bool) -> dict[str, Any]:
     freezing.apply(0)
     wrapped = wrap(model, ranks)
     scalars = warm_up(config, wrapped, model, [batch(0, DTYPE)])
-    stepper = Stepper(config, wrapped, optimizer, ranks, scalars, lambda phase: None, 10)
+    unheard = [lambda phase: None, lambda ids: None]
+    stepper = Stepper(config, wrapped, optimizer, ranks, scalars, *unheard, 10)
     old = weakref.ref(wrapped)
     del wrapped
 

@@ -5,6 +5,8 @@ import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestra.wire import heartbeat
 from orchestra.wire.errors import OrchestraError
@@ -67,6 +69,60 @@ def test_beat_that_changes_while_it_is_read_is_read_again(
     monkeypatch.setattr(os, "pread", half_old)
     (beat,) = read_beats(folder)
     assert (beat.step, beat.phase) == (9, Phase.DONE)
+
+
+def test_samples_stay_until_others_are_at_work(tmp_path: Path) -> None:
+    folder = tmp_path / "base" / "tag"
+    pulse = Heartbeat(folder, 0)
+    assert read_beats(folder)[0].samples == ()
+    pulse.beat(3, Phase.FORWARD)
+    pulse.note_samples(["a", "ünï", "c d"])
+    (noted,) = read_beats(folder)
+    pulse.beat(4, Phase.DATA)
+    (beaten,) = read_beats(folder)
+    assert noted.samples == beaten.samples == ("a", "ünï", "c d")
+    assert (noted.sequence, noted.step) == (beaten.sequence - 1, 3), "a note is no beat"
+    pulse.note_samples(["x"])
+    assert read_beats(folder)[0].samples == ("x",)
+    pulse.note_samples([])
+    assert read_beats(folder)[0].samples == ()
+
+
+@given(ids=st.lists(st.text("aé😀", min_size=1, max_size=600), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_only_whole_ids_are_noted(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("base") / "base" / "tag"
+    pulse = Heartbeat(folder, 0)
+    pulse.note_samples(["old"] * 300)
+    pulse.note_samples(ids)
+    (beat,) = read_beats(folder)
+    if sum(len(each.encode()) + 1 for each in ids) <= 1024:
+        assert beat.samples == tuple(ids)
+    else:
+        *whole, more = beat.samples
+        assert more == "..."
+        assert whole == ids[: len(whole)]
+
+
+def test_half_a_note_is_no_beat(tmp_path: Path) -> None:
+    """As when the rank is stopped in the middle of it."""
+    folder = tmp_path / "base" / "tag"
+    pulse = Heartbeat(folder, 0)
+    pulse.note_samples(["one", "two"])
+
+    data = b"three\0fo"
+    pulse._words[heartbeat._SEQUENCE_WORD] = 0
+    pulse._bytes[heartbeat._IDS_AT : heartbeat._IDS_AT + len(data)] = data
+    assert read_beats(folder) == []
+    pulse.beat(1, Phase.DATA)
+    assert len(read_beats(folder)) == 1
+
+
+def test_a_page_of_an_older_version_has_no_samples(tmp_path: Path) -> None:
+    folder = tmp_path / "base" / "tag"
+    Heartbeat(folder, 0).note_samples(["one"])
+    change(folder / "rank0", heartbeat._SAMPLES_AT, bytes(4096 - heartbeat._SAMPLES_AT))
+    assert [beat.samples for beat in read_beats(folder)] == [()]
 
 
 def test_folders_are_private_from_the_base_on(tmp_path: Path) -> None:
