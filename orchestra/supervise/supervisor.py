@@ -18,11 +18,12 @@ from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry
 from orchestra.supervise.attempt import Outcome, Watch
 from orchestra.supervise.events import Events
-from orchestra.supervise.failure import Failure, classify, gather
+from orchestra.supervise.evidence import failure_before, gather, next_split
+from orchestra.supervise.failure import Failure, classify
 from orchestra.supervise.launch import Launch, Settings, code_folder, new_tag, read_settings
 from orchestra.supervise.log import log
 from orchestra.supervise.mirror import Mirror
-from orchestra.supervise.policy import History, decide
+from orchestra.supervise.policy import Decision, History, Splitting, decide
 from orchestra.supervise.reaper import Reaper
 from orchestra.supervise.settle import clear, settle
 from orchestra.supervise.state import JobRecord
@@ -55,7 +56,6 @@ class Supervisor:
         self._metrics = MetricStore(job.run.metrics)
         self._events = Events()
         self._reaper = Reaper()
-        self._failure: Failure | None = None  # of the attempt before
 
     def run(self) -> RunState:
         """Take the job to an end state, or back to queued if its GPUs are taken."""
@@ -146,7 +146,7 @@ class Supervisor:
             failures_before=attempt.failures_before,
             first_checkpoint=attempt.first_step,
             newest_checkpoint=self._newest_checkpoint(),
-            before=self._failure,
+            before=failure_before(self._job, attempt),
         )
 
     def _lease(self, settings: Settings, leases: ExitStack) -> tuple[str, ...]:
@@ -192,6 +192,7 @@ class Supervisor:
             last_step=step,
             config_sha256=config_sha256(self._job),
             failures_before=self._record.state.failures,
+            split=next_split(self._job) if launch.settings.oom_split else 1,
             command=launch.plain_command(),
         )
         environment = launch.environment(os.environ)
@@ -264,22 +265,47 @@ class Supervisor:
             self._record.end_attempt(folder, close(state=AttemptState.STOPPED, reason=remains))
             self._end_stopped(result)
         else:
-            # An evaluation takes no steps: its beats tell that of the checkpoint.
-            beats = outcome.beats if self._job.kind == "train" else ()
-            failure = classify(
-                gather(folder, outcome.agent, outcome.first_dead, outcome.step, beats)
-            )
-            history = self._history(attempt)
-            decision = decide(failure, history, launch.settings.budget)
-            self._failure = failure
+            failure, decision = self._judge(launch, folder, attempt, outcome)
             reason = "; ".join(filter(None, (decision.sentence, remains)))
-            crashed = close(state=AttemptState.CRASHED, reason=reason, last_step=failure.step)
+            crashed = close(
+                state=AttemptState.CRASHED,
+                reason=reason,
+                last_step=failure.step,
+                failure={**failure.to_json(), **decision.to_json()},
+            )
             self._record.end_attempt(folder, crashed)
             if decision.restart:
-                self._record.move(RunState.RESTARTING, reason, failures=history.failures)
+                self._record.move(RunState.RESTARTING, reason, failures=decision.failures)
                 self._pause(decision.delay_s, launch.settings)
             else:
                 self._record.move(RunState.FAILED, reason)
+
+    def _judge(
+        self, launch: Launch, folder: AttemptFolder, attempt: Attempt, outcome: Outcome
+    ) -> tuple[Failure, Decision]:
+        """Why the attempt failed, and what is done about it."""
+        trains = self._job.kind == "train"
+        # An evaluation takes no steps: its beats tell that of the checkpoint.
+        beats = outcome.beats if trains else tuple(replace(b, step=0) for b in outcome.beats)
+        failure = classify(
+            gather(
+                folder,
+                outcome.agent,
+                outcome.first_dead,
+                outcome.step,
+                beats,
+                first_step=attempt.first_step,
+            )
+        )
+        settings = launch.settings
+        decision = decide(
+            failure,
+            self._history(attempt),
+            settings.budget,
+            Splitting(attempt.split, allowed=settings.oom_split, possible=trains),
+            jitter=0.5 + os.urandom(1)[0] / 256,
+        )
+        return failure, decision
 
     def _newest_checkpoint(self) -> int:
         """Where the next attempt starts; 0 for an evaluation, which always does from its start."""

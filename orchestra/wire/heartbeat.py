@@ -60,6 +60,7 @@ class Beat:
     step: int
     phase: Phase
     promise_s: float  # the rank expects to beat again within this time; 0: no promise
+    samples: tuple[str, ...] = ()
 
 
 def pages_folder(tag: str) -> Path:
