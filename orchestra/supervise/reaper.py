@@ -42,7 +42,14 @@ class Reaper:
         self._started: set[int] = set()
         self._statuses: dict[int, ExitStatus] = {}
 
-    def start(self, argv: list[str], environment: Mapping[str, str], log: Path) -> int:
+    def start(
+        self,
+        argv: list[str],
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        stdin: Path = Path(os.devnull),
+    ) -> int:
         """Start a child, its output appended to `log`; its pid. Main thread only (death chain)."""
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         pid = os.posix_spawn(
@@ -50,7 +57,7 @@ class Reaper:
             argv,
             environment,
             file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 0, os.fspath(stdin), os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), append, 0o644),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],

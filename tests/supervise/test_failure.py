@@ -1,4 +1,4 @@
-"""Each class by the evidence that real programs left: texts of torch 2.13 are copied as they were."""
+"""Each class by the evidence of real programs; texts of torch 2.13 are copied as they were."""
 
 from __future__ import annotations
 
