@@ -84,6 +84,31 @@ def test_bad_config_is_not_retried(sandbox: Sandbox) -> None:
     assert len(sandbox.attempts(job)) == 1
 
 
+OUT_OF_MEMORY = f"exit{ExitCode.OUT_OF_MEMORY.value}"
+
+
+def test_out_of_memory_is_tried_again_in_smaller_parts(sandbox: Sandbox) -> None:
+    """In a step, then before the first step of the attempt that follows."""
+    faults = [
+        {"attempt": 1, "rank": 0, "step": 2, "how": OUT_OF_MEMORY},
+        {"attempt": 2, "rank": 0, "step": 0, "how": OUT_OF_MEMORY},
+    ]
+    job = sandbox.add_run(nproc=1, faults=faults, launch={"oom_split": True})
+    assert sandbox.wait_end(sandbox.start(job)).state == RunState.COMPLETED
+    attempts = sandbox.attempts(job)
+    assert [attempt.split for attempt in attempts] == [1, 2, 4]
+    assert "micro-batches cut in 2, the run is no longer exact" in attempts[0].reason
+    assert attempts[1].failure is not None
+    assert (attempts[1].failure["cause"], attempts[1].failure["exit_code"]) == ("out of memory", 71)
+
+
+def test_out_of_memory_before_the_first_step_is_not_tried_again(sandbox: Sandbox) -> None:
+    fault = {"attempt": 0, "rank": 0, "step": 0, "how": OUT_OF_MEMORY}
+    state = sandbox.wait_end(sandbox.start(sandbox.add_run(nproc=1, faults=[fault])))
+    remedy = "lower batch.max_micro_seconds or allow launch.oom_split"
+    assert state.reason.endswith(f"; not retried: {remedy}")
+
+
 def test_exit_without_result_is_a_failure(sandbox: Sandbox) -> None:
     fault = {"attempt": 0, "rank": 0, "step": 2, "how": "vanish"}
     job = sandbox.start(sandbox.add_run(nproc=1, faults=[fault], launch={"max_restarts": 0}))
