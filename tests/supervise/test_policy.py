@@ -181,8 +181,9 @@ def test_an_evaluation_has_nothing_to_cut() -> None:
     assert decision.sentence == "out of memory; not retried: lower batch.max_micro_seconds"
 
 
-def test_an_utterance_that_does_not_fit_is_never_tried_again() -> None:
-    decision = judge(ALONE, History(0, 40, 40), splitting=MAY)
+@pytest.mark.parametrize("failure", [ALONE, replace(ALONE, before_steps=False)])
+def test_an_utterance_that_does_not_fit_is_never_tried_again(failure: Failure) -> None:
+    decision = judge(failure, History(0, 40, 40), splitting=MAY)
     assert (decision.restart, decision.split) == (False, 1)
     assert "cut that utterance" in decision.action
     told = judge(replace(ALONE, advised=True), History(0, 40, 40), splitting=MAY)
