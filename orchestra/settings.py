@@ -18,6 +18,8 @@ from typing import Any
 
 from orchestra.wire.errors import UsageError
 
+_WORDS = {str: "a text", int: "a whole number", list: "a list"}
+
 
 @dataclass(frozen=True)
 class UserSettings:
@@ -80,5 +82,5 @@ def _table(path: Path, name: str, types: dict[str, type]) -> dict[str, Any]:
         if key not in types:
             raise UsageError(f"{path}: unknown key {name}.{key}: keys are {', '.join(types)}")
         if not isinstance(value, types[key]) or isinstance(value, bool):
-            raise UsageError(f"{path}: {name}.{key} = {value!r}: give a {types[key].__name__}")
+            raise UsageError(f"{path}: {name}.{key} = {value!r}: give {_WORDS[types[key]]}")
     return table

@@ -18,7 +18,7 @@ _PAUSE_S = 0.2
 def wait_until_drained(
     uuids: Collection[str],
     prober: Prober,
-    wait: Callable[[float], None],
+    wait: Callable[[float], object],
     *,
     deadline_s: float = DEADLINE_S,
     clock: Callable[[], float] = time.monotonic,

@@ -54,6 +54,7 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
         },
         "where": health(workspace, key, row.state),
         "attempts": [_attempt(attempt, row.step) for attempt in attempts],
+        "exact": all(attempt.split == 1 for attempt in attempts),
         "checkpoints": [
             {"step": item.step, "path": str(run.path / item.path), "score": item.score}
             for item in registry.checkpoints(run_id)
@@ -135,6 +136,8 @@ def _attempt(attempt: Attempt, step: int) -> dict[str, Any]:
         "first_step": attempt.first_step,
         "last_step": max(step, attempt.first_step) if running else attempt.last_step,
         "ranks": _ranks(attempt),
+        "split": attempt.split,
+        "failure": attempt.failure,
     }
 
 

@@ -1,4 +1,4 @@
-"""Watches one launch until its agent has ended. Knows how to kill, not why to restart.
+"""Watches one launch until its agent has ended. Knows when and how to kill, not why to restart.
 
 `Watch.run` reads as the list of what is looked at in each turn.
 """
@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestra.supervise import tree
+from orchestra.supervise import stacks, tree
 from orchestra.supervise.events import Events
+from orchestra.supervise.hang import Deadlines, Judge, Signs, Stall
 from orchestra.supervise.launcher import Agent
 from orchestra.supervise.log import log
 from orchestra.supervise.reaper import ExitStatus
+from orchestra.supervise.signs import signs_of
 from orchestra.supervise.tail import Tail
+from orchestra.wire.folders import AttemptFolder
 from orchestra.wire.heartbeat import Beat, Phase, pages_folder, read_beats
 from orchestra.wire.identity import ProcessIdentity, start_ticks
 from orchestra.wire.job import StopFlag
@@ -23,7 +26,8 @@ from orchestra.wire.job import StopFlag
 _TURN_S = 0.2
 _STARTING_TURN_S = 0.05  # until every rank is known
 _TERMINATION_S = 2.0  # from SIGTERM to the agent until SIGKILL to all
-_SETTLE_S = 0.3  # from a rank's death until the other ranks are killed
+_SETTLE_S = 0.1  # from a rank's death until the other ranks are killed
+_STACKS_S = 0.5  # for all ranks of a hanging attempt to write their stacks
 _KILL_S = 0.5
 _VERDICT_S = 3.0  # from a rank's death until the agent, which writes failures.json, is killed
 
@@ -37,6 +41,7 @@ class Outcome:
     beats: tuple[Beat, ...]  # the last of each rank that ever beat
     step: int  # newest one heard of
     first_step: int  # it started from
+    stall: Stall | None = None  # for whose sake all were killed
 
 
 class Watch:
@@ -46,8 +51,10 @@ class Watch:
         self,
         *,
         agent: Agent,
+        folder: AttemptFolder,
         tag: str,
         nproc: int,
+        deadlines: Deadlines,
         events: Events,
         tail: Tail,
         stop_flag: Callable[[], StopFlag | None],
@@ -55,9 +62,11 @@ class Watch:
         on_ranks: Callable[[tuple[int, ...]], None],
         on_running: Callable[[], None],
         on_stopping: Callable[[], None],
+        on_stall: Callable[[str], None],
         on_turn: Callable[[], object],
     ) -> None:
         self._agent = agent
+        self._folder = folder
         self._tag = tag
         self._pages = pages_folder(tag)
         self._nproc = nproc
@@ -68,8 +77,13 @@ class Watch:
         self._on_ranks = on_ranks
         self._on_running = on_running
         self._on_stopping = on_stopping
+        self._on_stall = on_stall
         self._on_turn = on_turn
+        self._beats: list[Beat] = []
         self._ranks: dict[int, int] = {}  # rank -> pid
+        self._judge = Judge(nproc, deadlines)
+        self._judged_at = time.monotonic()
+        self._stall: Stall | None = None
         self._first_dead: int | None = None
         self._running = False
         self._flag: StopFlag | None = None
@@ -78,18 +92,23 @@ class Watch:
     def run(self) -> Outcome:
         """Return when the agent has ended and is reaped; other processes may still live."""
         while (status := self._agent.status) is None:
-            self._note_deaths(self._events.wait(self._turn_s()))
+            died = self._events.wait(self._turn_s())
+            self._beats = read_beats(self._pages)
+            self._note_deaths(died)
             self._find_ranks()
             self._tail.poll()
             self._report_running()
             self._obey_stop()
+            self._look_for_hang()
             self._act_on_plan()
             self._on_turn()
             self._find_agent()
         self._events.forget_all()
         self._tail.close()
+        stacks.tidy(self._folder)
         beats = tuple(read_beats(self._pages))
-        return Outcome(status, self._first_dead, beats, self._tail.step, self._tail.first_step)
+        step, first_step = self._tail.step, self._tail.first_step
+        return Outcome(status, self._first_dead, beats, step, first_step, self._stall)
 
     def _turn_s(self) -> float:
         longest = _TURN_S if len(self._ranks) == self._nproc else _STARTING_TURN_S
@@ -106,7 +125,7 @@ class Watch:
         """A rank that dies before it says it is done takes the others with it, quickly."""
         if not died or self._first_dead is not None:
             return
-        done = {beat.pid for beat in read_beats(self._pages) if beat.phase == Phase.DONE}
+        done = {beat.pid for beat in self._beats if beat.phase == Phase.DONE}
         self._first_dead = next((pid for pid in died if pid not in done), None)
         if self._first_dead is not None:
             log(f"the rank with pid {self._first_dead} died")
@@ -116,7 +135,7 @@ class Watch:
     def _find_ranks(self) -> None:
         if len(self._ranks) == self._nproc:
             return
-        for beat in read_beats(self._pages):
+        for beat in self._beats:
             alive = start_ticks(beat.pid) == beat.start_ticks
             if beat.rank not in self._ranks and alive and self._events.watch(beat.pid):
                 self._ranks[beat.rank] = beat.pid
@@ -141,6 +160,23 @@ class Watch:
             self._after(flag.grace_s + _TERMINATION_S, self._kill_all)
         else:
             self._kill_all()
+
+    def _look_for_hang(self) -> None:
+        """Unless the ranks are being ended anyway, each of which has a deadline of its own."""
+        now = time.monotonic()
+        elapsed_s, self._judged_at = now - self._judged_at, now
+        if self._flag is not None or self._first_dead is not None or self._stall is not None:
+            return
+        self._stall = self._judge.see(self._beats, elapsed_s, self._signs)
+        if self._stall is not None:
+            told = stacks.dump(self._beats, self._folder, _STACKS_S)
+            self._on_stall("; ".join(filter(None, (self._stall.sentence, told))))
+            self._kill_ranks()
+            self._after(_VERDICT_S, self._kill_all)
+
+    def _signs(self, rank: int) -> Signs:
+        pid = next(beat.pid for beat in self._beats if beat.rank == rank)
+        return signs_of(pid, self._folder.rank_log(rank))
 
     def _after(self, delay_s: float, action: Callable[[], None]) -> None:
         self._plan.append((time.monotonic() + delay_s, action))

@@ -1,44 +1,47 @@
-"""Why an attempt died, as one sentence with its evidence, and whether trying again can help.
+"""What an attempt died of: its class, and one sentence with the evidence.
 
-`gather` reads what the attempt left behind; `classify` is pure.
+Pure: orchestra/supervise/evidence.py reads what the attempt left behind, policy.py says what is
+done about it.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from enum import IntEnum, StrEnum
+from typing import Any
 
 from orchestra.supervise.reaper import ExitStatus
-from orchestra.wire.capsules import capsules_in, read_document, what_happened
-from orchestra.wire.errors import OrchestraError
 from orchestra.wire.exit_codes import ExitCode
-from orchestra.wire.failures import RankFailure, read_failures
-from orchestra.wire.folders import AttemptFolder, RunFolder
-from orchestra.wire.heartbeat import Beat
+from orchestra.wire.failures import RankFailure
 
-_TAIL_BYTES = 4096
-_LONGEST_LINE = 300
 
-# Another attempt of the same code, config and data would end the same way. What to do is said here
-# only where the rank did not: the messages of an OrchestraError say it themselves.
-_FIX_FIRST = {
-    ExitCode.USAGE: "correct the config",
-    ExitCode.NOT_FOUND: "correct the config",
-    ExitCode.BAD_CONFIG: "correct the config",
-    ExitCode.BAD_DATA: "correct the data (`orchestra data check`)",
-    ExitCode.NOT_FINITE: "lower optim.lr or correct the data",
-    ExitCode.DISK_FULL: "free some space, then `orchestra resume`",
-}
-_RECORD_LINE = re.compile(
-    r"[\d-]+ [\d:,]+ INFO "  # log_format "text"
-    r'|\{"kind": "'  # log_format "json"
-    r"|all( +[\d,]+){2}$"  # the last of a start record's table
-)
-_BROKEN_CODE = ("ImportError:", "ModuleNotFoundError:", "SyntaxError:", "IndentationError:")
+class Cause(StrEnum):
+    """The class of a failure."""
+
+    CRASH = "crash"
+    SIGNAL = "signal"
+    OUT_OF_MEMORY = "out of memory"
+    NAN = "nan"
+    HANG = "hang"
+    IMPORT = "import"
+    CONFIG = "config"
+    DATA = "data"
+    DISK_FULL = "disk full"
+    RENDEZVOUS = "rendezvous"
+    PREEMPTED = "preempted"
+    UNKNOWN = "unknown"
+
+
+class Blame(IntEnum):
+    """Of two ranks that failed, the one with the smaller number brought the other's about."""
+
+    OWN = 0
+    WAITED = 1  # for others in vain
+    PEER_LOST = 2  # an exchange failed because the other end was gone
+    TERMINATED = 3  # torchrun answers any failure with SIGTERM to the other ranks
 
 
 @dataclass(frozen=True)
@@ -46,123 +49,238 @@ class Evidence:
     """What is known about an attempt that did not end well."""
 
     agent: ExitStatus
-    cause: RankFailure | None  # the rank that failed first; None: no rank's failure is on record
-    last_line: str  # of that rank's log, or of the agent's; empty if it is a mere record
-    step: int  # the last that the rank had taken; 0: none, or the job takes no steps
-    capsule: str = ""  # name of the one that holds what the rank failed with
-    run: str = ""  # id of the run that has it
+    died: RankFailure | None
+    """The rank that failed first, or that hung; None: none is on record. Its exit code and signal
+    are both 0 where they are not known."""
+    last_lines: tuple[str, ...] = ()
+    """Of that rank's log, or of the agent's, as they were written: clean them to print them."""
+    step: int = 0
+    """The last that the rank had taken; 0: none, or the job takes no steps."""
+    first_step: int = 0
+    """The step that the attempt started from."""
+    samples: tuple[str, ...] = ()
+    """Ids of the utterances that the rank was at work on."""
+    capsule: str = ""
+    """Name of the one that holds what the rank failed with."""
+    run: str = ""
+    """Id of the run that has it."""
+    hang: str = ""
+    """How the rank hung, in a sentence; empty if it did not."""
+    stacks: str = ""
+    """Where the stacks of that moment lie."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """`remedy` is what a person must do first where `retry` is False and the sentence lacks it."""
+    """Why an attempt ended. The evidence stays with it, for `show` and for the next attempt."""
 
+    cause: Cause
     sentence: str
-    retry: bool
-    remedy: str = ""
-    said: str = ""  # a rank's last words, whichever rank it was; empty if it was killed
-    step: int = 0  # the last that was taken
+    said: str = ""
+    """By what the same failure would be known again, whichever rank had it; empty: by nothing."""
+    advised: bool = False
+    """The sentence says itself what must be done first."""
+    before_steps: bool = False
+    """It was found before the first step, with the largest batches: it would be found again."""
+    one_utterance: bool = False
+    """A single utterance is too large: no smaller micro-batch helps."""
+    rank: int | None = None
+    pid: int | None = None
+    exit_code: int = 0
+    signal: int = 0
+    step: int = 0
+    last_lines: tuple[str, ...] = ()
+    samples: tuple[str, ...] = ()
+    capsule: str = ""
 
     def is_like(self, before: Failure | None) -> bool:
-        """Whether the same was said at the same step; a kill says nothing."""
+        """Whether the same was said at the same step."""
         if before is None or not self.said:
             return False
         return (self.said, self.step) == (before.said, before.step)
 
+    def to_json(self) -> dict[str, Any]:
+        """The part of attempt.json that `show` reads."""
+        return {
+            "cause": self.cause.value,
+            "sentence": self.sentence,
+            "said": self.said,
+            "rank": self.rank,
+            "pid": self.pid,
+            "exit_code": self.exit_code,
+            "signal": self.signal,
+            "step": self.step,
+            "last_lines": list(self.last_lines),
+            "samples": list(self.samples),
+            "capsule": self.capsule,
+        }
 
-def gather(
-    folder: AttemptFolder,
-    agent: ExitStatus,
-    first_dead: int | None,
-    step: int,
-    beats: Collection[Beat] = (),
-) -> Evidence:
-    """Collect the evidence.
-
-    Args:
-        first_dead: the pid that was seen dying first, where one was.
-        step: the newest that was heard of; the beat of the rank that failed knows better.
-        beats: the last of each rank.
-    """
-    try:
-        failures = read_failures(folder.failures)
-    except OrchestraError:  # torn by the agent's own death
-        failures = []
-    cause = _first(failures, first_dead)
-    log = folder.agent_log if cause is None else folder.rank_log(cause.rank)
-    if cause is None:
-        return Evidence(agent, None, _last_line(log), step)
-    taken = next((beat.step for beat in beats if beat.pid == cause.pid), 0)
-    run = RunFolder(folder.path.parents[1])
-    return Evidence(agent, cause, _last_line(log), taken or step, _capsule(run, cause), run.id)
-
-
-def _first(failures: list[RankFailure], first_dead: int | None) -> RankFailure | None:
-    """The failure that the others follow from."""
-    # torchrun answers a failure with SIGTERM to the other ranks; the supervisor may have seen such
-    # a rank die first, if the one that failed had died before it was known.
-    own = [failure for failure in failures if failure.signal != signal.SIGTERM] or failures
-    seen = next((failure for failure in own if failure.pid == first_dead), None)
-    return seen or next(iter(own), None)
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Failure:
+        """What `to_json` keeps (KeyError, TypeError, ValueError)."""
+        return cls(
+            Cause(value["cause"]),
+            str(value["sentence"]),
+            said=str(value["said"]),
+            rank=value["rank"],
+            pid=value["pid"],
+            exit_code=int(value["exit_code"]),
+            signal=int(value["signal"]),
+            step=int(value["step"]),
+            last_lines=tuple(value["last_lines"]),
+            samples=tuple(value["samples"]),
+            capsule=str(value["capsule"]),
+        )
 
 
-def _capsule(run: RunFolder, cause: RankFailure) -> str:
-    """The newest one that tells the same; an earlier attempt's, if that failed alike."""
-    for capsule in reversed(capsules_in(run.capsules)):
-        try:
-            document = read_document(capsule)
-        except OrchestraError:  # damaged: it would be of no use
-            continue
-        of_nan = cause.exit_code == ExitCode.NOT_FINITE and document["reason"] == "not finite"
-        if of_nan or what_happened(document) == cause.message:
-            return capsule.name
-    return ""
+# Exit codes by which ranks tell what happened (wire/exit_codes.py).
+_BY_CODE = {
+    ExitCode.USAGE: Cause.CONFIG,
+    ExitCode.NOT_FOUND: Cause.CONFIG,
+    ExitCode.BAD_CONFIG: Cause.CONFIG,
+    ExitCode.BAD_DATA: Cause.DATA,
+    ExitCode.NOT_FINITE: Cause.NAN,
+    ExitCode.OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
+    ExitCode.DISK_FULL: Cause.DISK_FULL,
+}
+
+_PEER_LOST = re.compile(
+    r"Connection (closed|reset) by peer|Broken pipe|Failed to recv, got 0 bytes"
+    r"|ncclRemoteError|remote process exited",
+    re.IGNORECASE,
+)
+# What exceptions say that are none of ours, the first that matches; an exception may have the name
+# of its module before its own.
+_BY_MESSAGE = (
+    (
+        Cause.IMPORT,
+        re.compile(r"(ImportError|ModuleNotFoundError|SyntaxError|IndentationError|TabError):"),
+    ),
+    (
+        Cause.OUT_OF_MEMORY,
+        re.compile(
+            r"([\w.]+\.)?(OutOfMemoryError|_?(Array)?MemoryError)\b"
+            r"|(?s:.*)(CUDA (error: )?out of memory|can't allocate memory)"
+        ),
+    ),
+    (Cause.DISK_FULL, re.compile(r"(?s:.*)(No space left on device|Disk quota exceeded)")),
+    (Cause.UNKNOWN, re.compile(rf"(?s:.*)({_PEER_LOST.pattern})", re.IGNORECASE)),
+    (
+        Cause.RENDEZVOUS,
+        re.compile(
+            r"([\w.]+\.)?(DistNetworkError|DistStoreError|Rendezvous\w*Error)\b"
+            r"|(?s:.*)(EADDRINUSE|Address already in use)",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        Cause.HANG,  # of another rank; the deadlines of heartbeats are shorter, as a rule
+        re.compile(
+            r"(?s:.*)(Timed out waiting \d+ms for (recv|send) operation"
+            r"|Watchdog caught collective operation timeout)"
+        ),
+    ),
+)
+_ONE_UTTERANCE = "cut this utterance"  # train/warmup.py
+_BUGS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+"""Signals by which a process ends itself; the others come from outside."""
+_KNOWN_AGAIN = {Cause.CRASH, Cause.SIGNAL, Cause.HANG}
+"""Others are no work of the sample or of the code, or are handled on their own."""
+
+# Whom the kernel killed for memory is root's to read.
+_FROM_THE_KERNEL = " (the kernel does so when memory runs out: `dmesg` tells)"
+_LONGEST_LINE = 300
+_RECORD_LINE = re.compile(
+    r"[\d-]+ [\d:,]+ INFO "  # log_format "text"
+    r'|\{"kind": "'  # log_format "json"
+    r"|all( +[\d,]+){2}$"  # the last of a start record's table
+)
+_BY_SIGNAL = 128
 
 
 def classify(evidence: Evidence) -> Failure:
     """Name the cause."""
-    failure = _of_rank(evidence, evidence.cause) if evidence.cause else _without_ranks(evidence)
-    return replace(failure, step=evidence.step)
+    if evidence.hang:
+        failure = _hang(evidence)
+    elif evidence.died is None:
+        failure = _of_agent(evidence)
+    else:
+        failure = _of_rank(evidence, evidence.died)
+    died = evidence.died
+    return replace(
+        failure,
+        said=failure.said[:_LONGEST_LINE] if failure.cause in _KNOWN_AGAIN else "",
+        rank=died.rank if died else None,
+        pid=died.pid if died else None,
+        exit_code=died.exit_code if died else evidence.agent.code,
+        signal=died.signal if died else evidence.agent.signal,
+        step=evidence.step,
+        last_lines=evidence.last_lines,
+        samples=evidence.samples,
+        capsule=evidence.capsule,
+    )
 
 
-def _of_rank(evidence: Evidence, cause: RankFailure) -> Failure:
-    where = f"rank {cause.rank}"
+def blame(failure: RankFailure) -> Blame:
+    """Where this rank stands among those that failed."""
+    if failure.signal:
+        return Blame.TERMINATED if failure.signal == signal.SIGTERM else Blame.OWN
+    if _PEER_LOST.search(failure.message):
+        return Blame.PEER_LOST
+    waited = _by_message(failure.message) in (Cause.RENDEZVOUS, Cause.HANG)
+    return Blame.WAITED if waited else Blame.OWN
+
+
+def _hang(evidence: Evidence) -> Failure:
+    stacks = f"; stacks in {evidence.stacks}" if evidence.stacks else ""
+    return Failure(Cause.HANG, f"{evidence.hang}{stacks}", said="hang")
+
+
+def _of_rank(evidence: Evidence, died: RankFailure) -> Failure:
+    where = f"rank {died.rank}"
     after = f" after step {evidence.step}" if evidence.step else ""
-    if cause.signal:
-        return Failure(
-            f"{where} was killed by {signal_name(cause.signal)}{after}{_quote(evidence.last_line)}",
-            retry=True,
-        )
-    said = cause.message or evidence.last_line
-    sentence = f"{where} failed{after} with exit code {cause.exit_code}{_quote(said)}"
+    last = _last_word(evidence.last_lines)
+    if died.signal:
+        name = signal_name(died.signal)
+        hint = _FROM_THE_KERNEL if died.signal == signal.SIGKILL else ""
+        sentence = f"{where} was killed by {name}{after}{hint}{_quote(last)}"
+        return Failure(Cause.SIGNAL, sentence, said=name if died.signal in _BUGS else "")
+    if not died.exit_code:
+        unseen = f"{where} died first{after}, how is not on record{_quote(last)}"
+        return Failure(Cause.UNKNOWN, unseen)
+    words = died.message or last
+    sentence = f"{where} failed{after} with exit code {died.exit_code}{_quote(words)}"
     if evidence.capsule:
         replay = f"`orchestra replay {evidence.run}`"
         sentence += f"; {replay} shows more (capsule {evidence.capsule})"
-    if cause.exit_code in _FIX_FIRST:
-        return Failure(sentence, retry=False, remedy=_remedy(cause))
-    return replace(_by_message(sentence, said), said=said)
+    told = died.exit_code in _BY_CODE
+    return Failure(
+        _BY_CODE[ExitCode(died.exit_code)] if told else _by_message(words) or Cause.CRASH,
+        sentence,
+        said=words,
+        # Messages of an OrchestraError say what to do; a full disk is the one cause that is none.
+        advised=told and bool(died.message) and died.exit_code != ExitCode.DISK_FULL,
+        before_steps=told and evidence.step == evidence.first_step,
+        one_utterance=_ONE_UTTERANCE in words,
+    )
 
 
-def _remedy(cause: RankFailure) -> str:
-    """Empty where the rank told it; a full disk is the one cause that is no OrchestraError."""
-    told = cause.message and cause.exit_code != ExitCode.DISK_FULL
-    return "" if told else _FIX_FIRST[ExitCode(cause.exit_code)]
-
-
-def _without_ranks(evidence: Evidence) -> Failure:
+def _of_agent(evidence: Evidence) -> Failure:
     agent = evidence.agent
-    if agent.signal:
-        return Failure(f"torchrun was killed by {signal_name(agent.signal)}", retry=True)
+    # torchrun turns the signals that it handles into an exit code, as a shell does.
+    number = agent.signal or max(0, agent.code - _BY_SIGNAL)
+    if number:
+        cause = Cause.PREEMPTED if number == signal.SIGTERM else Cause.SIGNAL
+        return Failure(cause, f"torchrun was killed by {signal_name(number)}")
     if agent.code == 0:
-        return Failure("all ranks ended, but rank 0 left no result", retry=True)
-    sentence = f"torchrun failed with exit code {agent.code}{_quote(evidence.last_line)}"
-    return _by_message(sentence, evidence.last_line)
+        return Failure(Cause.UNKNOWN, "all ranks ended, but rank 0 left no result")
+    words = _last_word(evidence.last_lines)
+    sentence = f"torchrun failed with exit code {agent.code}{_quote(words)}"
+    return Failure(_by_message(words) or Cause.UNKNOWN, sentence)
 
 
-def _by_message(sentence: str, message: str) -> Failure:
-    if message.startswith(_BROKEN_CODE):
-        return Failure(sentence, retry=False, remedy="correct the code")
-    return Failure(sentence, retry=True)
+def _by_message(message: str) -> Cause | None:
+    return next((cause for cause, pattern in _BY_MESSAGE if pattern.match(message)), None)
 
 
 def signal_name(number: int) -> str:
@@ -181,14 +299,7 @@ def _quote(line: str) -> str:
     return f": {line}" if line else ""
 
 
-def _last_line(path: Path) -> str:
+def _last_word(lines: Sequence[str]) -> str:
     """The last line that is not blank; empty if there is none, or if it only tells progress."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - _TAIL_BYTES))
-            lines = file.read().decode(errors="replace").split("\n")
-    except OSError:
-        return ""
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return "" if _RECORD_LINE.match(last) else last

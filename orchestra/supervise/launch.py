@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestra.supervise.hang import Deadlines
 from orchestra.supervise.policy import Budget
 from orchestra.wire import lifeline
 from orchestra.wire.errors import OrchestraError
@@ -30,8 +31,7 @@ class Settings:
     nproc: int
     threads: int
     grace_s: float
-    step_deadline_s: float
-    long_deadline_s: float
+    deadlines: Deadlines
     oom_split: bool
     budget: Budget
 
@@ -51,8 +51,9 @@ def read_settings(config: Path) -> Settings:
             threads=table["threads"],
             grace_s=table["grace_s"],
             # Configs frozen before there were these keys mean the defaults.
-            step_deadline_s=table.get("step_deadline_s", 30.0),
-            long_deadline_s=table.get("long_deadline_s", 300.0),
+            deadlines=Deadlines(
+                table.get("step_deadline_s", 30.0), table.get("long_deadline_s", 300.0)
+            ),
             oom_split=table.get("oom_split", False),
             budget=Budget(table["max_restarts"], table["backoff_s"]),
         )

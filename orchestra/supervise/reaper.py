@@ -42,7 +42,9 @@ class Reaper:
         self._started: set[int] = set()
         self._statuses: dict[int, ExitStatus] = {}
 
-    def start(self, argv: list[str], environment: Mapping[str, str], log: Path, stdin: int) -> int:
+    def start(
+        self, argv: list[str], environment: Mapping[str, str], log: Path, *, stdin: int
+    ) -> int:
         """Start a child, its output appended to `log`; its pid. Main thread only (death chain).
 
         `stdin`: a descriptor that becomes its standard input.

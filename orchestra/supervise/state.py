@@ -104,6 +104,12 @@ class JobRecord:
         finally:
             self.mirror.add(self.registry.end_attempt, self.key, attempt)
 
+    def note(self, kind: str, text: str) -> None:
+        """Tell a sentence that changes nothing, in the log and among the run's events."""
+        log(text)
+        run_id, evaluation = self.key.run_id, self.key.evaluation
+        self.mirror.add(self.registry.add_event, run_id, kind, text, evaluation=evaluation)
+
     def flush(self) -> bool:
         """Write what found the disk full; True if nothing is left (OrchestraError as `move`)."""
         for path in list(self._late):

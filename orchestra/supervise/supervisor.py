@@ -6,9 +6,10 @@ One process, one thread, one job. Everything that must survive it is on disk bef
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry
 from orchestra.supervise.attempt import Outcome, Watch
 from orchestra.supervise.events import Events
-from orchestra.supervise.failure import Failure, classify, gather
+from orchestra.supervise.evidence import failure_before, gather, next_split
+from orchestra.supervise.failure import Failure, classify
 from orchestra.supervise.launch import Launch, Settings, code_folder, new_tag, read_settings
 from orchestra.supervise.launcher import Agent, Launcher
 from orchestra.supervise.log import log
 from orchestra.supervise.mirror import Mirror
-from orchestra.supervise.policy import History, decide
+from orchestra.supervise.notify import Event, Notifier, notice, notify_command
+from orchestra.supervise.policy import Decision, History, Splitting, decide
 from orchestra.supervise.reaper import Reaper
 from orchestra.supervise.settle import clear, settle
 from orchestra.supervise.state import JobRecord
@@ -32,13 +35,22 @@ from orchestra.wire.errors import ConflictError, OrchestraError
 from orchestra.wire.files import is_disk_full
 from orchestra.wire.folders import AttemptFolder, Job, RunsFolder
 from orchestra.wire.identity import ProcessIdentity, self_identity
-from orchestra.wire.job import Attempt, Result, StopFlag, config_sha256
+from orchestra.wire.job import Attempt, JobState, Result, StopFlag, config_sha256
 from orchestra.wire.states import ENDED, AttemptState, RunState
 
 _LAST_WRITES_S = 30.0
 _DRAIN_S = 10.0  # the driver frees the memory of a killed process some time after its death
 _LEASE_PAUSE_S = 0.5
 _TURN_S = 0.2
+
+
+@dataclass
+class _AtWork:
+    """The attempt that is under way; `document` is as it stands on record."""
+
+    folder: AttemptFolder
+    document: Attempt
+    agent: Agent
 
 
 class Supervisor:
@@ -57,7 +69,8 @@ class Supervisor:
         self._events = Events()
         self._reaper = Reaper()
         self._launcher = Launcher(new_tag(job, 0), self._reaper, self._events)
-        self._failure: Failure | None = None  # of the attempt before
+        complain = partial(self._note_event, "notify")
+        self._notifier = Notifier(job, self._reaper, notify_command(complain), complain)
 
     def run(self) -> RunState:
         """Take the job to an end state, or back to queued if its GPUs are taken."""
@@ -66,7 +79,16 @@ class Supervisor:
         except (OrchestraError, OSError) as error:
             self._fail(str(error))
         self._finish_writes()
+        self._tell_the_end()
         return self._record.state.state
+
+    def _tell_the_end(self) -> None:
+        state = self._record.state
+        if state.state == RunState.COMPLETED:
+            self._notify("completed", state)
+        elif state.state == RunState.FAILED:
+            self._notify("failed", state)
+        self._notifier.finish()
 
     def _supervise(self) -> None:
         try:
@@ -104,12 +126,13 @@ class Supervisor:
                 launch = self._prepare(settings, code, devices)
                 folder = self._job.attempt(launch.attempt)
                 try:
-                    agent = self._start(launch, folder)
-                    outcome = self._watch(launch, folder, agent)
+                    current = self._start(launch, folder)
+                    outcome = self._watch(launch, current)
                 finally:  # whatever went wrong: no rank outlives the leases
                     remains = clear(launch.tag)
                     self._reaper.reap()
-                self._conclude(launch, folder, outcome, remains)
+                remains = "; ".join(filter(None, (remains, self._drain(devices))))
+                self._conclude(launch, current, outcome, remains)
 
     def _take_over(self) -> None:
         """Start afresh, or continue what a dead supervisor left."""
@@ -149,7 +172,7 @@ class Supervisor:
             failures_before=attempt.failures_before,
             first_checkpoint=attempt.first_step,
             newest_checkpoint=self._newest_checkpoint(),
-            before=self._failure,
+            before=failure_before(self._job, attempt),
         )
 
     def _lease(self, settings: Settings, stack: ExitStack) -> tuple[str, ...]:
@@ -172,6 +195,16 @@ class Supervisor:
             else:
                 return tuple(device.uuid for device in devices)
 
+    def _drain(self, devices: tuple[str, ...]) -> str:
+        """Wait, bounded, until the driver has freed what killed ranks held; what it has not."""
+        if not devices:
+            return ""
+        from orchestra.gpu.drain import wait_until_drained
+        from orchestra.gpu.probe import Prober
+
+        with Prober() as prober:
+            return wait_until_drained(devices, prober, self._events.wait)
+
     def _prepare(self, settings: Settings, code: Path, devices: tuple[str, ...]) -> Launch:
         number = max((folder.number for folder in self._job.attempts()), default=0) + 1
         return Launch(
@@ -189,10 +222,10 @@ class Supervisor:
         clear(self._launcher.tag)
         self._reaper.reap()
 
-    def _start(self, launch: Launch, folder: AttemptFolder) -> Agent:
+    def _start(self, launch: Launch, folder: AttemptFolder) -> _AtWork:
         """Write the attempt down, then ask for its agent."""
         step = self._newest_checkpoint()
-        self._attempt = Attempt(
+        attempt = Attempt(
             number=launch.attempt,
             tag=launch.tag,
             world_size=launch.settings.nproc,
@@ -202,40 +235,44 @@ class Supervisor:
             last_step=step,
             config_sha256=config_sha256(self._job),
             failures_before=self._record.state.failures,
+            split=next_split(self._job) if launch.settings.oom_split else 1,
             command=launch.plain_command(),
             launcher=self._launcher.tag,
         )
         log(f"attempt {launch.attempt}, tag {launch.tag}")
         try:
             folder.logs.mkdir(parents=True)
-            self._record.begin_attempt(folder, self._attempt)
-            return self._launcher.fork(launch, folder.agent_log)
+            self._record.begin_attempt(folder, attempt)
+            return _AtWork(folder, attempt, self._launcher.fork(launch, folder.agent_log))
         except OSError as error:
             raise OrchestraError(f"attempt {launch.attempt} can't be started: {error}") from error
 
-    def _watch(self, launch: Launch, folder: AttemptFolder, agent: Agent) -> Outcome:
+    def _watch(self, launch: Launch, current: _AtWork) -> Outcome:
         """Stay with the attempt until its agent has ended."""
 
         def note(**changes: Any) -> None:
-            self._attempt = replace(self._attempt, **changes)
-            self._record.update_attempt(folder, self._attempt)
+            current.document = replace(current.document, **changes)
+            self._record.update_attempt(current.folder, current.document)
 
         return Watch(
-            agent=agent,
+            agent=current.agent,
+            folder=current.folder,
             tag=launch.tag,
             nproc=launch.settings.nproc,
+            deadlines=launch.settings.deadlines,
             events=self._events,
-            tail=self._tail(folder, self._attempt),
+            tail=self._tail(current.folder, current.document),
             stop_flag=lambda: self._stop_flag(launch.settings),
             on_agent=lambda pid: note(agent=ProcessIdentity.of(pid)),
             on_ranks=lambda ranks: note(ranks=ranks),
             on_running=self._report_running,
             on_stopping=lambda: self._record.move(RunState.STOPPING, "stop was asked for"),
+            on_stall=self._report_stall,
             on_turn=self._look_after_the_rest,
         ).run()
 
     def _look_after_the_rest(self) -> None:
-        self._reaper.reap()
+        self._notifier.look()
         self._record.flush()
 
     def _stop_flag(self, settings: Settings) -> StopFlag | None:
@@ -246,6 +283,20 @@ class Supervisor:
             flag.write(self._job)
         return flag
 
+    def _report_stall(self, sentence: str) -> None:
+        self._note_event("hang", sentence)
+        self._notify("stalled", replace(self._record.state, reason=sentence))
+
+    def _note_event(self, kind: str, text: str) -> None:
+        log(text)
+        key = self._record.key
+        add = self._registry.add_event
+        self._mirror.add(add, key.run_id, kind, text, evaluation=key.evaluation)
+
+    def _notify(self, event: Event, state: JobState) -> None:
+        told = notice(self._registry, self._record.key, state, self._workspace)
+        self._notifier.tell(event, told)
+
     def _report_running(self) -> None:
         if self._record.state.state != RunState.STOPPING:
             self._record.move(RunState.RUNNING)
@@ -253,12 +304,12 @@ class Supervisor:
     def _conclude(
         self,
         launch: Launch,
-        folder: AttemptFolder,
+        current: _AtWork,
         outcome: Outcome,
         remains: str,
     ) -> None:
         """Close the attempt, and end the job or pause before the next launch."""
-        attempt = self._attempt
+        folder, attempt = current.folder, current.document
         if self._job.kind == "train":
             attempt = replace(attempt, first_step=outcome.first_step)
         close = partial(
@@ -277,22 +328,48 @@ class Supervisor:
             self._record.end_attempt(folder, close(state=AttemptState.STOPPED, reason=remains))
             self._end_stopped(result)
         else:
-            # An evaluation takes no steps: its beats tell that of the checkpoint.
-            beats = outcome.beats if self._job.kind == "train" else ()
-            failure = classify(
-                gather(folder, outcome.agent, outcome.first_dead, outcome.step, beats)
-            )
-            history = self._history(attempt)
-            decision = decide(failure, history, launch.settings.budget)
-            self._failure = failure
+            failure, decision = self._judge(launch, folder, attempt, outcome)
             reason = "; ".join(filter(None, (decision.sentence, remains)))
-            crashed = close(state=AttemptState.CRASHED, reason=reason, last_step=failure.step)
+            crashed = close(
+                state=AttemptState.CRASHED,
+                reason=reason,
+                last_step=failure.step,
+                failure={**failure.to_json(), **decision.to_json()},
+            )
             self._record.end_attempt(folder, crashed)
             if decision.restart:
-                self._record.move(RunState.RESTARTING, reason, failures=history.failures)
+                self._record.move(RunState.RESTARTING, reason, failures=decision.failures)
                 self._pause(decision.delay_s, launch.settings)
             else:
                 self._record.move(RunState.FAILED, reason)
+
+    def _judge(
+        self, launch: Launch, folder: AttemptFolder, attempt: Attempt, outcome: Outcome
+    ) -> tuple[Failure, Decision]:
+        """Why the attempt failed, and what is done about it."""
+        trains = self._job.kind == "train"
+        # An evaluation takes no steps: its beats tell that of the checkpoint.
+        beats = outcome.beats if trains else tuple(replace(b, step=0) for b in outcome.beats)
+        failure = classify(
+            gather(
+                folder,
+                outcome.agent,
+                outcome.first_dead,
+                outcome.step,
+                beats,
+                first_step=attempt.first_step,
+                stall=outcome.stall,
+            )
+        )
+        settings = launch.settings
+        decision = decide(
+            failure,
+            self._history(attempt),
+            settings.budget,
+            Splitting(attempt.split, allowed=settings.oom_split, possible=trains),
+            jitter=0.5 + os.urandom(1)[0] / 256,
+        )
+        return failure, decision
 
     def _newest_checkpoint(self) -> int:
         """Where the next attempt starts; 0 for an evaluation, which always does from its start."""

@@ -19,6 +19,7 @@ from orchestra.supervise.state import JobRecord
 from orchestra.supervise.stop import stop_job
 from orchestra.wire.errors import ConflictError, NotFoundError
 from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.folders import Job
 from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import TAG, JobState, StopFlag
 from orchestra.wire.states import AttemptState, RunState
@@ -30,14 +31,14 @@ def key(job: object) -> JobKey:
 
 
 def test_crash_loop_ends_after_max_restarts(sandbox: Sandbox) -> None:
-    fault = {"attempt": 0, "rank": 1, "step": 3, "how": "raise"}
+    fault = {"attempt": 0, "rank": 1, "step": 3, "how": "kill"}
     job = sandbox.start(
         sandbox.add_run(hold=True, save_every=100, faults=[fault], launch={"max_restarts": 1})
     )
     state = sandbox.wait_end(job)
     assert state.state == RunState.FAILED
-    assert "rank 1 failed after step" in state.reason
-    assert "RuntimeError: boom; gave up after 1 restart without a new checkpoint" in state.reason
+    assert "rank 1 was killed by SIGKILL after step" in state.reason
+    assert state.reason.endswith("; gave up after two attempts without a new checkpoint")
     assert [item.state for item in sandbox.attempts(job)] == [AttemptState.CRASHED] * 2
     assert not sandbox.alive(job)
 
@@ -52,8 +53,15 @@ def test_the_same_exception_before_the_first_step_is_tried_twice(sandbox: Sandbo
     fault = {"attempt": 0, "rank": 0, "step": 0, "how": "raise"}
     job = sandbox.start(sandbox.add_run(nproc=1, faults=[fault], launch={"max_restarts": 3}))
     state = sandbox.wait_end(job)
-    assert state.reason.endswith("boom; failed the same way twice at the same step")
-    assert len(sandbox.attempts(job)) == 2
+    twice = "boom; failed the same way twice at the same step: a deterministic bug or a bad sample"
+    assert state.reason.endswith(twice)
+    first, second = (attempt.failure for attempt in sandbox.attempts(job))
+    assert first is not None
+    assert second is not None
+    assert first["cause"] == second["cause"] == "crash"
+    assert first["action"] == "restart 1 of 3 from the beginning at once"
+    assert first["last_lines"][0] == "about to raise"
+    assert first["last_lines"][-1] == "RuntimeError: boom"
 
 
 def test_progress_refills_the_budget(sandbox: Sandbox) -> None:
@@ -74,6 +82,31 @@ def test_bad_config_is_not_retried(sandbox: Sandbox) -> None:
     assert state.state == RunState.FAILED
     assert "not retried: correct the config" in state.reason
     assert len(sandbox.attempts(job)) == 1
+
+
+OUT_OF_MEMORY = f"exit{ExitCode.OUT_OF_MEMORY.value}"
+
+
+def test_out_of_memory_is_tried_again_in_smaller_parts(sandbox: Sandbox) -> None:
+    """In a step, then before the first step of the attempt that follows."""
+    faults = [
+        {"attempt": 1, "rank": 0, "step": 2, "how": OUT_OF_MEMORY},
+        {"attempt": 2, "rank": 0, "step": 0, "how": OUT_OF_MEMORY},
+    ]
+    job = sandbox.add_run(nproc=1, faults=faults, launch={"oom_split": True})
+    assert sandbox.wait_end(sandbox.start(job)).state == RunState.COMPLETED
+    attempts = sandbox.attempts(job)
+    assert [attempt.split for attempt in attempts] == [1, 2, 4]
+    assert "micro-batches cut in 2, the run is no longer exact" in attempts[0].reason
+    assert attempts[1].failure is not None
+    assert (attempts[1].failure["cause"], attempts[1].failure["exit_code"]) == ("out of memory", 71)
+
+
+def test_out_of_memory_before_the_first_step_is_not_tried_again(sandbox: Sandbox) -> None:
+    fault = {"attempt": 0, "rank": 0, "step": 0, "how": OUT_OF_MEMORY}
+    state = sandbox.wait_end(sandbox.start(sandbox.add_run(nproc=1, faults=[fault])))
+    remedy = "lower batch.max_micro_seconds or allow launch.oom_split"
+    assert state.reason.endswith(f"; not retried: {remedy}")
 
 
 def test_exit_without_result_is_a_failure(sandbox: Sandbox) -> None:
@@ -165,6 +198,7 @@ def test_stop_of_a_removed_job_is_a_sentence(sandbox: Sandbox) -> None:
 def test_stop_during_back_off(sandbox: Sandbox) -> None:
     fault = {"attempt": 0, "rank": 0, "step": 2, "how": "raise"}
     job = sandbox.add_run(nproc=1, faults=[fault], launch={"backoff_s": 600.0})
+    fail_before(job)
     sandbox.start(job)
     sandbox.wait_state(job, {RunState.RESTARTING})
     stop_job(sandbox.workspace, key(job))
@@ -173,29 +207,48 @@ def test_stop_during_back_off(sandbox: Sandbox) -> None:
 
 def test_budget_survives_the_supervisor(sandbox: Sandbox) -> None:
     """A crash loop is one, though its supervisor was killed between two attempts."""
-    fault = {"attempt": 0, "rank": 0, "step": 2, "how": "raise"}
-    launch = {"backoff_s": 600.0, "max_restarts": 1}
-    job = sandbox.start(sandbox.add_run(nproc=1, faults=[fault], launch=launch))
+    state = killed_between_attempts(sandbox, "kill", max_restarts=2)
+    assert "gave up after three attempts" in state.reason
+
+
+def test_the_failure_before_survives_the_supervisor(sandbox: Sandbox) -> None:
+    """The same exception twice is known as such, though another supervisor saw the first."""
+    state = killed_between_attempts(sandbox, "raise", max_restarts=9)
+    assert "failed the same way twice at the same step" in state.reason
+
+
+def killed_between_attempts(sandbox: Sandbox, how: str, max_restarts: int) -> JobState:
+    """The end of a job that fails in each attempt, its supervisor killed while it backs off."""
+    fault = {"attempt": 0, "rank": 0, "step": 2, "how": how}
+    launch = {"backoff_s": 600.0, "max_restarts": max_restarts}
+    job = sandbox.add_run(nproc=1, faults=[fault], launch=launch)
+    fail_before(job)
+    sandbox.start(job)
     sandbox.wait_state(job, {RunState.RESTARTING})
     sandbox.kill_supervisor(job)
     dispatch(sandbox.workspace)
     state = sandbox.wait_end(job)
     assert (state.state, len(sandbox.attempts(job))) == (RunState.FAILED, 2)
-    assert "gave up after 1 restart" in state.reason
+    return state
+
+
+def fail_before(job: Job) -> None:
+    """The first restart is at once; make the one to come the second."""
+    replace(JobState.read(job), failures=1).write(job)
 
 
 def test_budget_survives_the_queue(sandbox: Sandbox) -> None:
     """A crash loop is one, though the job was queued again because its GPUs were taken."""
     fault = {"attempt": 0, "rank": 0, "step": 2, "how": "raise"}
     job = sandbox.add_run(nproc=1, faults=[fault], launch={"max_restarts": 1})
-    replace(JobState.read(job), failures=1).write(job)
+    fail_before(job)
     with sandbox.registry() as registry:
         record = JobRecord(job, key(job), registry, Mirror(), supervisor=None)
         record.move(RunState.STARTING)
         record.move(RunState.QUEUED, "its GPUs are taken")
     state = sandbox.wait_end(sandbox.start(job))
     assert (state.state, len(sandbox.attempts(job))) == (RunState.FAILED, 1)
-    assert "gave up after 1 restart" in state.reason
+    assert "gave up after two attempts" in state.reason
 
 
 def test_state_that_cannot_be_written_fails_the_job_and_leaves_no_process(
@@ -357,7 +410,7 @@ def test_an_evaluation_has_each_state_once_and_no_steps(sandbox: Sandbox) -> Non
         row = registry.evaluations(run.id)[0]
     told = [event.text for event in events]
     failed = "rank 0 failed with exit code 1: RuntimeError: boom"
-    again = f"{failed}; restart 1 of 2 from the beginning after 0 s"
+    again = f"{failed}; restart 1 of 2 from the beginning at once"
     assert told == [
         "queued: test with checkpoint best",
         "queued -> starting",

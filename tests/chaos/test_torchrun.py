@@ -51,7 +51,11 @@ def test_sigterm_ends_the_agent_and_its_ranks(torchrun: Sandbox) -> None:
     assert attempt.agent is not None
     os.kill(attempt.agent.pid, signal.SIGTERM)
     assert torchrun.wait_end(job).state == RunState.FAILED
-    assert torchrun.attempts(job)[0].state == AttemptState.CRASHED
+    (ended,) = torchrun.attempts(job)
+    assert ended.state == AttemptState.CRASHED
+    assert ended.failure is not None
+    assert ended.failure["cause"] == "preempted"
+    assert ended.failure["sentence"] == "torchrun was killed by SIGTERM"
     assert not torchrun.alive(job)
 
 

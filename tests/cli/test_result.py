@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from orchestra.wire.failures import RankFailure, write_failures
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.job import Attempt
 from orchestra.wire.records import Record
-from orchestra.wire.states import RunState
+from orchestra.wire.states import AttemptState, RunState
 from orchestra.workspace import Workspace
 
 
@@ -166,3 +167,104 @@ def test_a_run_at_work_and_an_ended_one(tmp_path: Path, capsys: pytest.CaptureFi
 def show_page(document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
     show._page(document)
     return capsys.readouterr().out
+
+
+def failed_attempt(number: int, sentence: str, action: str, **values: Any) -> Attempt:
+    failure = {
+        "cause": "signal",
+        "sentence": sentence,
+        "action": action,
+        "rank": 1,
+        "last_lines": [],
+        **values,
+    }
+    return Attempt(
+        number,
+        f"tag{number}",
+        2,
+        (),
+        0.0,
+        AttemptState.CRASHED,
+        f"{sentence}; {action}",
+        ended_at=5.0,
+        split=number,
+        failure=failure,
+    )
+
+
+def page_of(
+    attempts: list[Attempt], tmp_path: Path, capsys: pytest.CaptureFixture[str], state: RunState
+) -> tuple[str, dict[str, Any]]:
+    workspace = Workspace(tmp_path, RunsFolder(tmp_path))
+    with open_registry(workspace.runs) as registry:
+        registry.create_run(NewRun("r1", "r1", "asr", "none", 0.0, 12, config_sha256="0"))
+        for attempt in attempts:
+            registry.start_attempt(JobKey("r1"), attempt)
+            registry.end_attempt(JobKey("r1"), attempt)
+            registry.transition(JobKey("r1"), set(RunState), state, reason=attempt.reason)
+        document = describe(workspace, registry, "r1")
+    return show_page(document, capsys), document
+
+
+KILLED = "rank 1 was killed by SIGKILL after step 7 (the kernel does so when memory"
+DIED = f"{KILLED} runs out)"  # too long for a line
+LINES = [f"step {n}" for n in range(19)] + ["a \x1b[2J bell\x07 " + "y" * 200]
+
+
+def test_why_attempts_failed_and_what_was_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempts = [
+        failed_attempt(1, DIED, "restart 1 of 2 from step 5 at once"),
+        failed_attempt(2, DIED, "gave up after two attempts", last_lines=LINES),
+    ]
+    page, document = page_of(attempts, tmp_path, capsys, RunState.FAILED)
+    lines = page.splitlines()
+    assert lines[:5] == [
+        "r1  r1  failed",
+        f"  attempt 1, signal: {KILLED}",
+        "    runs out)",
+        "    -> restart 1 of 2 from step 5 at once",
+        f"  attempt 2, signal: {KILLED}",
+    ]
+    assert page.count("gave up after two attempts") == 1  # neither in the tables nor in the events
+    assert "attempt 2 crashed after step 0" in page
+    at = lines.index("Last words of rank 1")
+    assert lines[at + 1] == "  step 0"
+    assert lines[at + 20].startswith(r"  a \x1b[2J bell\x07 yyy") and lines[at + 20].endswith(
+        " ..."
+    )
+    folders = [line for line in lines if str(tmp_path) in line]
+    assert all(len(line) <= 100 for line in lines if line not in folders)
+    assert "not exact: micro-batches were cut in 2 after running out of memory" in page
+    assert not document["exact"]
+    assert document["attempts"][1]["failure"]["last_lines"] == LINES
+
+
+def test_what_is_left_of_a_reason_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempt = failed_attempt(1, DIED, "restart 1 of 2 from step 5 at once")
+    stuck = replace(attempt, reason=f"{attempt.reason}; could not be killed: python (pid 7)")
+    page, document = page_of([stuck], tmp_path, capsys, RunState.RESTARTING)
+    assert page.splitlines()[0] == "r1  r1  restarting: could not be killed: python (pid 7)"
+    assert "Last words" not in page and "not exact" not in page
+    assert document["exact"]
+
+
+def test_of_many_failures_the_last_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempts = [failed_attempt(n, f"death {n}", "restart") for n in range(1, 9)]
+    page, _ = page_of(attempts, tmp_path, capsys, RunState.FAILED)
+    assert page.splitlines()[1] == "  3 earlier attempts failed (`--json` tells)"
+    assert "death 4" in page and "death 3;" not in page.split("Attempts")[0]
+
+
+def test_a_reason_of_another_kind_is_told_in_full(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = Attempt(1, "tag", 2, (), 0.0, AttemptState.LOST, "its supervisor died", ended_at=5.0)
+    page, document = page_of([lost], tmp_path, capsys, RunState.FAILED)
+    assert page.splitlines()[0] == "r1  r1  failed: its supervisor died"
+    assert document["attempts"][0]["failure"] is None

@@ -1,21 +1,19 @@
+"""Each class by the evidence of real programs; texts of torch 2.13 are copied as they were."""
+
 from __future__ import annotations
 
 import json
 import signal
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from orchestra.supervise.failure import Evidence, classify, gather
+from orchestra.supervise.failure import Cause, Evidence, Failure, classify
 from orchestra.supervise.reaper import ExitStatus
 from orchestra.train.lines import json_line, text
 from orchestra.train.recorder import LogFormat
 from orchestra.wire.exit_codes import ExitCode
-from orchestra.wire.failures import RankFailure, write_failures
-from orchestra.wire.folders import AttemptFolder
-from orchestra.wire.heartbeat import Beat, Phase
+from orchestra.wire.failures import RankFailure
 from orchestra.wire.records import Record
 
 AGENT_FAILED = ExitStatus(code=1, signal=0)
@@ -27,54 +25,247 @@ def rank_failure(
     return RankFailure(rank, 100 + rank, exit_code, signal, 0.0, message)
 
 
-@pytest.fixture
-def attempt(tmp_path: Path) -> AttemptFolder:
-    folder = AttemptFolder(tmp_path / "0001")
-    folder.logs.mkdir(parents=True)
-    return folder
+def of_rank(last_line: str = "", step: int = 0, **failure: object) -> Failure:
+    died = rank_failure(0, **failure)  # type: ignore[arg-type]
+    return classify(Evidence(AGENT_FAILED, died, (last_line,), step=step))
 
 
-def test_signal_with_the_last_log_line() -> None:
-    cause = rank_failure(2, signal=signal.SIGSEGV)
-    failure = classify(Evidence(AGENT_FAILED, cause, "loss 1.5", step=7))
-    assert failure.sentence == "rank 2 was killed by SIGSEGV after step 7: loss 1.5"
-    assert failure.retry
-
-
-def test_exception_is_quoted_and_retried() -> None:
-    cause = rank_failure(0, exit_code=1, message="RuntimeError: boom")
-    failure = classify(Evidence(AGENT_FAILED, cause, "  File x", step=0))
-    assert failure.sentence == "rank 0 failed with exit code 1: RuntimeError: boom"
-    assert failure.said == "RuntimeError: boom"
-    assert failure.retry
+GLOO = "RuntimeError: [/__w/pytorch/pytorch/third_party/gloo/gloo/transport/tcp/"
+ASK_PEER = "Check the logs of the remote worker before reporting an error. GLHF! 🏖️"
+CLOSED = (
+    f"{GLOO}pair.cc:553] Connection closed by peer [127.0.0.1]:50326. This is typically caused by "
+    f"a remote worker crashing. {ASK_PEER}"
+)
+RESET = (
+    f"{GLOO}pair.cc:537] Read error [127.0.0.1]:13029: Connection reset by peer. This is typically "
+    f"caused by a remote worker hanging or bugs in the application. {ASK_PEER}"
+)
+NCCL_GONE = (
+    "DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:1970, remote process exited or there "
+    "was a network error, NCCL version 2.18.1\nncclRemoteError: A call failed possibly due to a "
+    "network error or a remote process exiting prematurely."
+)
+PORT_TAKEN = (
+    "DistNetworkError: The server socket has failed to listen on any local network address. port: "
+    "34465, useIpv6: false, code: -98, name: EADDRINUSE, message: address already in use"
+)
+RECEIVE_TIMED_OUT = (
+    f"{GLOO}unbound_buffer.cc:78] Timed out waiting 2000ms for recv operation to complete"
+)
+CUDA_FULL = (
+    "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity "
+    "of 79.11 GiB of which 3.28 GiB is free."
+)
+CPU_FULL = (
+    "RuntimeError: [enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't "
+    "allocate memory: you tried to allocate 4503599627370496 bytes. Error code 12 (Cannot allocate "
+    "memory)"
+)
+NUMPY_FULL = (
+    "MemoryError: Unable to allocate 256. TiB for an array with shape (35184372088832,) and data "
+    "type float64"
+)
+CLIENTS_MISSING = (
+    "DistStoreError: Timed out after 3 seconds waiting for clients. 1/2 clients joined."
+)
+NO_SERVER = (
+    "DistNetworkError: The client socket has timed out after 2000ms while trying to connect to "
+    "(127.0.0.1, 1)."
+)
 
 
 @pytest.mark.parametrize(
-    "code", [ExitCode.BAD_CONFIG, ExitCode.BAD_DATA, ExitCode.DISK_FULL, ExitCode.NOT_FINITE]
+    ("message", "cause"),
+    [
+        ("ValueError: boom", Cause.CRASH),
+        ("AssertionError", Cause.CRASH),
+        ("ValueError: ImportError: is not how it starts", Cause.CRASH),
+        ("ModuleNotFoundError: No module named 'soundfile'", Cause.IMPORT),
+        ("ImportError: cannot import name 'x' from 'y'", Cause.IMPORT),
+        ("SyntaxError: invalid syntax (task.py, line 3)", Cause.IMPORT),
+        (CUDA_FULL, Cause.OUT_OF_MEMORY),
+        (CPU_FULL, Cause.OUT_OF_MEMORY),
+        (NUMPY_FULL, Cause.OUT_OF_MEMORY),
+        ("AcceleratorError: CUDA error: out of memory\nCUDA kernel errors", Cause.OUT_OF_MEMORY),
+        ("OSError: [Errno 28] No space left on device", Cause.DISK_FULL),
+        ("OSError: [Errno 122] Disk quota exceeded: 'x'", Cause.DISK_FULL),
+        (PORT_TAKEN, Cause.RENDEZVOUS),
+        ("DistStoreError: wait timeout after 1000ms, keys: /x", Cause.RENDEZVOUS),
+        (CLIENTS_MISSING, Cause.RENDEZVOUS),
+        (NO_SERVER, Cause.RENDEZVOUS),
+        ("RendezvousTimeoutError: ", Cause.RENDEZVOUS),
+        ("OSError: [Errno 98] Address already in use", Cause.RENDEZVOUS),
+        (RECEIVE_TIMED_OUT, Cause.HANG),
+        (CLOSED, Cause.UNKNOWN),
+        (RESET, Cause.UNKNOWN),
+        (NCCL_GONE, Cause.UNKNOWN),
+    ],
 )
-def test_codes_that_no_restart_can_cure(code: ExitCode) -> None:
-    failure = classify(Evidence(AGENT_FAILED, rank_failure(0, exit_code=code), "why", step=0))
-    assert not failure.retry
-    assert failure.remedy
+def test_what_a_rank_raised(message: str, cause: Cause) -> None:
+    assert of_rank(exit_code=1, message=message).cause == cause
 
 
-def test_a_remedy_is_added_only_where_the_rank_gave_none() -> None:
-    told = rank_failure(0, exit_code=int(ExitCode.BAD_DATA), message="DataError: raise the cap")
-    failure = classify(Evidence(AGENT_FAILED, told, "", step=0))
-    assert failure.sentence.endswith("DataError: raise the cap")
-    assert (failure.retry, failure.remedy) == (False, "")
-    full = rank_failure(0, exit_code=int(ExitCode.DISK_FULL), message="OSError: [Errno 28]")
-    assert "free some space" in classify(Evidence(AGENT_FAILED, full, "", step=0)).remedy
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (2, Cause.CONFIG),
+        (3, Cause.CONFIG),
+        (78, Cause.CONFIG),
+        (65, Cause.DATA),
+        (70, Cause.NAN),
+        (71, Cause.OUT_OF_MEMORY),
+        (74, Cause.DISK_FULL),
+        (1, Cause.CRASH),
+        (5, Cause.CRASH),
+    ],
+)
+def test_what_a_rank_says_by_its_exit_code(code: int, cause: Cause) -> None:
+    """The code counts more than words that happen to be in the message."""
+    assert of_rank(exit_code=code, message="UsageError: it says x").cause == cause
+    words = "OSError: No space left on device"
+    expected = Cause.DISK_FULL if cause == Cause.CRASH else cause
+    assert of_rank(exit_code=code, message=words).cause == expected
+
+
+@pytest.mark.parametrize(
+    ("agent", "cause", "sentence"),
+    [
+        # torchrun answers SIGTERM with 128 + 15, unless it is still importing torch
+        (ExitStatus(143, 0), Cause.PREEMPTED, "torchrun was killed by SIGTERM"),
+        (ExitStatus(0, signal.SIGTERM), Cause.PREEMPTED, "torchrun was killed by SIGTERM"),
+        (ExitStatus(0, signal.SIGKILL), Cause.SIGNAL, "torchrun was killed by SIGKILL"),
+        (ExitStatus(130, 0), Cause.SIGNAL, "torchrun was killed by SIGINT"),
+        (ExitStatus(0, 0), Cause.UNKNOWN, "all ranks ended, but rank 0 left no result"),
+        (ExitStatus(5, 0), Cause.UNKNOWN, "torchrun failed with exit code 5: what?"),
+    ],
+)
+def test_the_agent_itself(agent: ExitStatus, cause: Cause, sentence: str) -> None:
+    failure = classify(Evidence(agent, None, ("what?",), step=9))
+    assert (failure.cause, failure.sentence) == (cause, sentence)
+
+
+def test_torchrun_that_finds_its_port_taken() -> None:
+    failure = classify(Evidence(AGENT_FAILED, None, (f"torch.distributed.{PORT_TAKEN}",)))
+    assert failure.cause == Cause.RENDEZVOUS
+
+
+def test_torchrun_that_finds_the_code_broken() -> None:
+    lines = ("ModuleNotFoundError: No module named 'x'", "")
+    assert classify(Evidence(AGENT_FAILED, None, lines)).cause == Cause.IMPORT
+
+
+def test_signal_with_the_last_log_line() -> None:
+    failure = of_rank("loss 1.5", step=7, signal=signal.SIGSEGV)
+    assert failure.sentence == "rank 0 was killed by SIGSEGV after step 7: loss 1.5"
+    assert failure.cause == Cause.SIGNAL
+
+
+def test_the_kernel_may_have_sent_a_sigkill() -> None:
+    assert of_rank(step=7, signal=signal.SIGKILL).sentence == (
+        "rank 0 was killed by SIGKILL after step 7 (the kernel does so when memory runs out: "
+        "`dmesg` tells)"
+    )
+
+
+def test_exception_is_quoted() -> None:
+    failure = of_rank("  File x", exit_code=1, message="RuntimeError: boom")
+    assert failure.sentence == "rank 0 failed with exit code 1: RuntimeError: boom"
+    assert of_rank("ValueError: x", exit_code=1).sentence.endswith("exit code 1: ValueError: x")
+
+
+def test_a_death_that_nobody_recorded() -> None:
+    failure = of_rank("Fatal", step=3)
+    assert failure.cause == Cause.UNKNOWN
+    assert failure.sentence == "rank 0 died first after step 3, how is not on record: Fatal"
+
+
+def test_a_hang() -> None:
+    """Whatever the exit codes of killed processes say."""
+    hung = Evidence(AGENT_FAILED, rank_failure(1), hang="rank 1 hung in forward", step=6)
+    failure = classify(replace(hung, stacks="logs/rank1.stacks"))
+    assert (failure.cause, failure.rank, failure.step) == (Cause.HANG, 1, 6)
+    assert failure.sentence == "rank 1 hung in forward; stacks in logs/rank1.stacks"
+    assert classify(hung).sentence == "rank 1 hung in forward"
+
+
+def test_what_to_do_is_told_by_the_rank_or_not() -> None:
+    assert of_rank(exit_code=65, message="DataError: raise the cap").advised
+    assert not of_rank("killed", exit_code=65).advised
+    assert not of_rank(exit_code=74, message="OSError: [Errno 28]").advised
+    assert not of_rank(exit_code=1, message="ImportError: x").advised
+
+
+def test_memory_that_ran_out_before_the_first_step() -> None:
+    died = rank_failure(0, exit_code=int(ExitCode.OUT_OF_MEMORY))
+    evidence = Evidence(AGENT_FAILED, died, step=40, first_step=40)
+    assert classify(evidence).before_steps
+    assert not classify(replace(evidence, step=41)).before_steps
+    in_a_step = rank_failure(0, exit_code=1, message=CUDA_FULL)  # it raised: a step it was
+    assert not classify(replace(evidence, died=in_a_step)).before_steps
+
+
+def test_an_utterance_that_does_not_fit() -> None:
+    alone = "OutOfMemoryError: out of memory ...: cut this utterance or leave it out of the split"
+    assert of_rank(exit_code=71, message=alone).one_utterance
+    assert not of_rank(exit_code=71, message="lower batch.max_micro_seconds").one_utterance
+
+
+@pytest.mark.parametrize(
+    ("failure", "known"),
+    [
+        (of_rank(exit_code=1, message="KeyError: 'x'"), True),
+        (of_rank(signal=signal.SIGSEGV), True),
+        (of_rank(signal=signal.SIGBUS), True),
+        (of_rank(signal=signal.SIGABRT), True),
+        (of_rank(signal=signal.SIGFPE), True),
+        (of_rank(signal=signal.SIGILL), True),
+        (of_rank(signal=signal.SIGKILL), False),
+        (of_rank(signal=signal.SIGTERM), False),
+        (of_rank(exit_code=1, message=PORT_TAKEN), False),
+        (of_rank(exit_code=1, message=CLOSED), False),
+        (of_rank(exit_code=71, message="out of memory"), False),
+        (classify(Evidence(AGENT_FAILED, rank_failure(0), hang="rank 0 hung")), True),
+        (classify(Evidence(ExitStatus(143, 0), None)), False),
+        (of_rank(), False),
+    ],
+)
+def test_what_is_the_same_failure_when_it_comes_again(failure: Failure, known: bool) -> None:
+    assert failure.is_like(failure) == known
+    assert not failure.is_like(replace(failure, step=failure.step + 1))
+    assert not failure.is_like(None)
+
+
+def test_the_evidence_stays_with_the_failure() -> None:
+    died = rank_failure(2, exit_code=1, message="ValueError: \x1b[31mboom")
+    evidence = Evidence(
+        AGENT_FAILED, died, ("a\x1b[2J", "b"), 7, 5, ("u1", "u2"), "step-00000007/x", "r1"
+    )
+    failure = classify(evidence)
+    document = json.loads(json.dumps(failure.to_json()))
+    assert document == {
+        "cause": "crash",
+        "sentence": failure.sentence,
+        "said": "ValueError: \x1b[31mboom",
+        "rank": 2,
+        "pid": 102,
+        "exit_code": 1,
+        "signal": 0,
+        "step": 7,
+        "last_lines": ["a\x1b[2J", "b"],
+        "samples": ["u1", "u2"],
+        "capsule": "step-00000007/x",
+    }
+    assert Failure.from_json(document) == failure
 
 
 def test_a_long_message_is_cut_between_words() -> None:
     message = "UsageError: " + " ".join(["head.utterance.weight"] * 20)
-    cause = rank_failure(0, exit_code=int(ExitCode.BAD_CONFIG), message=message)
-    sentence = classify(Evidence(AGENT_FAILED, cause, "", step=0)).sentence
+    sentence = of_rank(exit_code=78, message=message).sentence
     assert sentence.endswith(" head.utterance.weight ...")
     assert len(sentence) < 300 + len("rank 0 failed with exit code 78: ")
-    cause = rank_failure(0, exit_code=1, message="x" * 400)
-    assert len(classify(Evidence(AGENT_FAILED, cause, "", step=0)).sentence) < 340
+    failure = of_rank(exit_code=1, message="x" * 40_000)
+    assert len(failure.sentence) < 340
+    assert len(failure.said) == 300
 
 
 STAMP = "2026-11-21 09:00:00,123"
@@ -89,95 +280,9 @@ PARTS = [{"part": "head", "parameters": 3000, "trainable": 3000, "share": 1.0}]
         Record("start", 0, 0.0, {"max_steps": 3, "parts": PARTS}),
     ],
 )
-def test_what_tells_progress_is_no_reason(
-    attempt: AttemptFolder, log_format: LogFormat, record: Record
-) -> None:
-    write_failures(attempt.failures, [rank_failure(0, signal=signal.SIGKILL)])
-    lines = json_line(record) if log_format == "json" else f"{STAMP} INFO {text(record)}"
-    attempt.rank_log(0).write_text(f"{lines}\n")
-    sentence = classify(gather(attempt, AGENT_FAILED, None, 40)).sentence
-    assert sentence == "rank 0 was killed by SIGKILL after step 40"
-
-
-def test_the_step_is_that_of_the_rank_that_failed(attempt: AttemptFolder) -> None:
-    write_failures(attempt.failures, [rank_failure(1, exit_code=1, message="ValueError: boom")])
-    beats = [Beat(n, 100 + n, 0, 1, 0, 8 - n, Phase.FORWARD, 0.0) for n in (0, 1)]
-    failure = classify(gather(attempt, AGENT_FAILED, None, 5, beats))
-    assert "rank 1 failed after step 7 with" in failure.sentence and failure.step == 7
-    assert gather(attempt, AGENT_FAILED, None, 5, beats[:1]).step == 5
-    beats[1] = replace(beats[1], step=0)  # it had not resumed yet
-    assert gather(attempt, AGENT_FAILED, None, 5, beats).step == 5
-
-
-@pytest.mark.parametrize("message", ["ModuleNotFoundError: No module named 'x'", "SyntaxError: y"])
-def test_broken_code_is_not_retried_wherever_it_fails(message: str) -> None:
-    in_rank = classify(Evidence(AGENT_FAILED, rank_failure(0, exit_code=1), message, step=0))
-    in_agent = classify(Evidence(AGENT_FAILED, None, message, step=0))
-    assert (in_rank.retry, in_agent.retry) == (False, False)
-
-
-def test_agent_killed() -> None:
-    failure = classify(Evidence(ExitStatus(0, signal.SIGKILL), None, "", step=9))
-    assert failure.sentence == "torchrun was killed by SIGKILL"
-
-
-def test_exit_zero_without_a_result() -> None:
-    failure = classify(Evidence(ExitStatus(0, 0), None, "", step=9))
-    assert failure.sentence == "all ranks ended, but rank 0 left no result"
-
-
-def test_the_rank_seen_dying_first_is_the_cause(attempt: AttemptFolder) -> None:
-    failures = [rank_failure(0, exit_code=1, message="peer gone"), rank_failure(1, signal=9)]
-    write_failures(attempt.failures, failures)
-    attempt.rank_log(1).write_text("step 3\n\n")
-    evidence = gather(attempt, AGENT_FAILED, first_dead=101, step=3)
-    assert evidence.cause == failures[1]
-    assert evidence.last_line == "step 3"
-    assert gather(attempt, AGENT_FAILED, first_dead=None, step=3).cause == failures[0]
-
-
-def test_a_rank_that_torchrun_terminated_is_not_the_cause(attempt: AttemptFolder) -> None:
-    """Rank 1 failed before the supervisor knew it, so rank 0 was the first it saw dying."""
-    failures = [rank_failure(1, exit_code=65), rank_failure(0, signal=signal.SIGTERM)]
-    write_failures(attempt.failures, failures)
-    assert gather(attempt, AGENT_FAILED, first_dead=100, step=3).cause == failures[0]
-    write_failures(attempt.failures, failures[1:])
-    assert gather(attempt, AGENT_FAILED, first_dead=100, step=3).cause == failures[1]
-
-
-def test_missing_and_torn_files_are_no_obstacle(attempt: AttemptFolder) -> None:
-    attempt.failures.write_text('{"version": 1, "fail')
-    attempt.agent_log.write_bytes(b"x" * 10_000 + b"\n\xff last\n")
-    evidence = gather(attempt, AGENT_FAILED, first_dead=None, step=0)
-    assert evidence.cause is None
-    assert evidence.last_line == "\ufffd last"
-    attempt.agent_log.unlink()
-    assert gather(attempt, AGENT_FAILED, None, 0).last_line == ""
-
-
-def write_capsule(run: Path, step: int, **document: Any) -> None:
-    folder = run / "capsules" / f"step-{step:08d}" / "attempt-0001-rank0"
-    folder.mkdir(parents=True)
-    told = {"version": 1, "exception": None, "non_finite": [], **document}
-    (folder / "capsule.json").write_text(json.dumps(told))
-
-
-def test_the_capsule_that_tells_the_same_is_named(tmp_path: Path) -> None:
-    attempt = AttemptFolder(tmp_path / "attempts" / "0002")
-    attempt.logs.mkdir(parents=True)
-    boom = {"type": "ValueError", "message": "boom"}
-    write_capsule(tmp_path, 3, reason="not finite", non_finite=["loss"])
-    write_capsule(tmp_path, 7, reason="exception", exception=boom)
-    write_capsule(tmp_path, 8, reason="exception", exception={"type": "ValueError"})  # damaged
-
-    def sentence(**failure: Any) -> str:
-        write_failures(attempt.failures, [rank_failure(0, **failure)])
-        return classify(gather(attempt, AGENT_FAILED, first_dead=None, step=9)).sentence
-
-    raised = sentence(exit_code=1, message="ValueError: boom")
-    shown = f"`orchestra replay {tmp_path.name}` shows more"
-    assert raised.endswith(f"; {shown} (capsule step-00000007/attempt-0001-rank0)")
-    diverged = sentence(exit_code=int(ExitCode.NOT_FINITE), message="NotFiniteError: 20 steps")
-    assert diverged.endswith("(capsule step-00000003/attempt-0001-rank0)")
-    assert "capsule" not in sentence(exit_code=1, message="ValueError: another")
-    assert "capsule" not in sentence(signal=9)
+def test_what_tells_progress_is_no_reason(log_format: LogFormat, record: Record) -> None:
+    written = json_line(record) if log_format == "json" else f"{STAMP} INFO {text(record)}"
+    lines = tuple(f"{written}\n".split("\n"))
+    died = rank_failure(0, signal=signal.SIGTERM)
+    sentence = classify(Evidence(AGENT_FAILED, died, lines, step=40)).sentence
+    assert sentence == "rank 0 was killed by SIGTERM after step 40"

@@ -10,21 +10,24 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
+from orchestra.cli.failures import print_failures, print_last_words, untold, wrap
 from orchestra.cli.output import ago, duration, emit, emit_json, emit_raw, number, table
 from orchestra.cli.result import bold, print_evaluations
-from orchestra.wire.states import ENDED
+from orchestra.wire.states import ENDED, RunState
 from orchestra.wire.terminal import clean
 
 _LAST_EVENTS = 20
+_EVENT_COLUMNS = 70
 
 
 def show(context: typer.Context, run: options.Run, json: options.Json = False) -> None:
-    """Show one run: state and why, progress, attempts, checkpoints, scores, events, folders.
+    """Show one run: state, why attempts failed, progress, checkpoints, scores, events, folders.
 
     \b
     Examples:
       orchestra show @last
       orchestra show asr-wavlm-h7k2 --json | jq .evaluations
+      orchestra show @last --json | jq '.attempts[].failure | select(.) | .cause, .sentence'
     """
     from orchestra.registry.store import open_registry
     from orchestra.schedule.describe import describe
@@ -41,7 +44,9 @@ def show(context: typer.Context, run: options.Run, json: options.Json = False) -
 
 
 def _page(run: dict[str, Any]) -> None:
-    emit_raw(f"{bold(clean(run['name']))}  {run['id']}  {_state(run)}")
+    failed = [item for item in run["attempts"] if item["failure"]]
+    emit_raw(f"{bold(clean(run['name']))}  {run['id']}  {_state(run, failed)}")
+    print_failures(failed)
     _facts(run)
     _section("Attempts", [_attempt(item) for item in run["attempts"]], right=("steps",))
     _section(
@@ -56,16 +61,20 @@ def _page(run: dict[str, Any]) -> None:
         emit()
         emit_raw(bold("Evaluations"))
         print_evaluations(run["evaluations"], run["metric"])
-    _section("Events", [_event(item) for item in run["events"][-_LAST_EVENTS:]], right=())
+    events = [line for item in run["events"][-_LAST_EVENTS:] for line in _event(item, failed)]
+    _section("Events", events, right=())
+    if run["state"] == RunState.FAILED and failed and failed[-1] is run["attempts"][-1]:
+        print_last_words(failed[-1]["failure"])
     if run["command"]:
         emit()
         emit_raw(bold("The same by plain torchrun"))
         emit(shlex.join(run["command"]))
 
 
-def _state(run: dict[str, Any]) -> str:
+def _state(run: dict[str, Any], failed: list[dict[str, Any]]) -> str:
+    """A reason that is told below is left out."""
     text = run["state"]
-    for more in (run["where"], run["reason"]):
+    for more in (run["where"], untold(run["reason"], failed)):
         if more:
             text += f": {more}"
     return clean(text)
@@ -91,6 +100,9 @@ def _facts(run: dict[str, Any]) -> None:
     }
     if progress["problem"]:
         facts["metrics"] = progress["problem"]
+    if not run["exact"]:
+        parts = max(item["split"] for item in run["attempts"])
+        facts["exact"] = f"not exact: micro-batches were cut in {parts} after running out of memory"
     if run["capsules"]:
         facts["capsules"] = ", ".join(item["name"] for item in run["capsules"])
     for name, value in facts.items():
@@ -150,13 +162,16 @@ def _section(title: str, rows: list[dict[str, str]], right: tuple[str, ...]) -> 
         table(rows, right=right)
 
 
-def _event(item: dict[str, Any]) -> dict[str, str]:
-    return {
+def _event(item: dict[str, Any], failed: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """In as many lines as the text needs."""
+    first, *more = wrap(untold(item["text"], failed), _EVENT_COLUMNS) or [""]
+    row = {
         "when": ago(item["time"]),
         "of": f"eval {item['evaluation']}" if item["evaluation"] else "run",
         "what": item["kind"],
-        "text": item["text"],
+        "text": first,
     }
+    return [row, *({**dict.fromkeys(row, ""), "text": line} for line in more)]
 
 
 def _attempt(item: dict[str, Any]) -> dict[str, str]:
@@ -169,5 +184,5 @@ def _attempt(item: dict[str, Any]) -> dict[str, str]:
         "took": duration(took),
         "config": (item["config_sha256"] or "-")[:8],
         "rank pids": ranks or "-",
-        "reason": item["reason"],
+        "reason": untold(item["reason"], [item] if item["failure"] else []),
     }
