@@ -44,7 +44,8 @@ def test_grandchildren_do_not_inherit_it(tmp_path: Path) -> None:
     answer = subprocess.run(command, pass_fds=(lock.fd,), stdout=subprocess.PIPE, check=True)
     lock.close()
     try:
-        freed = FileLock.try_acquire(tmp_path / "lock")
+        # An exec closes one descriptor after the other; Popen waits for that of its own pipe only.
+        freed = FileLock.acquire(tmp_path / "lock", timeout_s=5.0)
         assert freed is not None
         freed.close()
     finally:
