@@ -16,7 +16,7 @@ from orchestra.supervise.hang import Deadlines, Judge, Signs, Stall
 from orchestra.supervise.launcher import Agent
 from orchestra.supervise.log import log
 from orchestra.supervise.reaper import ExitStatus
-from orchestra.supervise.signs import signs_of
+from orchestra.supervise.signs import read_signs
 from orchestra.supervise.tail import Tail
 from orchestra.wire.folders import AttemptFolder
 from orchestra.wire.heartbeat import Beat, Phase, pages_folder, read_beats
@@ -175,8 +175,8 @@ class Watch:
             self._after(_VERDICT_S, self._kill_all)
 
     def _signs(self, rank: int) -> Signs:
-        pid = next(beat.pid for beat in self._beats if beat.rank == rank)
-        return signs_of(pid, self._folder.rank_log(rank))
+        beat = next(beat for beat in self._beats if beat.rank == rank)
+        return read_signs(beat, self._folder.rank_log(rank))
 
     def _after(self, delay_s: float, action: Callable[[], None]) -> None:
         self._plan.append((time.monotonic() + delay_s, action))

@@ -69,7 +69,7 @@ class Supervisor:
         self._events = Events()
         self._reaper = Reaper()
         self._launcher = Launcher(new_tag(job, 0), self._reaper, self._events)
-        complain = partial(self._note_event, "notify")
+        complain = partial(self._record.note, "notice")
         self._notifier = Notifier(job, self._reaper, notify_command(complain), complain)
 
     def run(self) -> RunState:
@@ -284,14 +284,8 @@ class Supervisor:
         return flag
 
     def _report_stall(self, sentence: str) -> None:
-        self._note_event("hang", sentence)
+        self._record.note("hang", sentence)
         self._notify("stalled", replace(self._record.state, reason=sentence))
-
-    def _note_event(self, kind: str, text: str) -> None:
-        log(text)
-        key = self._record.key
-        add = self._registry.add_event
-        self._mirror.add(add, key.run_id, kind, text, evaluation=key.evaluation)
 
     def _notify(self, event: Event, state: JobState) -> None:
         told = notice(self._registry, self._record.key, state, self._workspace)
