@@ -11,6 +11,7 @@ from orchestra.tasks import Batch
 from orchestra.train import rank
 from orchestra.train.step import Stepper, Taken, Totals
 from orchestra.wire.heartbeat import Phase
+from tests.benchmarks.heartbeat import IDS
 from tests.benchmarks.ranks import answer
 
 FIRST, STEPS = 500, 4000
@@ -48,6 +49,7 @@ def main() -> int:
         for _ in numbers:
             for phase in (Phase.DATA, Phase.FORWARD, Phase.BACKWARD):
                 stepper._beat(phase)
+            stepper._note(IDS)
         stepper._beat(Phase.OPTIMIZER)
         return TAKEN
 

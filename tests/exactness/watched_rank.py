@@ -83,7 +83,7 @@ def _alter(alter: str) -> None:
     if alter == "no-warm-up":
         learner.warm_up = lambda *arguments: []
     elif alter == "no-reseeding":
-        step.reseed = lambda *arguments: None
+        step.reseed_step = lambda *arguments: None
     elif alter.startswith("kill-in-save:"):
         _kill_in_save(int(alter.split(":")[1]))
     elif alter == f"kill-in-warm-up:{RANK}":
