@@ -84,6 +84,8 @@ VERBS = {
     "stop": "stop",
     "rm": "rm",
     "gc": "gc",
+    "up": "up",
+    "reap": "reap",
     "tasks": "tasks",
     "upstreams": "upstreams",
     "presets": "presets",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -97,23 +95,6 @@ def test_of_many_that_want_one_a_single_one_starts_it(sandbox: Sandbox) -> None:
     assert sum(item.result() for item in started) == 1
     assert conductor(sandbox.workspace.runs) is not None
     assert log(sandbox).count("conductor ") == 1
-
-
-def test_who_only_looks_keeps_nobody_from_the_lock(sandbox: Sandbox) -> None:
-    path = sandbox.workspace.runs.conductor_lock
-    path.touch()
-    program = "import fcntl, sys; fcntl.flock(0, fcntl.LOCK_SH); print('here', flush=True); input()"
-    with path.open() as file:
-        looker = subprocess.Popen(
-            [sys.executable, "-c", program.replace("input()", "sys.stdout.close()")],
-            stdin=file,
-            stdout=subprocess.PIPE,
-        )
-        looker.wait()
-    lock = FileLock.acquire_if_free(path)
-    assert lock is not None
-    assert FileLock.acquire_if_free(path) is None
-    lock.close()
 
 
 def test_no_work_no_conductor(sandbox: Sandbox, tmp_path: Path) -> None:

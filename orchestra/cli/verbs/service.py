@@ -1,0 +1,1 @@
+"""orchestra service install, orchestra service uninstall"""
