@@ -86,6 +86,7 @@ VERBS = {
     "gc": "gc",
     "up": "up",
     "reap": "reap",
+    "service": "service",
     "tasks": "tasks",
     "upstreams": "upstreams",
     "presets": "presets",
