@@ -91,7 +91,8 @@ def _memory(count: int | None) -> str:
 
 def _confirmed(findings: Findings, *, yes: bool) -> bool:
     """Whether the user wants them dead (UsageError where nobody can be asked)."""
-    what = f"{len(findings.dead)} processes of dead runs"
+    count = len(findings.dead)
+    what = f"{count} process{'' if count == 1 else 'es'} of dead runs"
     if yes:
         return True
     if not can_ask():

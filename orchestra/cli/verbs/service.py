@@ -38,7 +38,7 @@ def install(
 
     workspace = workspace_of(context)
     if print_:
-        emit(service.unit_text(workspace))
+        emit(service.unit_text(workspace).rstrip())
         return
     _tell(service.install(workspace))
 
