@@ -240,6 +240,8 @@ def main(argv: list[str]) -> int:
     import argparse
 
     from orchestra.supervise.lock import FileLock
+    from orchestra.supervise.log import log
+    from orchestra.wire.exit_codes import ExitCode
     from orchestra.wire.folders import RunsFolder
     from orchestra.workspace import Workspace
 
@@ -251,9 +253,14 @@ def main(argv: list[str]) -> int:
     workspace = Workspace(arguments.workspace, RunsFolder(arguments.runs))
     fd = arguments.lock_fd
     lock = _take(workspace.runs) if fd is None else FileLock(fd)
-    if lock is not None:
+    if lock is None:
+        return ExitCode.CONFLICT
+    try:
         Conductor(workspace, lock).conduct()
-    return 0
+    except OrchestraError as error:
+        log(str(error))
+        return error.exit_code
+    return ExitCode.OK
 
 
 if __name__ == "__main__":

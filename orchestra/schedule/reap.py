@@ -130,12 +130,15 @@ def judge_all(found: Collection[Tagged]) -> dict[Tagged, Verdict]:
     seen: dict[tuple[str, str, str, str], Verdict] = {}
     verdicts = {}
     for item in found:
-        key = (item.tag, item.run_id, item.job, item.workspace)
+        pid, key = item.process.pid, (item.tag, item.run_id, item.job, item.workspace)
         if key not in seen:
             seen[key] = judge(item)
-        verdicts[item] = seen[key]
-        if item.process.pid in spared and seen[key].fate == Fate.DEAD:
-            verdicts[item] = Verdict(Fate.UNKNOWN, "this very command runs in it")
+        verdict = seen[key]
+        if verdict.fate == Fate.DEAD and pid in spared:
+            verdict = Verdict(Fate.UNKNOWN, "this very command runs in it")
+        elif verdict.fate == Fate.DEAD and not _sees_our_files(pid):
+            verdict = Verdict(Fate.UNKNOWN, "it runs in a container: look from in there")
+        verdicts[item] = verdict
     return verdicts
 
 
@@ -193,6 +196,14 @@ def _job(item: Tagged) -> Job | None:
     part = item.tag.removeprefix(f"{item.run_id}.").split(".")[0]
     job = run.evaluation(int(part[1:])).job if part[:1] == "e" and part[1:].isdigit() else run.job
     return job if job.folder.is_dir() else None
+
+
+def _sees_our_files(pid: int) -> bool:
+    """Whether paths mean the same to it: in another mount namespace its run may well be alive."""
+    try:
+        return Path(f"/proc/{pid}/ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink()
+    except OSError:
+        return False
 
 
 def _is_in(item: Tagged, runs: RunsFolder) -> bool:

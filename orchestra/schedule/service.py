@@ -6,9 +6,9 @@ her login and end with it, is hers (or the administrator's) to switch on.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -140,8 +140,8 @@ def lingers() -> bool:
 def user() -> str:
     """This user's name, or number where it has none."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         return str(os.getuid())
 
 

@@ -97,6 +97,28 @@ def test_of_many_that_want_one_a_single_one_starts_it(sandbox: Sandbox) -> None:
     assert log(sandbox).count("conductor ") == 1
 
 
+def test_a_job_that_is_queued_as_the_conductor_ends_has_one(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its command still finds the lock held; the conductor looks again when it has let go."""
+    work_off = Conductor._work_off
+    told: list[bool] = []
+
+    def nothing_left(conductor: Conductor) -> None:
+        monkeypatch.setattr(Conductor, "_work_off", work_off)
+        sandbox.add_run(nproc=1)
+        told.append(ensure_conductor(sandbox.workspace))
+
+    monkeypatch.setattr(Conductor, "_work_off", nothing_left)
+    monkeypatch.setattr(module, "_TURN_S", 0.05)
+    lock = FileLock.acquire_if_free(sandbox.workspace.runs.conductor_lock)
+    assert lock is not None
+    Conductor(sandbox.workspace, lock).conduct()
+    assert told == [False]
+    assert sandbox.wait_end(sandbox.jobs[0]).state == RunState.COMPLETED
+    assert not conductor_is_alive(sandbox.workspace.runs)
+
+
 def test_no_work_no_conductor(sandbox: Sandbox, tmp_path: Path) -> None:
     assert not ensure_conductor(sandbox.workspace)
     shutil.rmtree(sandbox.workspace.runs.path)

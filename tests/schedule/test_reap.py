@@ -27,6 +27,7 @@ from tests.fakes.nvml import FakeNvml
 
 Start = Callable[..., subprocess.Popen[bytes]]
 NOBODY = 65534
+UNSHARED = ("unshare", "--mount", "sleep", "600")
 ESCAPE = """
 import os
 os.setsid()
@@ -195,6 +196,19 @@ def test_another_users_process_is_not_even_seen(sandbox: Sandbox, start: Start) 
     assert "r.1.a" not in {item.tag for item in tree.scan()}
     assert reap_dead(sandbox.workspace.runs).killed == 0
     assert theirs.poll() is None
+
+
+def test_a_process_in_a_container_is_listed_and_lives(sandbox: Sandbox, start: Start) -> None:
+    """Its path of the run may be another folder than ours of that name."""
+    job = dead_job(sandbox)
+    inside = start({**of(job, "r.1.a"), "PATH": os.environ["PATH"]}, *UNSHARED)
+    comm = Path(f"/proc/{inside.pid}/comm")
+    wait_for("its start", lambda: inside.poll() is not None or comm.read_text() == "sleep\n")
+    if inside.poll() is not None:
+        pytest.skip("no mount namespace can be made here")
+    assert reap_dead(sandbox.workspace.runs).killed == 0
+    assert inside.poll() is None
+    assert "container" in {item.tag: item.verdict.why for item in find().unknown}["r.1.a"]
 
 
 def test_other_workspaces_are_left_to_their_own(sandbox: Sandbox, start: Start) -> None:
