@@ -21,10 +21,12 @@ def launch(
     workspace: Workspace, key: JobKey, interrupts: Interrupts, *, detach: bool, quiet: bool
 ) -> None:
     """Start `key` if its devices are free; detached, print the id; else follow it to its end."""
+    from orchestra.schedule.conductor import ensure_conductor
     from orchestra.schedule.dispatch import dispatch
 
     started_s = time.time()
     dispatch(workspace)
+    ensure_conductor(workspace)
     if detach or quiet:
         emit(key.run_id)
     if detach:

@@ -6,28 +6,22 @@ Called by the CLI, by an ending supervisor and by whoever waits for a run. One f
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 from orchestra.provenance.environment import is_recorded
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.revive import candidates, needs_supervisor
+from orchestra.schedule.spawn import own_environment, spawn
 from orchestra.supervise.jobs import job_of
 from orchestra.supervise.lock import FileLock
 from orchestra.supervise.log import log
 from orchestra.supervise.reconcile import give_up
-from orchestra.wire import lifeline
 from orchestra.wire.errors import OrchestraError, WaitTimeoutError
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import Job
-from orchestra.wire.job import CODE, RUN, TAG, WORKSPACE
 from orchestra.workspace import Workspace
 
 _LOCK_WAIT_S = 30.0
-# A supervisor must not look like a part of the job from whose shell it was started.
-_NOT_INHERITED = (RUN, TAG, CODE, WORKSPACE, lifeline.PARENT_PID)
-
 _OWN = {"PYTHONPATH"}  # the supervisor is this orchestra; attempts get their snapshot's
 
 
@@ -72,17 +66,15 @@ def _dispatch_one(workspace: Workspace, key: JobKey, registry: Registry) -> bool
 
 
 def _start_supervisor(workspace: Workspace, job: Job, lock: FileLock) -> None:
-    with job.supervisor_log.open("ab") as log:
-        subprocess.Popen(
-            _command(workspace, job, lock),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=workspace.root,
-            env=_environment(job),
-            pass_fds=(lock.fd,),
-            start_new_session=True,
-        )
+    runs, root = os.fspath(workspace.runs.path), os.fspath(workspace.root)
+    spawn(
+        "orchestra.supervise",
+        [os.fspath(job.folder), "--kind", job.kind, "--runs", runs, "--workspace", root],
+        log=job.supervisor_log,
+        folder=workspace.root,
+        environment=_environment(job),
+        lock_fd=lock.fd,
+    )
 
 
 def _environment(job: Job) -> dict[str, str]:
@@ -90,7 +82,7 @@ def _environment(job: Job) -> dict[str, str]:
 
     Whoever happens to dispatch, the job has the submitter's GPUs, caches and libraries.
     """
-    mine = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    mine = own_environment()
     try:
         recorded: dict[str, str] = read_json(job.environment)["variables"]
     except (FileNotFoundError, OrchestraError, KeyError):
@@ -99,21 +91,3 @@ def _environment(job: Job) -> dict[str, str]:
     return theirs | {
         name: value for name, value in mine.items() if name in _OWN or not is_recorded(name)
     }
-
-
-def _command(workspace: Workspace, job: Job, lock: FileLock) -> list[str]:
-    return [
-        sys.executable,
-        "-P",  # the installed orchestra, not a checkout that happens to be the workspace
-        "-m",
-        "orchestra.supervise",
-        os.fspath(job.folder),
-        "--kind",
-        job.kind,
-        "--runs",
-        os.fspath(workspace.runs.path),
-        "--workspace",
-        os.fspath(workspace.root),
-        "--lock-fd",
-        str(lock.fd),
-    ]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from configparser import ConfigParser
-from configparser import Error as ConfigError
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,14 +18,20 @@ from orchestra import __version__
 from orchestra.gpu import snapshot
 from orchestra.gpu.probe import Prober
 from orchestra.gpu.status import GpuState
-from orchestra.registry.location import registry_location
+from orchestra.registry.location import network_type, registry_location
 from orchestra.registry.store import open_registry
+from orchestra.schedule.conductor import conductor_is_alive
 from orchestra.schedule.preflight import LEAST_FREE_BYTES
 from orchestra.wire.errors import NotFoundError, OrchestraError
 from orchestra.workspace import Workspace, find_workspace
 
 _LEAST_SHM_BYTES = 64 * 2**20
-_LOGIND = (Path("/etc/systemd/logind.conf"), Path("/usr/lib/systemd/logind.conf"))
+# Loader workers and a rank's files need descriptors; 1024, a usual limit, is too few for many.
+_ENOUGH_FILES = 4096
+_MEMORY_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,14 @@ class Check:
 
 def examine(start: Path | None, runs_dir: Path | None) -> list[Check]:
     """All checks; those of the workspace only where there is one."""
-    return [*_software(), *_machine(), *_gpus(), _logind(), *_workspace(start, runs_dir)]
+    return [
+        *_software(),
+        *_machine(),
+        *_limits(),
+        *_gpus(),
+        _logout(),
+        *_workspace(start, runs_dir),
+    ]
 
 
 def _software() -> Iterator[Check]:
@@ -101,22 +113,38 @@ def _gpus() -> Iterator[Check]:
         )
 
 
-def _logind() -> Check:
+def _logout() -> Check:
     """Whether logging out kills what a user has started."""
-    kills = False
-    for path in _LOGIND:
-        parser = ConfigParser(strict=False, interpolation=None)
+    from orchestra.schedule.logout import fate
+    from orchestra.schedule.service import user
+
+    found = fate(user())
+    return Check("logout", found.survives, found.detail, found.hint)
+
+
+def _limits() -> Iterator[Check]:
+    """Limits of this shell, which its runs inherit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = soft != resource.RLIM_INFINITY and soft < _ENOUGH_FILES
+    more = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
+    hint = f"with many loader workers: `ulimit -n {more}` before `orchestra run`" if few else ""
+    yield Check("open files", True, "unlimited" if soft < 0 else f"{soft} per process", hint)
+    limit = _memory_limit()
+    if limit is not None:
+        yield Check("memory limit", True, f"{limit / 2**30:.1f} GiB for this control group")
+
+
+def _memory_limit() -> int | None:
+    """Bytes that a container or unit may use, where that is less than the machine has."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in _MEMORY_LIMITS:
         try:
-            parser.read(path)
-        except (OSError, ConfigError):
+            limit = int(path.read_text())
+        except (OSError, ValueError):  # not there, or "max"
             continue
-        if parser.has_option("Login", "KillUserProcesses"):
-            kills = parser.getboolean("Login", "KillUserProcesses", fallback=False)
-            break
-    if kills:
-        hint = "`loginctl enable-linger` lets runs live on, or start them in `systemd-run --user`"
-        return Check("logout", False, "logind kills all processes of who logs out", hint)
-    return Check("logout", True, "runs live on when you log out")
+        if limit < total:
+            return limit
+    return None
 
 
 def _workspace(start: Path | None, runs_dir: Path | None) -> Iterator[Check]:
@@ -127,6 +155,8 @@ def _workspace(start: Path | None, runs_dir: Path | None) -> Iterator[Check]:
         return
     yield Check("workspace", True, str(workspace.root))
     yield _disk(workspace)
+    yield _locks(workspace)
+    yield _conductor(workspace)
     try:
         yield _registry(workspace)
     except OrchestraError as error:
@@ -134,9 +164,7 @@ def _workspace(start: Path | None, runs_dir: Path | None) -> Iterator[Check]:
 
 
 def _disk(workspace: Workspace) -> Check:
-    folder = workspace.runs.path
-    while not folder.exists():
-        folder = folder.parent
+    folder = _existing(workspace.runs.path)
     free = shutil.disk_usage(folder).free
     writable = os.access(folder, os.W_OK)
     detail = f"{free / 2**30:.1f} GiB free at {workspace.runs.path}"
@@ -144,6 +172,27 @@ def _disk(workspace: Workspace) -> Check:
         return Check("runs", False, f"{folder} can't be written to", "choose one with --runs-dir")
     enough = free >= LEAST_FREE_BYTES
     return Check("runs", enough, detail, "" if enough else "make room: `orchestra gc`")
+
+
+def _locks(workspace: Workspace) -> Check:
+    """Locks tell whether a supervisor lives; on a network disk they are the server's word."""
+    network = network_type(_existing(workspace.runs.path))
+    if network is None:
+        return Check("locks", True, "on a local disk")
+    hint = "keep runs on a local disk (--runs-dir), or start and resume a run on one machine only"
+    return Check("locks", True, f"{workspace.runs.path} is on {network}", hint)
+
+
+def _conductor(workspace: Workspace) -> Check:
+    alive = workspace.runs.path.is_dir() and conductor_is_alive(workspace.runs)
+    return Check("conductor", True, "at work" if alive else "none: it is there while runs are")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder
 
 
 def _registry(workspace: Workspace) -> Check:

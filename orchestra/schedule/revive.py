@@ -1,15 +1,28 @@
-"""Which jobs have no supervisor though they need one. Only jobs of this machine are ever revived.
+"""Which jobs have no supervisor though they need one, and when a new one is no use any more.
 
-Here a pid can be checked; a run that lives on another machine may be in perfect health.
+Only jobs of this machine are ever revived: here a pid can be checked; a run that lives on another
+machine may be in perfect health.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry
+from orchestra.supervise.jobs import job_of
+from orchestra.supervise.lock import FileLock
+from orchestra.supervise.mirror import Mirror
 from orchestra.supervise.reconcile import reconcile
-from orchestra.wire.folders import Job
+from orchestra.supervise.settle import settle
+from orchestra.supervise.state import JobRecord
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.folders import Job, RunsFolder
+from orchestra.wire.job import JobState
 from orchestra.wire.states import LIVE, RunState
+
+#: So many supervisors in a row that get no attempt started, and there will be no more.
+MOST_REVIVALS = 5
 
 
 def candidates(registry: Registry) -> list[JobKey]:
@@ -24,3 +37,79 @@ def needs_supervisor(job: Job, key: JobKey, registry: Registry) -> bool:
     """
     state = reconcile(job, key, registry)
     return state is not None and (state.state == RunState.QUEUED or state.is_orphaned())
+
+
+@dataclass(frozen=True)
+class Work:
+    """The unfinished jobs that concern this machine."""
+
+    waiting: tuple[JobKey, ...]
+    """Queued, or with a folder that tells another story than the registry: for `dispatch`."""
+    owned: tuple[JobKey, ...]
+    """At work here, or orphaned here."""
+
+    def __bool__(self) -> bool:
+        return bool(self.waiting or self.owned)
+
+
+def find_work(runs: RunsFolder, registry: Registry) -> Work:
+    """What is there to do now. Jobs that live on another machine are none of our business."""
+    waiting = registry.jobs_in({RunState.QUEUED})
+    owned = []
+    for key in registry.jobs_in(LIVE):
+        state = read_state(runs, key)
+        if state is None or state.supervisor is None:
+            waiting.append(key)
+        elif state.supervisor.is_here():
+            owned.append(key)
+    return Work(tuple(waiting), tuple(owned))
+
+
+def read_state(runs: RunsFolder, key: JobKey) -> JobState | None:
+    """What the job's folder says; None where it is gone or broken."""
+    try:
+        return JobState.read(job_of(runs, key))
+    except (FileNotFoundError, OrchestraError):
+        return None
+
+
+class Revivals:
+    """Counts the new supervisors of each job: what killed one may kill them all."""
+
+    def __init__(self) -> None:
+        self._counts: dict[JobKey, tuple[int, int]] = {}  # attempt, supervisors since it
+
+    def note(self, key: JobKey, attempt: int) -> None:
+        """The job, whose newest attempt is this, was given one more supervisor."""
+        self._counts[key] = (attempt, self._count(key, attempt) + 1)
+
+    def exhausted(self, key: JobKey, attempt: int) -> bool:
+        """Whether as many as there may be died before they could start an attempt."""
+        return self._count(key, attempt) >= MOST_REVIVALS
+
+    def _count(self, key: JobKey, attempt: int) -> int:
+        seen, count = self._counts.get(key, (attempt, 0))
+        return count if seen == attempt else 0
+
+
+def fail_orphan(runs: RunsFolder, key: JobKey, registry: Registry) -> None:
+    """End a job whose supervisors die as fast as they are started; its processes go too."""
+    job = job_of(runs, key)
+    lock = FileLock.try_acquire(job.lock)
+    if lock is None:
+        return
+    with lock:
+        if needs_supervisor(job, key, registry):
+            record = JobRecord(job, key, registry, Mirror(), supervisor=None)
+            settle(record)
+            record.fail(
+                f"its supervisor died, and so did {MOST_REVIVALS} new ones before they could start "
+                f"an attempt: mend what {job.supervisor_log} names, then {how_to_go_on(key)}"
+            )
+
+
+def how_to_go_on(key: JobKey) -> str:
+    """The command that gives a job another life."""
+    if key.evaluation is None:
+        return f"`orchestra resume {key.run_id}`"
+    return f"`orchestra eval {key.run_id}` again"

@@ -1,19 +1,17 @@
-"""Looking at a job until it has ended. Whoever watches also revives jobs that lost their
-supervisor and starts jobs whose devices have become free."""
+"""Looking at a job until it has ended. Whoever watches also sees to it that there is a conductor,
+which revives jobs that lost their supervisor and starts queued ones."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
 from orchestra.registry.store import Registry, open_registry
-from orchestra.schedule.dispatch import dispatch
+from orchestra.schedule.conductor import ensure_conductor
 from orchestra.supervise.jobs import job_of
+from orchestra.supervise.lock import is_held
 from orchestra.wire.errors import NotFoundError, OrchestraError, WaitTimeoutError
 from orchestra.wire.files import is_disk_full
 from orchestra.wire.job import JobState
@@ -21,10 +19,9 @@ from orchestra.wire.states import ENDED, LIVE, RunState
 from orchestra.workspace import Workspace
 
 _POLL_S = 0.1
-_REVIVE_EVERY_S = 1.0
-_START_EVERY_S = 5.0
-#: So many supervisors in a row that get no attempt started, and there will be no more.
-_MOST_REVIVALS = 5
+_CARE_EVERY_S = 1.0
+#: So many conductors in a row that are gone when we look again, and we say so.
+_MOST_CONDUCTORS = 5
 #: An ended job's supervisor frees its devices and goes within a moment.
 _GOODBYE_S = 10.0
 
@@ -66,11 +63,10 @@ def watch(workspace: Workspace, key: JobKey, *, poll_s: float = _POLL_S) -> Iter
 
     Raises:
         NotFoundError: it was removed.
-        OrchestraError: its supervisors die as fast as they are started, or could write nothing.
+        OrchestraError: it needs a conductor or a supervisor, and none can work.
     """
-    next_start = time.monotonic() + _START_EVERY_S
-    next_revival = time.monotonic()
-    revivals = Revivals(workspace, key)
+    next_care = time.monotonic()
+    care = _Care(workspace, key)
     with open_registry(workspace.runs) as registry:
         while True:
             view = look(registry, key)
@@ -78,50 +74,42 @@ def watch(workspace: Workspace, key: JobKey, *, poll_s: float = _POLL_S) -> Iter
                 break
             yield view
             now = time.monotonic()
-            if view.state == RunState.QUEUED and now >= next_start:
-                dispatch(workspace)
-                next_start = now + _START_EVERY_S
-            elif view.state in LIVE and now >= next_revival:
-                if abandoned(workspace, key):
-                    revivals.revive()
-                next_revival = now + _REVIVE_EVERY_S
+            if now >= next_care:
+                care.take(view.state)
+                next_care = now + _CARE_EVERY_S
             time.sleep(poll_s)
         _wait_for_goodbye(workspace, key)
         yield view
 
 
-class Revivals:
-    """Gives the job new supervisors, but not for ever: what killed one may kill them all."""
+class _Care:
+    """Sees to it that somebody cares for a job which waits or has lost its supervisor."""
 
     def __init__(self, workspace: Workspace, key: JobKey) -> None:
         self._workspace = workspace
-        self._job = job_of(workspace.runs, key)
         self._key = key
-        self._attempt = -1
-        self._count = 0
+        self._conductors = 0  # started in a row
 
-    def revive(self) -> None:
-        """Dispatch.
+    def take(self, state: RunState) -> None:
+        """Start a conductor if the job needs one.
 
         Raises:
-            OrchestraError: the disk is full, or the last few supervisors started no attempt.
+            OrchestraError: the disk is full, or conductors die as fast as they are started.
         """
-        verb = "resume" if self._key.evaluation is None else "wait"
-        then = f"then `orchestra {verb} {self._key.run_id}`"
-        if is_disk_full(self._job.folder):
+        orphaned = state in LIVE and abandoned(self._workspace, self._key)
+        if orphaned and is_disk_full(job_of(self._workspace.runs, self._key).folder):
             raise OrchestraError(
                 f"the supervisor of {self._key} died: the disk of {self._workspace.runs.path} is "
-                f"full; make room, {then}"
+                "full; make room, then `orchestra up`"
             )
-        attempt = JobState.read(self._job).attempt
-        self._count = self._count + 1 if attempt == self._attempt else 1
-        self._attempt = attempt
-        if self._count > _MOST_REVIVALS:
+        needed = orphaned or state == RunState.QUEUED
+        started = needed and ensure_conductor(self._workspace)
+        self._conductors = self._conductors + 1 if started else 0
+        if self._conductors > _MOST_CONDUCTORS:
             raise OrchestraError(
-                f"the supervisor of {self._key} died, and so did {_MOST_REVIVALS} new ones before "
-                f"they could start an attempt: mend what {self._job.supervisor_log} names, {then}"
+                f"{self._key} needs a conductor, and {_MOST_CONDUCTORS} of them died at once: mend "
+                f"what {self._workspace.runs.conductor_log} names, then `orchestra up`"
             )
-        dispatch(self._workspace)
 
 
 def wait_for(workspace: Workspace, key: JobKey, timeout_s: float | None) -> View:
@@ -162,20 +150,5 @@ def _wait_for_goodbye(workspace: Workspace, key: JobKey) -> None:
     """Until nobody owns the job, bounded: a supervisor that hangs is not our trouble."""
     lock = job_of(workspace.runs, key).lock
     deadline = time.monotonic() + _GOODBYE_S
-    while _is_owned(lock) and time.monotonic() < deadline:
+    while is_held(lock) and time.monotonic() < deadline:
         time.sleep(_POLL_S / 5)
-
-
-def _is_owned(lock: Path) -> bool:
-    """Whether a supervisor holds the job's lock. Shared, so that those who wait don't meet."""
-    try:
-        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # never started, or removed
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False

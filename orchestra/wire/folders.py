@@ -249,6 +249,15 @@ class RunsFolder:
     def dispatch_lock(self) -> Path:
         return self.path / ".dispatch.lock"
 
+    @property
+    def conductor_lock(self) -> Path:
+        """flock held by the conductor for its whole life; says who that is, for display."""
+        return self.path / ".conductor.lock"
+
+    @property
+    def conductor_log(self) -> Path:
+        return self.path / ".conductor.log"
+
 
 def _numbered(folder: Path) -> list[Path]:
     if not folder.is_dir():

@@ -5,6 +5,7 @@ Every attempt runs the code snapshot, so a snapshot that holds a stand-in agent 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -20,9 +21,11 @@ import tomli_w
 import orchestra
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.conductor import conductor_is_alive
 from orchestra.schedule.dispatch import dispatch
 from orchestra.supervise import tree
-from orchestra.wire.files import write_json
+from orchestra.wire.errors import OrchestraError
+from orchestra.wire.files import read_json, write_json
 from orchestra.wire.folders import Job, RunFolder, RunsFolder
 from orchestra.wire.heartbeat import pages_folder, read_beats
 from orchestra.wire.identity import ProcessIdentity
@@ -189,7 +192,14 @@ class Sandbox:
         return job.supervisor_log.read_text() if job.supervisor_log.is_file() else ""
 
     def clean(self) -> None:
-        """Leave nothing running."""
+        """Leave nothing running. The conductor goes first, as it revives, and last: any supervisor
+        may have started another."""
+        end_conductor(self.workspace.runs)
+        self._end_jobs()
+        end_conductor(self.workspace.runs)
+        self._end_jobs()
+
+    def _end_jobs(self) -> None:
         for job in self.jobs:
             supervisor = JobState.read(job).supervisor
             if supervisor is not None and supervisor.is_alive():
@@ -200,8 +210,32 @@ class Sandbox:
                 shutil.rmtree(pages_folder(attempt.tag), ignore_errors=True)
 
 
+def conductor(runs: RunsFolder) -> ProcessIdentity | None:
+    """Who conducts, once it has told its name; None if nobody does."""
+
+    def holder() -> ProcessIdentity | str | None:
+        if not conductor_is_alive(runs):
+            return "nobody"
+        try:
+            found = ProcessIdentity.from_json(read_json(runs.conductor_lock))
+        except (FileNotFoundError, OrchestraError):
+            return None
+        return found if found.is_alive() else None
+
+    found = wait_for("the conductor's name", holder)
+    return found if isinstance(found, ProcessIdentity) else None
+
+
+def end_conductor(runs: RunsFolder) -> None:
+    """SIGKILL to whoever conducts; returns when nobody does."""
+    while (process := conductor(runs)) is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        wait_for("the conductor's death", lambda process=process: not process.is_alive())
+
+
 def read_beats_of(attempt: Attempt) -> list[Any]:
     return read_beats(pages_folder(attempt.tag))
 
 
-__all__ = ["RunFolder", "Sandbox", "wait_for"]
+__all__ = ["RunFolder", "Sandbox", "conductor", "end_conductor", "wait_for"]

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from orchestra.wire.folders import RunsFolder
 from orchestra.workspace import init_workspace
+from tests.chaos.sandbox import end_conductor
 from tests.gpu.conftest import nvml, nvml_library
 
 __all__ = ["nvml", "nvml_library"]  # fixtures of the tests here
@@ -85,7 +87,9 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 
 def stop_all(cli: Cli) -> None:
     """Whatever a failed test has left at work."""
-    if not (cli.root / "runs").is_dir():
+    runs = RunsFolder(cli.root / "runs")
+    if not runs.path.is_dir():
         return
     for row in cli.json("ls"):
         cli("stop", row["id"], "--now")
+    end_conductor(runs)

@@ -37,21 +37,23 @@ def test_no_supervisor_is_started_on_a_full_disk(
     key = orphan(sandbox)
     monkeypatch.setattr(module, "is_disk_full", lambda folder: folder == sandbox.jobs[0].folder)
     before = sandbox.log(sandbox.jobs[0])
-    with pytest.raises(OrchestraError, match=r"disk of .* is full; make room, then `orchestra res"):
+    with pytest.raises(OrchestraError, match=r"disk of .* is full; make room, then `orchestra up`"):
         wait_for(sandbox.workspace, key, 40.0)
     assert sandbox.log(sandbox.jobs[0]) == before
 
 
-def test_supervisors_that_die_at_once_are_not_replaced_for_ever(
+def test_conductors_that_die_at_once_are_not_started_for_ever(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = orphan(sandbox)
     started: list[Path] = []
-    monkeypatch.setattr(module, "_REVIVE_EVERY_S", 0.0)
-    monkeypatch.setattr(module, "dispatch", lambda workspace: started.append(workspace.root))
-    with pytest.raises(OrchestraError, match=r"5 new ones .*supervisor\.log"):
+    monkeypatch.setattr(module, "_CARE_EVERY_S", 0.0)
+    monkeypatch.setattr(
+        module, "ensure_conductor", lambda workspace: not started.append(workspace.root)
+    )
+    with pytest.raises(OrchestraError, match=r"5 of them died at once.*\.conductor\.log"):
         wait_for(sandbox.workspace, key, 40.0)
-    assert len(started) == 5
+    assert len(started) == 6
 
 
 FULL = """

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from orchestra.supervise.lock import FileLock
+from orchestra.supervise.lock import FileLock, is_held
 
 
 def test_one_holder(tmp_path: Path) -> None:
@@ -50,3 +53,21 @@ def test_grandchildren_do_not_inherit_it(tmp_path: Path) -> None:
         freed.close()
     finally:
         subprocess.run(["kill", "-9", answer.stdout.strip()], check=True)
+
+
+def test_who_only_looks_keeps_nobody_from_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    looker = os.open(path, os.O_RDONLY)
+    fcntl.flock(looker, fcntl.LOCK_SH)
+    assert FileLock.try_acquire(path) is None
+    with ThreadPoolExecutor(1) as thread:
+        wanted = thread.submit(FileLock.acquire_if_free, path)
+        os.close(looker)
+        lock = wanted.result(10)
+    assert lock is not None
+    with lock:
+        assert is_held(path)
+        assert FileLock.acquire_if_free(path) is None
+    assert not is_held(path)
+    assert not is_held(tmp_path / "none")

@@ -14,7 +14,7 @@ import pytest
 
 from orchestra.supervise import tree
 from orchestra.wire.identity import ProcessIdentity
-from orchestra.wire.job import TAG
+from orchestra.wire.job import JOB, RUN, TAG, WORKSPACE
 
 Start = Callable[..., subprocess.Popen[bytes]]
 FORKS_FOR_EVER = "import os, time\nwhile os.fork() == 0:\n time.sleep(0.03)\n"
@@ -90,8 +90,59 @@ def test_what_survives_is_described(
     start: Start, tag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = start()
-    monkeypatch.setattr(tree, "kill", lambda process, tag: False)  # as if in state D
+    monkeypatch.setattr(tree, "kill", lambda process, tags: False)  # as if in state D
     result = tree.sweep(tag, deadline_s=0.05)
     assert result.killed == 0
     (leftover,) = result.leftovers
     assert leftover.startswith(f"sleep (pid {process.pid}, state S")
+
+
+def test_several_tags_are_swept_at_once(start: Start, tag: str) -> None:
+    """An attempt's own and its launcher's; an empty one is no tag at all."""
+    both = [start(), start(tag=f"{tag}.launcher")]
+    untagged = start(tag="")
+    tags = {tag, f"{tag}.launcher", ""}
+    assert {process.pid for process in tree.tagged(tags)} == {process.pid for process in both}
+    assert tree.sweep(tags, deadline_s=5.0).killed == 2
+    assert [process.wait(5) for process in both] == [-9, -9]
+    assert untagged.poll() is None
+
+
+def test_a_scan_tells_what_a_process_belongs_to(tag: str) -> None:
+    environment = {TAG: tag, RUN: "r", JOB: "/runs/r", WORKSPACE: "/w\udcff"}
+    process = subprocess.Popen(["/bin/sleep", "600"], env=environment)
+    deadline = time.monotonic() + 5
+    while not (found := [item for item in tree.scan() if item.tag == tag]):
+        assert time.monotonic() < deadline
+    process.kill()
+    process.wait()
+    (item,) = found
+    assert item == tree.Tagged(item.process, tag, "r", "/runs/r", "/w\udcff")
+    assert item.process.pid == process.pid
+
+
+TITLED = """
+import setproctitle, sys
+setproctitle.setproctitle("a title that is longer than the command line, and the environment " * 9)
+print("titled", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("spared", [True, False])
+def test_setproctitle_keeps_the_tag_only_if_told_so(tag: str, spared: bool) -> None:
+    """Every attempt gets SPT_NOENV (see Launch.environment). Without: the negative control."""
+    environment = {**os.environ, TAG: tag, **({"SPT_NOENV": "1"} if spared else {})}
+    process = subprocess.Popen(
+        [sys.executable, "-c", TITLED],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "titled\n"
+    assert (tree.tagged(tag) != []) == spared
+    assert tree.sweep(tag, deadline_s=5.0).killed == spared
+    process.communicate()
+    assert process.returncode == (-9 if spared else 0)
