@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,14 @@ from orchestra.registry.rows import (
     EvaluationRow,
     EventRow,
     JobKey,
+    QueuedRow,
     RunRow,
+    demand_of,
     evaluation_row,
     run_row,
 )
 from orchestra.wire.errors import NotFoundError
-from orchestra.wire.states import RunState
+from orchestra.wire.states import LIVE, RunState
 
 if TYPE_CHECKING:
     from orchestra.wire.job import Attempt
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 LAST = "@last"
 _CANDIDATES = 8
 _RUN = ", ".join(RUN_COLUMNS)
+_DEMAND = "priority, gpus, gpu_ids, after"
 
 
 class Reads:
@@ -67,6 +71,11 @@ class Reads:
     def is_held(self, name: str) -> bool:
         """Whether a run has this name, or this as its id."""
         return bool(self._database.read("SELECT 1 FROM runs WHERE name = ?1 OR id = ?1", (name,)))
+
+    def run_named(self, name: str) -> RunRow | None:
+        """The run with exactly this name."""
+        rows = self._database.read(f"SELECT {_RUN} FROM runs WHERE name = ?", (name,))
+        return run_row(rows[0]) if rows else None
 
     def latest_run_id(self) -> str:
         """The newest run (NotFoundError if there is none)."""
@@ -114,6 +123,43 @@ class Reads:
             ORDER BY 3, 4, 2"""
         rows = self._database.read(sql, (*states, *states))
         return [JobKey(run_id, number) for run_id, number, _, _ in rows]
+
+    def queued(self) -> list[QueuedRow]:
+        """Jobs that wait, first queued first."""
+        sql = f"""
+            SELECT job.*, before.state FROM (
+                SELECT id, NULL AS number, name, queued_at, sequence, {_DEMAND}
+                FROM runs WHERE state = ?1
+                UNION ALL
+                SELECT run_id, number, name, own.queued_at, 0,
+                    own.priority, own.gpus, own.gpu_ids, own.after
+                FROM evaluations AS own JOIN runs ON id = run_id WHERE own.state = ?1
+            ) AS job LEFT JOIN runs AS before ON before.id = job.after
+            ORDER BY job.queued_at, job.sequence, job.number"""
+        return [
+            QueuedRow(
+                JobKey(run_id, number),
+                name,
+                demand_of(*demand),
+                queued_at,
+                None if before is None else RunState(before),
+            )
+            for run_id, number, name, queued_at, _, *demand, before in self._database.read(
+                sql, (RunState.QUEUED,)
+            )
+        ]
+
+    def live_gpus(self, machine_id: str) -> Counter[str]:
+        """GPUs asked for by the jobs at work on that machine, by run id."""
+        marks = ", ".join("?" * len(LIVE))
+        sql = f"""
+            SELECT id, gpus FROM runs WHERE state IN ({marks}) AND machine_id = ?
+            UNION ALL
+            SELECT run_id, gpus FROM evaluations WHERE state IN ({marks}) AND machine_id = ?"""
+        found: Counter[str] = Counter()
+        for run_id, gpus in self._database.read(sql, (*LIVE, machine_id) * 2):
+            found[run_id] += gpus or 0  # of a job of version 1 its leases tell
+        return found
 
     def resolve(self, reference: str) -> str:
         """The id of the run meant by an exact id, an exact name, a unique prefix, or @last.
