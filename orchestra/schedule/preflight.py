@@ -17,7 +17,8 @@ from itertools import chain
 from pathlib import Path
 
 from orchestra.config.schema import HuggingFaceConfig, RunConfig
-from orchestra.gpu.leases import Holder, Leases
+from orchestra.gpu.lease_file import Holder
+from orchestra.gpu.leases import Leases
 from orchestra.gpu.pool import visible, wanted
 from orchestra.gpu.probe import Probe, probe
 from orchestra.wire.errors import (

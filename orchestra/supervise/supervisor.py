@@ -159,7 +159,9 @@ class Supervisor:
         deadline = time.monotonic() + _DRAIN_S
         while True:
             try:
-                devices = held.acquire(settings.nproc, settings.gpu_ids, self._job.run.id)
+                devices = held.acquire(
+                    settings.nproc, settings.gpu_ids, self._job.run.id, self._workspace
+                )
             except ConflictError:
                 if time.monotonic() > deadline or self._stop_flag(settings) is not None:
                     raise

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.gpu.leases import FOLDER, Leases, _machine_folder
+from orchestra.gpu.lease_file import FOLDER, machine_folder
+from orchestra.gpu.leases import Leases
 from orchestra.wire.errors import ConflictError, NotFoundError
 from tests.fakes.nvml import FakeNvml
 
+HERE = Path("/workspace")
+
 HOLD = (
-    "import sys; from orchestra.gpu.leases import Leases\n"
+    "import sys; from pathlib import Path; from orchestra.gpu.leases import Leases\n"
     "leases = Leases()\n"
-    "print([d.uuid for d in leases.acquire(1, [], 'other123')][0], flush=True)\n"
+    "print([d.uuid for d in leases.acquire(1, [], 'other123', Path('/ws'))][0], flush=True)\n"
     "sys.stdin.read()"
 )
 
@@ -39,13 +42,13 @@ def other(nvml: FakeNvml) -> subprocess.Popen[bytes]:
 
 def test_a_leased_device_is_passed_over(other: subprocess.Popen[bytes]) -> None:
     with Leases() as leases:
-        assert [device.uuid for device in leases.acquire(1, [], "mine")] == ["GPU-00001"]
+        assert [device.uuid for device in leases.acquire(1, [], "mine", HERE)] == ["GPU-00001"]
 
 
 def test_the_refusal_names_run_and_user(other: subprocess.Popen[bytes]) -> None:
     with Leases() as leases:
         with pytest.raises(ConflictError, match="GPU 0: leased by run other123 of user"):
-            leases.acquire(2, [], "mine")
+            leases.acquire(2, [], "mine", HERE)
         # All or none: the free one was given back.
         assert set(leases.holders()) == {"GPU-00000"}
 
@@ -55,14 +58,14 @@ def test_a_killed_holder_frees_its_lease(other: subprocess.Popen[bytes]) -> None
     other.wait()
     with Leases() as leases:
         assert leases.holders() == {}
-        assert len(leases.acquire(2, [], "mine")) == 2
+        assert len(leases.acquire(2, [], "mine", HERE)) == 2
 
 
 def test_release_and_lock_file_stays(nvml: FakeNvml, tmp_path: Path) -> None:
     nvml.idle(1)
     for run in ("one", "two"):
         with Leases() as leases:
-            leases.acquire(1, [], run)
+            leases.acquire(1, [], run, HERE)
             assert leases.holders()["GPU-00000"].run_id == run
     assert (tmp_path / "leases" / "GPU-00000.lock").exists()
 
@@ -76,11 +79,11 @@ def test_folder_is_the_first_home_that_is_open_to_all(
     for mode, home in ((0o1777, lock), (0o755, tmp), (0o777, tmp)):
         lock.mkdir(exist_ok=True)
         lock.chmod(mode)
-        assert _machine_folder((lock, tmp)) == home / "orchestra-leases"
+        assert machine_folder((lock, tmp)) == home / "orchestra-leases"
     lock.rmdir()
-    assert _machine_folder((lock, tmp)) == tmp / "orchestra-leases"
+    assert machine_folder((lock, tmp)) == tmp / "orchestra-leases"
     monkeypatch.setenv(FOLDER, str(tmp_path))
-    assert _machine_folder((lock, tmp)) == tmp_path
+    assert machine_folder((lock, tmp)) == tmp_path
 
 
 def test_foreign_process_and_used_memory_are_respected(nvml: FakeNvml) -> None:
@@ -92,16 +95,16 @@ def test_foreign_process_and_used_memory_are_respected(nvml: FakeNvml) -> None:
     )
     with Leases() as leases:
         with pytest.raises(ConflictError, match=r"GPU 0: .*pid 999.*GPU 1: 8.8 GiB"):
-            leases.acquire(3, [], "mine")
-        assert [device.uuid for device in leases.acquire(1, [], "mine")] == ["GPU-c"]
+            leases.acquire(3, [], "mine", HERE)
+        assert [device.uuid for device in leases.acquire(1, [], "mine", HERE)] == ["GPU-c"]
 
 
 def test_unknown_state_only_by_name(nvml: FakeNvml) -> None:
     nvml.write("gpu GPU-a 81920 3 0 X", "refuse processes")
     with Leases() as leases:
         with pytest.raises(ConflictError, match="unknown"):
-            leases.acquire(1, [], "mine")
-        assert len(leases.acquire(1, ["0"], "mine")) == 1
+            leases.acquire(1, [], "mine", HERE)
+        assert len(leases.acquire(1, ["0"], "mine", HERE)) == 1
 
 
 def test_exported_devices_limit_the_pool(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,10 +112,10 @@ def test_exported_devices_limit_the_pool(nvml: FakeNvml, monkeypatch: pytest.Mon
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
     with Leases() as leases:
         with pytest.raises(ConflictError, match="1 of 1"):
-            leases.acquire(2, [], "mine")
+            leases.acquire(2, [], "mine", HERE)
         with pytest.raises(NotFoundError, match="usable ones: 2"):
-            leases.acquire(1, ["0"], "mine")
-        assert [device.index for device in leases.acquire(1, [], "mine")] == [2]
+            leases.acquire(1, ["0"], "mine", HERE)
+        assert [device.index for device in leases.acquire(1, [], "mine", HERE)] == [2]
 
 
 def test_a_hostile_note_is_only_text(
@@ -134,20 +137,20 @@ def test_a_replaced_lock_file_is_not_a_second_lock(nvml: FakeNvml, tmp_path: Pat
     nvml.idle(1)
     path = tmp_path / "leases" / "GPU-00000.lock"
     with Leases() as leases:
-        leases.acquire(1, [], "mine")
+        leases.acquire(1, [], "mine", HERE)
         leases.release()
         path.unlink()
         path.symlink_to(tmp_path / "elsewhere")
         with pytest.raises(Exception, match="cannot open the lease"):
-            leases.acquire(1, [], "mine")
+            leases.acquire(1, [], "mine", HERE)
 
 
 RACE = (
-    "import sys; from orchestra.gpu.leases import Leases\n"
+    "import sys; from pathlib import Path; from orchestra.gpu.leases import Leases\n"
     "from orchestra.wire.errors import ConflictError\n"
     "for line in sys.stdin:\n"
     "    leases = Leases()\n"
-    "    try: won = len(leases.acquire(1, [], 'racer'))\n"
+    "    try: won = len(leases.acquire(1, [], 'racer', Path('/ws')))\n"
     "    except ConflictError: won = 0\n"
     "    print(won, flush=True)\n"
     "    sys.stdin.readline()\n"  # hold until both have spoken
@@ -190,7 +193,7 @@ def test_two_processes_race_for_one_gpu(nvml: FakeNvml) -> None:
 def test_another_user_can_lock_the_same_file(nvml: FakeNvml, tmp_path: Path) -> None:
     nvml.idle(1)
     with Leases() as leases:
-        leases.acquire(1, [], "mine")
+        leases.acquire(1, [], "mine", HERE)
     lock = tmp_path / "leases" / "GPU-00000.lock"
     assert lock.stat().st_mode & 0o777 == 0o666
     assert lock.parent.stat().st_mode & 0o7777 == 0o1777

@@ -227,8 +227,8 @@ def holder(nvml: FakeNvml) -> Iterator[None]:
     """Run `busy` holds the first of two GPUs."""
     nvml.idle(2)
     program = (
-        "import sys; from orchestra.gpu.leases import Leases\n"
-        "leases = Leases(); leases.acquire(1, [], 'busy'); print('held', flush=True)\n"
+        "import sys; from pathlib import Path; from orchestra.gpu.leases import Leases\n"
+        "leases = Leases(); leases.acquire(1, [], 'busy', Path('/ws')); print('held', flush=True)\n"
         "sys.stdin.read()"
     )
     process = subprocess.Popen(
