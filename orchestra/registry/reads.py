@@ -17,7 +17,7 @@ from orchestra.registry.rows import (
     JobKey,
     QueuedRow,
     RunRow,
-    demand_of,
+    demand_row,
     evaluation_row,
     run_row,
 )
@@ -140,7 +140,7 @@ class Reads:
             QueuedRow(
                 JobKey(run_id, number),
                 name,
-                demand_of(*demand),
+                demand_row(*demand),
                 queued_at,
                 None if before is None else RunState(before),
             )

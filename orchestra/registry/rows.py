@@ -176,7 +176,7 @@ def demand_values(demand: Demand) -> dict[str, Any]:
     return {**asdict(demand), "gpu_ids": json.dumps(demand.gpu_ids)}
 
 
-def demand_of(priority: int, gpus: int | None, gpu_ids: str, after: str) -> Demand:
+def demand_row(priority: int, gpus: int | None, gpu_ids: str, after: str) -> Demand:
     """The inverse of `demand_values`, from the columns in this order."""
     return Demand(priority, gpus, tuple(json.loads(gpu_ids)), after)
 

@@ -9,12 +9,7 @@ from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry
 from orchestra.supervise.reconcile import reconcile
 from orchestra.wire.folders import Job
-from orchestra.wire.states import LIVE, RunState
-
-
-def candidates(registry: Registry) -> list[JobKey]:
-    """Jobs that have not ended according to the registry: those at work first, then the queue."""
-    return [*registry.jobs_in(LIVE), *registry.jobs_in({RunState.QUEUED})]
+from orchestra.wire.states import RunState
 
 
 def needs_supervisor(job: Job, key: JobKey, registry: Registry) -> bool:

@@ -40,6 +40,14 @@ class FileLock:
             time.sleep(_POLL_S)
         return lock
 
+    @classmethod
+    def acquire_if_free(cls, path: Path) -> FileLock | None:
+        """The lock, or None if somebody holds it; those who only look (`is_held`) don't count."""
+        while (lock := cls.try_acquire(path)) is None:
+            if is_held(path):
+                return None
+        return lock
+
     def close(self) -> None:
         """Let go."""
         os.close(self.fd)
@@ -54,3 +62,22 @@ class FileLock:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock now. Shared, so that those who look don't meet.
+
+    Raises:
+        OSError: the file can't be opened; one that is not there is held by nobody.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
