@@ -1,4 +1,4 @@
-"""The frozen config of a run, found by any reference to the run; freezing it anew when it changes."""
+"""The frozen config of a run, found by any reference to the run; freezing it anew if it changes."""
 
 from __future__ import annotations
 

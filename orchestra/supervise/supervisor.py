@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -44,12 +45,20 @@ class Supervisor:
     """Owns one job while it holds the job's lock."""
 
     def __init__(
-        self, job: Job, key: JobKey, runs: RunsFolder, workspace: Path, registry: Registry
+        self,
+        job: Job,
+        key: JobKey,
+        runs: RunsFolder,
+        workspace: Path,
+        registry: Registry,
+        handed: Mapping[str, int],
     ) -> None:
+        """`handed`: UUID -> descriptor of the leases that the dispatcher took for the job."""
         self._job = job
         self._runs = runs
         self._workspace = workspace
         self._registry = registry
+        self._handed = handed
         self._mirror = Mirror()
         self._record = JobRecord(job, key, registry, self._mirror, supervisor=self_identity())
         self._metrics = MetricStore(job.run.metrics)
@@ -155,6 +164,10 @@ class Supervisor:
             return ()
         from orchestra.gpu.leases import Leases
 
+        if self._handed:
+            adopted = Leases.adopt(self._handed, self._job.run.id, self._workspace)
+            leases.enter_context(adopted)
+            return tuple(self._handed)
         held = leases.enter_context(Leases())
         deadline = time.monotonic() + _DRAIN_S
         while True:
