@@ -84,6 +84,7 @@ VERBS = {
     "stop": "stop",
     "rm": "rm",
     "gc": "gc",
+    "gpus": "gpus",
     "tasks": "tasks",
     "upstreams": "upstreams",
     "presets": "presets",

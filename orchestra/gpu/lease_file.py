@@ -120,7 +120,7 @@ def _read_note(fd: int) -> Holder:
             float(note["since"]),
             str(note.get("workspace", "")),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Holder("?", "?", 0, 0.0)
 
 

@@ -8,15 +8,19 @@ moment lies between the two in which the device is free.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from orchestra.gpu import lease_file
+from orchestra.gpu import lease_file, snapshot
 from orchestra.gpu.lease_file import Holder
-from orchestra.gpu.pool import taken_because, visible, wanted
+from orchestra.gpu.pool import over_limit, visible, wanted
 from orchestra.gpu.probe import Device, Probe, Prober
+from orchestra.gpu.processes import using
+from orchestra.gpu.snapshot import Snapshot
+from orchestra.gpu.status import status_of
+from orchestra.gpu.topology import choose
 from orchestra.wire.errors import ConflictError, OrchestraError
 
 
@@ -65,19 +69,29 @@ class Leases:
     ) -> tuple[Device, ...]:
         """Lease `count` free devices (of `wanted_ids`, by index or UUID, if there are any).
 
+        Best-linked ones first, within the pool and the limit of the workspace.
+
         Raises:
             ConflictError: not enough of them are free; the message says why for each.
             NotFoundError: an id names no device.
         """
         named = bool(wanted_ids)
         with Prober() as prober:
-            candidates = _pool(prober, wanted_ids)
-            refused: dict[str, str] = {}
+            now = snapshot.read(workspace, prober)
+            candidates = _candidates(now, wanted_ids)
+            reason = over_limit(count, now.held_here, now.limit)
+            if reason is not None:
+                raise ConflictError(f"no GPU can be leased: {reason}")
+            refused = {
+                gpu.device.uuid: gpu.status.reason
+                for gpu in now.gpus
+                if not gpu.status.may_be_taken(named=named)
+            }
             while True:
                 free = [device for device in candidates if device.uuid not in refused]
                 if len(free) < count:
                     raise _conflict(count, candidates, refused)
-                chosen = tuple(free[:count])
+                chosen = choose(count, free, now.links)
                 uuids = [device.uuid for device in chosen]
                 lost = self._take(uuids, prober, run_id, workspace, named=named)
                 if not lost:
@@ -127,57 +141,61 @@ class Leases:
     ) -> dict[str, str]:
         """Lease all of them; if that can't be, none, and the reasons (by UUID)."""
         locks: dict[str, int] = {}
-        lost: dict[str, str] = {}
         with ExitStack() as undo:
-            for uuid in uuids:
+            for uuid in sorted(uuids):  # in one order by all who race, so that one of them wins
                 fd = None if uuid in self._held else lease_file.lock(self._path(uuid))
                 if fd is None:
-                    lost[uuid] = str(self.holders().get(uuid, "leased by another run"))
-                else:
-                    undo.callback(os.close, fd)
-                    locks[uuid] = fd
+                    return self._holders_of(set(uuids) - set(locks), first=uuid)
+                undo.callback(os.close, fd)
+                locks[uuid] = fd
             # Only now: a device may have been used and freed between a reading and its lock.
-            lost |= _taken(locks, prober.read(), named=named)
-            if lost:
-                return lost
+            taken = _taken(locks.keys(), prober.read(), named=named)
+            if taken:
+                return taken
             undo.pop_all()
         self._held |= locks
         for uuid in uuids:
             lease_file.write_note(self._path(uuid), run_id, workspace)
         return {}
 
+    def _holders_of(self, uuids: Collection[str], *, first: str) -> dict[str, str]:
+        """Who holds them, as far as one can see; `first` is held for certain."""
+        held = {uuid: str(holder) for uuid, holder in self.holders().items() if uuid in uuids}
+        return {first: "leased by another run"} | held
+
     def _path(self, uuid: str) -> Path:
         return lease_file.lock_path(self._folder, uuid)
 
 
-def _taken(uuids: Iterable[str], reading: Probe, *, named: bool) -> dict[str, str]:
-    """Which of the devices somebody uses, and why that is said."""
+def _taken(uuids: Collection[str], reading: Probe, *, named: bool) -> dict[str, str]:
+    """Which of the devices somebody uses, and why that is said. Their locks are won."""
     now = {device.uuid: device for device in reading.devices}
-    gone = reading.error or "it vanished from NVML"
-    reasons = {
-        uuid: taken_because(now[uuid], named=named) if uuid in now else gone for uuid in uuids
-    }
-    return {uuid: reason for uuid, reason in reasons.items() if reason is not None}
+    leftovers = using(uuids)
+    reasons = {}
+    for uuid in uuids:
+        if uuid not in now:
+            reasons[uuid] = reading.error or "it vanished from NVML"
+            continue
+        status = status_of(now[uuid], None, leftover=leftovers.get(uuid))
+        if not status.may_be_taken(named=named):
+            reasons[uuid] = status.reason
+    return reasons
 
 
 def _conflict(
     count: int, candidates: Sequence[Device], refused: Mapping[str, str]
 ) -> ConflictError:
-    free = len(candidates) - len(refused)
-    why = "".join(
-        f"; GPU {device.index}: {refused[device.uuid]}"
-        for device in candidates
-        if device.uuid in refused
-    )
+    taken = [device for device in candidates if device.uuid in refused]
+    why = "".join(f"; GPU {device.index}: {refused[device.uuid]}" for device in taken)
     return ConflictError(
         f"{count} {'GPU is' if count == 1 else 'GPUs are'} wanted, "
-        f"{free} of {len(candidates)} can be had{why}"
+        f"{len(candidates) - len(taken)} of {len(candidates)} can be had{why}"
     )
 
 
-def _pool(prober: Prober, wanted_ids: Sequence[str]) -> list[Device]:
-    reading = prober.read()
-    if reading.error is not None:
-        raise ConflictError(f"no GPU can be leased: {reading.error}")
-    pool = visible(reading.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+def _candidates(now: Snapshot, wanted_ids: Sequence[str]) -> list[Device]:
+    if now.error is not None:
+        raise ConflictError(f"no GPU can be leased: {now.error}")
+    devices = [gpu.device for gpu in now.gpus]
+    pool = visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
     return wanted(pool, wanted_ids) if wanted_ids else pool

@@ -1,14 +1,12 @@
-"""Which GPUs a command may use at all, and which of them are free. Pure functions."""
+"""Which GPUs a command or a workspace may use at all. Pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from orchestra.gpu.probe import Device
+from orchestra.settings import WorkspaceSettings
 from orchestra.wire.errors import NotFoundError, UsageError
-
-#: Memory in use above this means that somebody computes there, whoever it is.
-MEMORY_FLOOR = 512 * 2**20
 
 
 def visible(devices: Sequence[Device], exported: str | None) -> list[Device]:
@@ -47,21 +45,25 @@ def wanted(pool: Sequence[Device], ids: Sequence[str]) -> list[Device]:
     return chosen
 
 
-def taken_because(device: Device, *, named: bool) -> str | None:
-    """Why nobody should start on `device`, or None if it is free.
+def limited(pool: Sequence[Device], settings: WorkspaceSettings) -> list[Device]:
+    """The devices of the pool that the workspace may use.
 
-    What the driver does not tell counts as taken, unless the user named the device.
+    A device that this machine lacks is passed over: one workspace may be used on several.
     """
-    if device.processes:
-        pids = ", ".join(str(process.pid) for process in device.processes)
-        return f"used by a process outside orchestra (pid {pids})"
-    if device.memory_used is not None and device.memory_used > MEMORY_FLOOR:
-        return f"{device.memory_used / 2**30:.1f} GiB in use by an unknown process"
-    if named:
+    if not settings.gpu_ids:
+        return list(pool)
+    named = [_named(pool, word) for word in settings.gpu_ids]
+    return [device for device in pool if device in named]
+
+
+def over_limit(count: int, held: int, limit: int | None) -> str | None:
+    """Why a workspace whose runs hold `held` devices gets no `count` more; None if it may."""
+    if limit is None or held + count <= limit:
         return None
-    if device.processes is None or device.memory_used is None:
-        return "state unknown: the driver does not tell; name it with --gpu-ids to use it"
-    return None
+    return (
+        f"this workspace's runs may hold {limit} at once (gpus.limit, orchestra.toml); "
+        f"they hold {held}, {count} more {'is' if count == 1 else 'are'} asked for"
+    )
 
 
 def _named(devices: Sequence[Device], word: str) -> Device | None:

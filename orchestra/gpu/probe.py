@@ -13,20 +13,28 @@ import selectors
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
+from orchestra.gpu.processes import NOT_TOLD, Owner, owner
+
+#: The error of a machine without GPUs; any other means that something is wrong.
+NO_DRIVER = "no NVIDIA driver on this machine (NVML is not installed)"
+_NO_UUID = "unknown-"
 _NOT_FOUND = "NVML Shared Library Not Found"
 
 
 @dataclass(frozen=True)
 class GpuProcess:
-    """A compute process on a device, as NVML names it (in a container: maybe the host's pid)."""
+    """A process on a device, as NVML names it (in a container: maybe the host's pid)."""
 
     pid: int
     memory: int | None
     """Bytes."""
+    graphics: bool = False
+    """It only draws, like Xorg: no reason of its own not to compute here."""
+    owner: Owner = NOT_TOLD
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,43 @@ class Device:
     index: int
     """NVML's index: PCI order."""
     uuid: str
-    name: str | None
-    memory_total: int | None
+    """`unknown-INDEX` where the driver hides it."""
+    name: str | None = None
+    memory_total: int | None = None
     """Bytes."""
-    memory_used: int | None
+    memory_used: int | None = None
     """Bytes, without what the driver reserves."""
-    utilisation: int | None
-    """Percent."""
-    processes: tuple[GpuProcess, ...] | None
+    utilisation: int | None = None
+    """Percent of the time in which a kernel ran."""
+    processes: tuple[GpuProcess, ...] | None = None
+    """None where the driver does not tell who computes."""
+    memory_utilisation: int | None = None
+    """Percent of the time in which memory was read or written."""
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    temperature_c: int | None = None
+    mig: bool | None = None
+    """Cut into instances (MIG), which have UUIDs of their own."""
+
+    @property
+    def has_uuid(self) -> bool:
+        """Whether it can be leased and handed to CUDA at all."""
+        return not self.uuid.startswith(_NO_UUID)
+
+    @property
+    def computing(self) -> tuple[GpuProcess, ...]:
+        """Its processes without those that only draw."""
+        return tuple(process for process in self.processes or () if not process.graphics)
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a transfer between two devices (by UUID) crosses, in the words of `nvidia-smi topo`."""
+
+    first: str
+    second: str
+    kind: str
+    """nvlink, pix, pxb, phb, node or sys."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +89,8 @@ class Probe:
 
     devices: tuple[Device, ...]
     error: str | None
+    links: tuple[Link, ...] = ()
+    """Pairs of which the driver tells nothing are left out."""
 
 
 class Prober:
@@ -73,7 +112,10 @@ class Prober:
 
     def read(self, deadline_s: float = 5.0) -> Probe:
         """Ask once; at the deadline the child is killed."""
-        child = self._running()
+        try:
+            child = self._running()
+        except OSError as error:
+            return Probe((), f"the process that asks NVML can't be started: {error.strerror}")
         assert child.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             child.stdin.write(b"\n")
@@ -85,7 +127,11 @@ class Prober:
         if not line.endswith(b"\n"):
             self.close()
             return Probe((), "the process that asks NVML died")
-        return _parse(json.loads(line))
+        try:
+            return _parse(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            self.close()
+            return Probe((), "the process that asks NVML gave no answer that can be read")
 
     def close(self) -> None:
         """Kill the child. One stuck in the driver (state D) is left to the kernel."""
@@ -126,7 +172,8 @@ def _read_line(child: subprocess.Popen[bytes], deadline: float) -> bytes | None:
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
         while not line.endswith(b"\n"):
-            if not selector.select(max(0.0, deadline - time.monotonic())):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not selector.select(left_s):
                 return None
             piece = os.read(fd, 65536)
             if not piece:
@@ -138,22 +185,29 @@ def _read_line(child: subprocess.Popen[bytes], deadline: float) -> bytes | None:
 def _parse(answer: dict[str, Any]) -> Probe:
     error: str | None = answer["error"]
     if error is not None:
-        known = "no NVIDIA driver on this machine (NVML is not installed)"
-        return Probe((), known if error == _NOT_FOUND else f"NVML: {error}")
-    return Probe(tuple(_device(entry) for entry in answer["devices"]), None)
+        return Probe((), NO_DRIVER if error == _NOT_FOUND else f"NVML: {error}")
+    devices = tuple(_device(entry) for entry in answer["devices"])
+    uuids = {device.index: device.uuid for device in devices}
+    links = (Link(uuids[one], uuids[other], kind) for one, other, kind in answer["links"] if kind)
+    return Probe(devices, None, tuple(links))
 
 
 def _device(entry: dict[str, Any]) -> Device:
-    processes = entry.get("processes")
-    return Device(
-        index=entry["index"],
-        # A device that hides its UUID can't be leased; the name says why it never is.
-        uuid=entry["uuid"] or f"unknown-{entry['index']}",
-        name=entry.get("name"),
-        memory_total=entry.get("memory_total"),
-        memory_used=entry.get("memory_used"),
-        utilisation=entry.get("utilisation"),
-        processes=None
-        if processes is None
-        else tuple(GpuProcess(item["pid"], item["memory"]) for item in processes),
-    )
+    fields = {**entry, "processes": _processes(entry)}
+    fields.pop("graphics", None)
+    fields["uuid"] = entry["uuid"] or f"{_NO_UUID}{entry['index']}"
+    return Device(**fields)
+
+
+def _processes(entry: dict[str, Any]) -> tuple[GpuProcess, ...] | None:
+    """Who computes and who draws; who does both computes."""
+    if entry.get("processes") is None:
+        return None
+    computing = [GpuProcess(item["pid"], item["memory"]) for item in entry["processes"]]
+    pids = {process.pid for process in computing}
+    drawing = [
+        GpuProcess(item["pid"], item["memory"], graphics=True)
+        for item in entry["graphics"] or ()
+        if item["pid"] not in pids
+    ]
+    return tuple(replace(process, owner=owner(process.pid)) for process in computing + drawing)

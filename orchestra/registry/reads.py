@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from orchestra.registry.rows import (
     run_row,
 )
 from orchestra.wire.errors import NotFoundError
-from orchestra.wire.states import LIVE, RunState
+from orchestra.wire.states import RunState
 
 if TYPE_CHECKING:
     from orchestra.wire.job import Attempt
@@ -148,18 +147,6 @@ class Reads:
                 sql, (RunState.QUEUED,)
             )
         ]
-
-    def live_gpus(self, machine_id: str) -> Counter[str]:
-        """GPUs asked for by the jobs at work on that machine, by run id."""
-        marks = ", ".join("?" * len(LIVE))
-        sql = f"""
-            SELECT id, gpus FROM runs WHERE state IN ({marks}) AND machine_id = ?
-            UNION ALL
-            SELECT run_id, gpus FROM evaluations WHERE state IN ({marks}) AND machine_id = ?"""
-        found: Counter[str] = Counter()
-        for run_id, gpus in self._database.read(sql, (*LIVE, machine_id) * 2):
-            found[run_id] += gpus or 0  # of a job of version 1 its leases tell
-        return found
 
     def resolve(self, reference: str) -> str:
         """The id of the run meant by an exact id, an exact name, a unique prefix, or @last.

@@ -107,7 +107,7 @@ def _start_queued(
     last = {key: registry.attempts(key)[-1:] for key in revived}
     kept = {uuid: key for key in last for attempt in last[key] for uuid in attempt.devices}
     with Prober() as prober:
-        outlook = look(workspace, registry, rows, prober, kept)
+        outlook = look(workspace, rows, prober, kept)
 
         def start(planned: Start) -> bool:
             devices = [outlook.devices[uuid] for uuid in planned.devices]

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestra import __version__
-from orchestra.gpu.leases import Leases
-from orchestra.gpu.probe import probe
+from orchestra.gpu import snapshot
+from orchestra.gpu.probe import Prober
+from orchestra.gpu.status import GpuState
 from orchestra.registry.location import registry_location
 from orchestra.registry.store import open_registry
 from orchestra.schedule.preflight import LEAST_FREE_BYTES
@@ -84,23 +85,19 @@ def _machine() -> Iterator[Check]:
 
 
 def _gpus() -> Iterator[Check]:
-    reading = probe()
-    if reading.error is not None:
-        # No driver is in order on a machine without GPUs.
-        missing = reading.error.startswith("no NVIDIA driver")
-        yield Check("gpus", missing, f"none: {reading.error}", "" if missing else "see nvidia-smi")
+    with Prober() as prober:
+        now = snapshot.read(None, prober)
+    if now.error is not None:
+        hint = "see nvidia-smi" if now.is_broken else ""
+        yield Check("gpus", not now.is_broken, f"none: {now.error}", hint)
         return
-    holders = Leases().holders()
-    yield Check("gpus", True, f"{len(reading.devices)}")
-    for device in reading.devices:
-        holder = holders.get(device.uuid)
-        users = len(device.processes) if device.processes is not None else None
-        state = str(holder) if holder else "not leased"
+    yield Check("gpus", True, f"{len(now.gpus)}")
+    for gpu in now.gpus:
+        device, status = gpu.device, gpu.status
         yield Check(
             f"gpu {device.index}",
-            device.memory_used is not None and users is not None,
-            f"{device.name or '?'} {device.uuid}, {state}, "
-            f"{'?' if users is None else users} processes",
+            status.state != GpuState.UNKNOWN,
+            f"{device.name or '?'} {device.uuid}, {status.reason}",
         )
 
 

@@ -67,7 +67,13 @@ def submit_evaluation(
             training=False,
         )
         check_evaluation(composed)
-        preflight(composed.config, workspace.runs, cpu_command=cpu_command, splits=(split,))
+        preflight(
+            composed.config,
+            workspace.runs,
+            cpu_command=cpu_command,
+            splits=(split,),
+            root=workspace.root,
+        )
         folder = _new_folder(run)
         key = JobKey(run_id, folder.number)
         try:

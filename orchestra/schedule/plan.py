@@ -6,10 +6,12 @@ served; a small job may go ahead of a large one for a while, but never starves i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from orchestra.gpu.probe import Link
+from orchestra.gpu.topology import choose
 from orchestra.registry.rows import JobKey
 from orchestra.wire.states import RunState
 
@@ -32,8 +34,6 @@ class Gpu:
     """Why nobody may have it; empty if it is free."""
     doubt: str = ""
     """Why only a job that names it may have it; empty if there is none."""
-    links: Mapping[str, int] = field(default_factory=dict)
-    """How close other GPUs (by UUID) are; more is closer, absent is 0."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Snapshot:
     waiting: Sequence[Waiting]
     """Of one time, those that come first go first."""
     gpus: Sequence[Gpu] = ()
+    links: Sequence[Link] = ()
     problem: str = ""
     """Why no GPU can be seen."""
     limit: int | None = None
@@ -134,7 +135,6 @@ class _Line:
         self._limit = float("inf") if snapshot.limit is None else snapshot.limit
         self._gpus = snapshot.gpus
         self._bit = {gpu.uuid: 1 << number for number, gpu in enumerate(snapshot.gpus)}
-        self._links = {gpu.uuid: gpu.links for gpu in snapshot.gpus if gpu.links}
         self._free = self._bits_of(gpu.uuid for gpu in snapshot.gpus if not gpu.taken)
         self._doubtful = self._bits_of(gpu.uuid for gpu in snapshot.gpus if gpu.doubt)
         self._pools: dict[tuple[str, ...] | None, int] = {None: (1 << len(self._gpus)) - 1}
@@ -168,32 +168,18 @@ class _Line:
             self._keeper = self._keeper or self._ahead
 
     def _start(self, job: Waiting, usable: int) -> None:
-        pool = job.pool if job.pool is not None else [gpu.uuid for gpu in self._gpus]
-        free = [uuid for uuid in pool if usable & self._bit[uuid]]
-        chosen = self._closest(free, job.gpus)
+        free = [gpu for gpu in self._in_order(job) if usable & self._bit[gpu.uuid]]
+        chosen = [gpu.uuid for gpu in choose(job.gpus, free, self._snapshot.links)]
         self._free &= ~self._bits_of(chosen)
         self._given |= dict.fromkeys(chosen, job.key)
         self._in_use += job.gpus
         self.starts.append(Start(job.key, tuple(chosen), job.named))
 
-    def _closest(self, free: list[str], count: int) -> list[str]:
-        """Those with the best links among each other; the first ones where links tell nothing."""
-        if count in (1, len(free)) or not any(uuid in self._links for uuid in free):
-            return free[:count]
-        return max((self._grown(first, free, count) for first in free), key=self._linked)
-
-    def _grown(self, first: str, free: list[str], count: int) -> list[str]:
-        """`first` and, one by one, whichever is closest to those chosen so far."""
-        chosen = [first]
-        while len(chosen) < count:
-            left = [uuid for uuid in free if uuid not in chosen]
-            chosen.append(max(left, key=lambda uuid: self._linked([uuid], chosen)))
-        return sorted(chosen, key=free.index)
-
-    def _linked(self, some: list[str], others: list[str] | None = None) -> int:
-        """How close `some` are to `others`, or to each other."""
-        links = (self._links.get(uuid, {}) for uuid in some)
-        return sum(each.get(uuid, 0) for each in links for uuid in others or some)
+    def _in_order(self, job: Waiting) -> Sequence[Gpu]:
+        if job.pool is None:
+            return self._gpus
+        by_uuid = {gpu.uuid: gpu for gpu in self._gpus}
+        return [by_uuid[uuid] for uuid in job.pool]
 
     def _pool(self, job: Waiting) -> int:
         """The GPUs it may have."""
@@ -236,7 +222,7 @@ class _Line:
         return text
 
     def _holder(self, gpu: Gpu) -> str:
-        return f"GPU {gpu.index} {gpu.taken or f'goes to {self._given[gpu.uuid]}'}"
+        return f"GPU {gpu.index}: {gpu.taken or f'goes to {self._given[gpu.uuid]}'}"
 
 
 def _needs(job: Waiting) -> str:

@@ -17,10 +17,11 @@ from itertools import chain
 from pathlib import Path
 
 from orchestra.config.schema import HuggingFaceConfig, RunConfig
-from orchestra.gpu.lease_file import Holder
-from orchestra.gpu.leases import Leases
-from orchestra.gpu.pool import visible, wanted
-from orchestra.gpu.probe import Probe, probe
+from orchestra.gpu import snapshot
+from orchestra.gpu.pool import over_limit, visible, wanted
+from orchestra.gpu.probe import Prober
+from orchestra.gpu.snapshot import Snapshot
+from orchestra.gpu.status import GpuState
 from orchestra.wire.errors import (
     ConflictError,
     DataError,
@@ -57,10 +58,12 @@ def preflight(
     *,
     cpu_command: str,
     splits: tuple[str, ...] | None = None,
+    root: Path | None = None,
 ) -> list[Finding]:
     """Look at everything the job needs.
 
-    `cpu_command`: the same command without GPUs; `splits`: all that training needs, if None.
+    `cpu_command`: the same command without GPUs; `splits`: all that training needs, if None;
+    `root`: of the workspace, whose pool and limit of GPUs count.
 
     Raises:
         PreflightError: something is missing.
@@ -75,9 +78,9 @@ def preflight(
             missing.append(item)
     conflict = None
     if config.launch.device == "gpu":
-        reading = probe()
         try:
-            found.append(_gpus(config, reading, Leases().holders(), cpu_command))
+            with Prober() as prober:
+                found.append(_gpus(config, snapshot.read(root, prober), cpu_command))
         except OrchestraError as error:
             conflict = error
     if missing:
@@ -195,27 +198,34 @@ def _disk(runs: RunsFolder) -> Iterator[Finding | str]:
         yield Finding("disk", f"{free / 2**30:.1f} GiB free at {runs.path}")
 
 
-def _gpus(
-    config: RunConfig, reading: Probe, holders: dict[str, Holder], cpu_command: str
-) -> Finding:
+def _gpus(config: RunConfig, now: Snapshot, cpu_command: str) -> Finding:
     """Enough GPUs exist. That they are busy is no error: the run waits for them."""
     count = config.launch.nproc
-    pool = visible(reading.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    devices = [gpu.device for gpu in now.gpus]
+    shown = visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    inside = [gpu.device for gpu in now.gpus if gpu.inside]
+    pool = [device for device in shown if device in inside]
     asked = f"{count} GPU{'s' if count > 1 else ''} asked for"
+    limit = over_limit(count, 0, now.limit)
     try:
         chosen = wanted(pool, config.launch.gpu_ids) if config.launch.gpu_ids else pool
     except NotFoundError as error:
         asked = str(error)
     else:
-        if len(chosen) >= count:
+        if len(chosen) >= count and limit is None:
             return Finding("GPUs", f"{count} of {len(chosen)}")
     has = f"{len(pool)} usable" if pool else "no usable GPU"
-    why = f" ({reading.error})" if reading.error else ""
-    if len(pool) < len(reading.devices):
-        why = f" ({len(reading.devices)} exist; CUDA_VISIBLE_DEVICES hides the others)"
+    why = f" ({now.error})" if now.error else ""
+    if len(shown) < len(devices):
+        why = f" ({len(devices)} exist; CUDA_VISIBLE_DEVICES hides the others)"
+    elif len(pool) < len(devices):
+        why = f" ({len(devices)} exist; gpus.ids of orchestra.toml leaves the others out)"
     held = "".join(
-        f"; GPU {device.index} is {holders[device.uuid]}"
-        for device in reading.devices
-        if device.uuid in holders
+        f"; GPU {gpu.device.index} is {gpu.status.reason}"
+        for gpu in now.gpus
+        if gpu.status.state == GpuState.LEASED
     )
-    raise ConflictError(f"{asked}, this machine has {has}{why}{held}. On the CPU: `{cpu_command}`")
+    most = f"; {limit}" if limit else ""
+    raise ConflictError(
+        f"{asked}, this machine has {has}{why}{most}{held}. On the CPU: `{cpu_command}`"
+    )

@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orchestra.gpu.leases import Leases
-from orchestra.gpu.pool import taken_because, visible, wanted
+from orchestra.gpu import snapshot
+from orchestra.gpu.pool import visible, wanted
 from orchestra.gpu.probe import Device, Prober
 from orchestra.registry.rows import Demand, JobKey, QueuedRow, gpus_of
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.listing import any_runs
 from orchestra.schedule.plan import Gpu, Plan, Snapshot, Waiting, plan
-from orchestra.settings import WorkspaceSettings, workspace_settings
 from orchestra.supervise.jobs import job_of
 from orchestra.supervise.launch import read_settings
 from orchestra.supervise.lock import is_held
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import Job, RunsFolder
-from orchestra.wire.identity import machine_id
 from orchestra.workspace import Workspace
 
 _POOL = "CUDA_VISIBLE_DEVICES"
@@ -88,7 +85,7 @@ def device_reasons(workspace: Workspace) -> str:
 def _judge(workspace: Workspace, registry: Registry) -> tuple[list[QueuedRow], Outlook, Plan]:
     rows = waiting_jobs(workspace.runs, registry)
     with Prober() as prober:
-        outlook = look(workspace, registry, rows, prober)
+        outlook = look(workspace, rows, prober, {})
     return rows, outlook, plan(outlook.snapshot)
 
 
@@ -103,10 +100,9 @@ def waiting_jobs(runs: RunsFolder, registry: Registry) -> list[QueuedRow]:
 
 def look(
     workspace: Workspace,
-    registry: Registry,
     rows: Sequence[QueuedRow],
     prober: Prober,
-    kept: Mapping[str, JobKey] | None = None,
+    kept: Mapping[str, JobKey],
 ) -> Outlook:
     """The snapshot for these jobs. NVML is only asked if one of them wants GPUs.
 
@@ -114,32 +110,34 @@ def look(
     """
     if not any(row.demand.gpus for row in rows):
         return Outlook(Snapshot(time.time(), [_waiting(row) for row in rows]), {})
-    reading = prober.read()
-    holders = Leases().holders()
-    taken = {uuid: f"kept for {key}, which goes on" for uuid, key in (kept or {}).items()}
-    taken |= {uuid: str(holder) for uuid, holder in holders.items()}
-    settings, problem = _settings(workspace)
-    pools = _Pools(reading.devices, settings)
-    root = os.fspath(workspace.root.resolve())
-    leased = Counter(holder.run_id for holder in holders.values() if holder.workspace == root)
-    snapshot = Snapshot(
-        now=time.time(),
-        waiting=[pools.fill(workspace.runs, row) for row in rows],
-        gpus=[_gpu(device, taken.get(device.uuid, "")) for device in reading.devices],
-        problem=problem or reading.error or "",
-        limit=settings.gpu_limit,
-        # A job at work may not have leased yet, and a job that leased may not be on record yet.
-        held=sum((registry.live_gpus(machine_id()) | leased).values()),
+    try:
+        now = snapshot.read(workspace.root, prober)
+    except UsageError as error:  # the settings are wrong: what runs on the CPU may start
+        waiting = [_waiting(row) for row in rows]
+        return Outlook(Snapshot(time.time(), waiting, problem=str(error)), {})
+    pools = _Pools(now)
+    leased = {gpu.device.uuid for gpu in now.gpus if gpu.holder is not None}
+    promised = {uuid: key for uuid, key in kept.items() if uuid not in leased}
+    return Outlook(
+        Snapshot(
+            now=time.time(),
+            waiting=[pools.fill(workspace.runs, row) for row in rows],
+            gpus=[_gpu(gpu, promised) for gpu in now.gpus],
+            links=now.links,
+            problem=now.error or "",
+            limit=now.limit,
+            held=now.held_here + len(promised),
+        ),
+        {gpu.device.uuid: gpu.device for gpu in now.gpus},
     )
-    return Outlook(snapshot, {device.uuid: device for device in reading.devices})
 
 
 class _Pools:
     """Which GPUs a job may have, as the user, the submitter's shell and the workspace say."""
 
-    def __init__(self, devices: Sequence[Device], settings: WorkspaceSettings) -> None:
-        self._devices = devices
-        self._settings = settings
+    def __init__(self, now: snapshot.Snapshot) -> None:
+        self._devices = [gpu.device for gpu in now.gpus]
+        self._inside = [gpu.device for gpu in now.gpus if gpu.inside]
         self._known: dict[tuple[str | None, tuple[str, ...]], tuple[tuple[str, ...], str]] = {}
 
     def fill(self, runs: RunsFolder, row: QueuedRow) -> Waiting:
@@ -150,26 +148,17 @@ class _Pools:
         if (exported, ids) not in self._known:
             self._known[exported, ids] = self._resolve(exported, ids)
         pool, problem = self._known[exported, ids]
-        everything = len(pool) == len(self._devices) and not ids
-        return replace(
-            _waiting(row),
-            pool=None if everything else pool,
-            named=bool(ids),
-            problem=problem,
-        )
+        return replace(_waiting(row), pool=pool, named=bool(ids), problem=problem)
 
     def _resolve(self, exported: str | None, ids: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
         """UUIDs, and why they can't be told."""
-        pool = visible(self._devices, exported)
+        shown = visible(self._devices, exported)
+        pool = [device for device in shown if device in self._inside]
         try:
-            if self._settings.gpu_ids:
-                allowed = wanted(self._devices, self._settings.gpu_ids)
-                pool = [device for device in pool if device in allowed]
-            if ids:
-                pool = wanted(pool, ids)
+            chosen = wanted(pool, ids) if ids else pool
         except (NotFoundError, UsageError) as error:
             return (), str(error)
-        return tuple(device.uuid for device in pool), ""
+        return tuple(device.uuid for device in chosen), ""
 
 
 def _waiting(row: QueuedRow) -> Waiting:
@@ -183,18 +172,13 @@ def _waiting(row: QueuedRow) -> Waiting:
     )
 
 
-def _gpu(device: Device, taken: str) -> Gpu:
-    taken = taken or taken_because(device, named=True) or ""
-    doubt = "" if taken else taken_because(device, named=False) or ""
+def _gpu(gpu: snapshot.Gpu, promised: Mapping[str, JobKey]) -> Gpu:
+    device, status = gpu.device, gpu.status
+    taken = "" if status.may_be_taken(named=True) else status.reason
+    if device.uuid in promised:
+        taken = f"kept for {promised[device.uuid]}, which goes on"
+    doubt = "" if taken or status.may_be_taken(named=False) else status.reason
     return Gpu(device.uuid, device.index, taken, doubt)
-
-
-def _settings(workspace: Workspace) -> tuple[WorkspaceSettings, str]:
-    """The workspace's, or none and what is wrong with the file."""
-    try:
-        return workspace_settings(workspace.root), ""
-    except UsageError as error:
-        return WorkspaceSettings(), str(error)
 
 
 def _with_gpus(runs: RunsFolder, row: QueuedRow) -> QueuedRow:

@@ -84,7 +84,7 @@ def resume(
             step = _first_step(run, start_from)
             check_resume(composed, step)
             _require_work(row, composed, step, start_from)
-            preflight(composed.config, workspace.runs, cpu_command=cpu_command)
+            preflight(composed.config, workspace.runs, cpu_command=cpu_command, root=workspace.root)
             notes = _rewind(run, registry, step)
             notes += refreeze(run, registry, composed)
             _show_progress(registry, run.id, step, composed)

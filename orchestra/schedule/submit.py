@@ -80,7 +80,12 @@ def plan(workspace: Workspace, submission: Submission) -> Plan:
             initial = initial_values(workspace, submission.init_from)
         submission = replace(submission, given=(*submission.given, *initial))
     composed = compose(submission.request(workspace.root))
-    found = preflight(composed.config, workspace.runs, cpu_command=submission.cpu_command)
+    found = preflight(
+        composed.config,
+        workspace.runs,
+        cpu_command=submission.cpu_command,
+        root=workspace.root,
+    )
     if entry.after:
         found.append(Finding("after", f"run {entry.after} is completed"))
     if entry.init_from:

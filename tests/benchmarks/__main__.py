@@ -16,6 +16,7 @@ from tests.benchmarks import (
     evaluation_ranks,
     first_step,
     heartbeat,
+    leases,
     save,
     throughput,
 )
@@ -24,6 +25,7 @@ from tests.benchmarks.table import Row, print_table
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "batches": batches.measure,
     "heartbeat": heartbeat.measure,
+    "leases": leases.measure,
     "bookkeeping": bookkeeping.measure,
     "save": save.measure,
     "cli_start": cli_start.measure,

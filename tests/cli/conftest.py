@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from orchestra.workspace import init_workspace
+from tests.gpu.conftest import nvml, nvml_library
+
+__all__ = ["nvml", "nvml_library"]  # fixtures of the tests here
 
 #: Ten steps on one CPU rank, no restarts: the shortest real run.
 SHORT = ("example", "--cpu", "--preset", "debug")

@@ -3,8 +3,15 @@
    It reads the file named by FAKE_NVML at each call, so a test edits GPUs while a program runs:
 
        gpu UUID TOTAL_MIB USED_MIB UTILISATION_PERCENT NAME...
-       process PID MEMORY_MIB            (belongs to the gpu above it)
-       refuse FIELD                      (of the gpu above it: memory, utilisation, processes, uuid)
+       process PID MEMORY_MIB            (computes on the gpu above it)
+       graphics PID MEMORY_MIB           (draws on the gpu above it)
+       power WATTS LIMIT_WATTS           (of the gpu above it; 0 without)
+       temperature CELSIUS               (of the gpu above it; 0 without)
+       mig                               (the gpu above it is cut into instances)
+       link INDEX KIND                   (of the gpu above it with another: nvlink, pix, phb, sys)
+       refuse FIELD                      (of the gpu above it: memory, utilisation, processes, uuid,
+                                         name, power, temperature, graphics, mig, links)
+       say                               (the library prints a line at each call)
        hang                              (the next call never returns)
        broken                            (nvmlInit fails as with a driver mismatch)
 
@@ -16,6 +23,7 @@
 
 #define MAX_GPUS 64
 #define MAX_PROCESSES 64
+enum { NVLINK = -1, PIX = 10, PHB = 30, SYS = 50, NVLINK_CAPABILITY = 2, LINK_REFUSED = 5 };
 enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, TOO_SMALL = 7, DRIVER_NOT_LOADED = 9 };
 typedef unsigned long long u64;
 typedef struct { unsigned pid; u64 memory; unsigned instance, compute; } Process;
@@ -25,13 +33,25 @@ typedef struct { unsigned gpu, memory; } Rates;
 typedef struct {
     char uuid[80], name[80], refused[128];
     u64 total, used;
-    unsigned utilisation, count;
-    Process processes[MAX_PROCESSES];
+    unsigned utilisation, power, limit, temperature, mig;
+    struct { unsigned count; Process list[MAX_PROCESSES]; } computing, drawing;
+    int links[MAX_GPUS]; /* 0: not told, NVLINK, or 1 + NVML's topology level */
 } Gpu;
 
 static Gpu gpus[MAX_GPUS];
 static unsigned gpu_count;
 static int broken;
+
+static void add(unsigned *count, Process *list, unsigned pid, u64 memory) {
+    if (*count == MAX_PROCESSES) return;
+    list[*count].pid = pid;
+    list[(*count)++].memory = memory << 20;
+}
+
+static int level(const char *kind) {
+    if (!strcmp(kind, "nvlink")) return NVLINK;
+    return 1 + (!strcmp(kind, "pix") ? PIX : !strcmp(kind, "phb") ? PHB : SYS);
+}
 
 static void load(void) {
     const char *path = getenv("FAKE_NVML");
@@ -43,7 +63,7 @@ static void load(void) {
     while (file && fgets(line, sizeof line, file)) {
         Gpu *gpu = gpu_count ? &gpus[gpu_count - 1] : NULL;
         u64 memory;
-        unsigned pid;
+        unsigned pid, other;
         if (!strncmp(line, "hang", 4)) for (;;) pause();
         if (!strncmp(line, "broken", 6)) broken = 1;
         if (!strncmp(line, "gpu ", 4) && gpu_count < MAX_GPUS) {
@@ -52,13 +72,20 @@ static void load(void) {
                    &gpu->utilisation, gpu->name);
             gpu->total <<= 20;
             gpu->used <<= 20;
-        } else if (gpu && gpu->count < MAX_PROCESSES
-                   && sscanf(line, "process %u %llu", &pid, &memory) == 2) {
-            gpu->processes[gpu->count].pid = pid;
-            gpu->processes[gpu->count++].memory = memory << 20;
-        } else if (gpu && sscanf(line, "refuse %31s", word) == 1) {
-            strcat(strncat(gpu->refused, word, 31), " ");
         }
+        if (!strncmp(line, "say", 3)) { puts("a driver that talks"); fflush(stdout); }
+        if (!gpu) continue;
+        if (sscanf(line, "process %u %llu", &pid, &memory) == 2)
+            add(&gpu->computing.count, gpu->computing.list, pid, memory);
+        if (sscanf(line, "graphics %u %llu", &pid, &memory) == 2)
+            add(&gpu->drawing.count, gpu->drawing.list, pid, memory);
+        sscanf(line, "power %u %u", &gpu->power, &gpu->limit);
+        sscanf(line, "temperature %u", &gpu->temperature);
+        if (!strncmp(line, "mig", 3)) gpu->mig = 1;
+        if (sscanf(line, "link %u %79s", &other, word) == 2 && other < MAX_GPUS)
+            gpu->links[other] = level(word);
+        if (sscanf(line, "refuse %31s", word) == 1)
+            strcat(strncat(gpu->refused, word, 31), " ");
     }
     if (file) fclose(file);
 }
@@ -112,16 +139,65 @@ int nvmlDeviceGetUtilizationRates(void *handle, Rates *rates) {
     Gpu *gpu = get(handle, "utilisation");
     if (!gpu) return NOT_SUPPORTED;
     rates->gpu = gpu->utilisation;
-    rates->memory = 0;
+    rates->memory = gpu->utilisation / 2;
+    return OK;
+}
+int nvmlDeviceGetPowerUsage(void *handle, unsigned *milliwatts) {
+    Gpu *gpu = get(handle, "power");
+    if (!gpu) return NOT_SUPPORTED;
+    *milliwatts = gpu->power * 1000;
+    return OK;
+}
+int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *milliwatts) {
+    Gpu *gpu = get(handle, "power");
+    if (!gpu) return NOT_SUPPORTED;
+    *milliwatts = gpu->limit * 1000;
+    return OK;
+}
+int nvmlDeviceGetTemperature(void *handle, unsigned sensor, unsigned *celsius) {
+    Gpu *gpu = get(handle, "temperature");
+    (void)sensor;
+    if (!gpu) return NOT_SUPPORTED;
+    *celsius = gpu->temperature;
+    return OK;
+}
+int nvmlDeviceGetMigMode(void *handle, unsigned *now, unsigned *pending) {
+    Gpu *gpu = get(handle, "mig");
+    if (!gpu) return NOT_SUPPORTED;
+    *now = *pending = gpu->mig;
+    return OK;
+}
+static int link_of(void *one, void *other) { /* told by either of the two */
+    Gpu *first = get(one, "links"), *second = get(other, "links");
+    if (!first || !second) return 0;
+    return first->links[second - gpus] ? first->links[second - gpus]
+                                       : second->links[first - gpus];
+}
+int nvmlDeviceGetP2PStatus(void *one, void *other, unsigned capability, int *status) {
+    int link = link_of(one, other);
+    if (!link) return NOT_SUPPORTED;
+    *status = capability == NVLINK_CAPABILITY && link == NVLINK ? OK : LINK_REFUSED;
+    return OK;
+}
+int nvmlDeviceGetTopologyCommonAncestor(void *one, void *other, int *path) {
+    int link = link_of(one, other);
+    if (!link) return NOT_SUPPORTED;
+    *path = link == NVLINK ? SYS : link - 1;
+    return OK;
+}
+static int copy(unsigned *room, Process *out, unsigned count, const Process *list) {
+    unsigned fits = *room;
+    *room = count;
+    if (!count) return OK;
+    if (fits < count || !out) return TOO_SMALL;
+    memcpy(out, list, count * sizeof *list);
     return OK;
 }
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, Process *out) {
     Gpu *gpu = get(handle, "processes");
-    unsigned room = *count, i;
-    if (!gpu) return NOT_SUPPORTED;
-    *count = gpu->count;
-    if (!gpu->count) return OK;
-    if (room < gpu->count || !out) return TOO_SMALL;
-    for (i = 0; i < gpu->count; i++) out[i] = gpu->processes[i];
-    return OK;
+    return gpu ? copy(count, out, gpu->computing.count, gpu->computing.list) : NOT_SUPPORTED;
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(void *handle, unsigned *count, Process *out) {
+    Gpu *gpu = get(handle, "graphics");
+    return gpu ? copy(count, out, gpu->drawing.count, gpu->drawing.list) : NOT_SUPPORTED;
 }

@@ -161,6 +161,19 @@ def test_take_is_all_or_none(nvml: FakeNvml) -> None:
         assert set(mine.hand_over()) == {"GPU-00000", "GPU-00002"}
 
 
+def test_all_holders_in_the_way_are_named(nvml: FakeNvml) -> None:
+    nvml.idle(3)
+    with Prober() as prober, Leases() as mine, Leases() as one, Leases() as other:
+        first, second, third = devices = prober.read().devices
+        one.take([second], prober, "one", HERE, named=False)
+        other.take([third], prober, "other", HERE, named=False)
+        with pytest.raises(ConflictError) as caught:
+            mine.take(devices, prober, "mine", HERE, named=False)
+        said = str(caught.value)
+        assert "1 of 3 can be had" in said and f"GPU {first.index}" not in said
+        assert "GPU 1: leased by run one" in said and "GPU 2: leased by run other" in said
+
+
 def test_take_looks_again_once_the_locks_are_won(nvml: FakeNvml) -> None:
     nvml.idle(2)
     with Prober() as prober, Leases() as leases:
@@ -171,4 +184,7 @@ def test_take_looks_again_once_the_locks_are_won(nvml: FakeNvml) -> None:
         nvml.write("gpu GPU-00000 81920 3 0 X")
         with pytest.raises(ConflictError, match="GPU 1: it vanished"):
             leases.take(devices, prober, "mine", HERE, named=False)
+        nvml.write("broken")
+        with pytest.raises(ConflictError, match="GPU 0: NVML: Driver Not Loaded"):
+            leases.take(devices, prober, "mine", HERE, named=True)
         assert leases.holders() == {}

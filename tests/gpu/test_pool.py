@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from orchestra.gpu.pool import MEMORY_FLOOR, taken_because, visible, wanted
-from orchestra.gpu.probe import Device, GpuProcess
+from orchestra.gpu.pool import limited, over_limit, visible, wanted
+from orchestra.gpu.probe import Device
+from orchestra.settings import WorkspaceSettings
 from orchestra.wire.errors import NotFoundError, UsageError
 
-
-def device(
-    index: int,
-    *,
-    used: int | None = 0,
-    processes: tuple[GpuProcess, ...] | None = (),
-) -> Device:
-    return Device(index, f"GPU-{index}{index}{index}", "X", 80 * 2**30, used, 0, processes)
-
-
-ALL = [device(index) for index in range(4)]
+ALL = [Device(index, f"GPU-{index}{index}{index}") for index in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -47,15 +38,18 @@ def test_wrong_names_are_refused() -> None:
         wanted(ALL, ["1", "GPU-111"])
 
 
-def test_idle_is_free_and_users_are_respected() -> None:
-    assert taken_because(device(0), named=False) is None
-    foreign = device(0, processes=(GpuProcess(77, 10),))
-    assert "77" in (taken_because(foreign, named=False) or "")
-    assert taken_because(foreign, named=True) is not None
-    assert "GiB" in (taken_because(device(0, used=MEMORY_FLOOR + 1), named=True) or "")
+def test_a_workspace_is_limited_to_its_devices() -> None:
+    settings = WorkspaceSettings(gpu_ids=("GPU-333", "1", "9"))  # 9: another machine's
+    assert [item.index for item in limited(ALL, settings)] == [1, 3]
+    assert limited(ALL, WorkspaceSettings()) == ALL
 
 
-def test_unknown_is_taken_unless_named() -> None:
-    for unknown in (device(0, processes=None), device(0, used=None)):
-        assert "unknown" in (taken_because(unknown, named=False) or "")
-        assert taken_because(unknown, named=True) is None
+@pytest.mark.parametrize(
+    ("count", "held", "limit", "fits"),
+    [(2, 1, 3, True), (2, 2, 3, False), (99, 99, None, True), (1, 0, 0, False)],
+)
+def test_the_limit_counts_what_is_held(count: int, held: int, limit: int, fits: bool) -> None:
+    reason = over_limit(count, held, limit)
+    assert (reason is None) == fits
+    if reason is not None:
+        assert f"may hold {limit} at once" in reason and f"they hold {held}" in reason

@@ -19,7 +19,7 @@ from orchestra.wire.errors import ConflictError, OrchestraError
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.manifest import write_manifest
 from orchestra.workspace import init_workspace
-from tests.fakes.nvml import FakeNvml, build
+from tests.fakes.nvml import FakeNvml
 
 CPU = "orchestra run example --cpu"
 WAVLM = {
@@ -211,18 +211,6 @@ def test_a_file_instead_of_the_runs_folder(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
-    library = tmp_path / "nvml"
-    library.mkdir()
-    fake = FakeNvml(build(library), tmp_path / "gpus.txt")
-    for name, value in fake.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("ORCHESTRA_LEASES", str(tmp_path / "leases"))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return fake
-
-
-@pytest.fixture
 def holder(nvml: FakeNvml) -> Iterator[None]:
     """Run `busy` holds the first of two GPUs."""
     nvml.idle(2)
@@ -263,6 +251,17 @@ def test_hidden_and_misnamed_gpus(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with pytest.raises(ConflictError, match="CUDA_VISIBLE_DEVICES hides"):
         preflight(config(root, gpus=2), runs, cpu_command=CPU)
+
+
+def test_the_workspaces_pool_and_limit_count(root: Path, runs: RunsFolder, nvml: FakeNvml) -> None:
+    nvml.idle(3)
+    (root / "orchestra.toml").write_text('[gpus]\nids = ["0", "1"]\nlimit = 1\n')
+    with pytest.raises(ConflictError, match=r"3 exist; gpus.ids of orchestra.toml leaves"):
+        preflight(config(root, gpus=3), runs, cpu_command=CPU, root=root)
+    with pytest.raises(ConflictError, match=r"may hold 1 at once .*, 2 more are asked for"):
+        preflight(config(root, gpus=2), runs, cpu_command=CPU, root=root)
+    found = preflight(config(root, gpus=1), runs, cpu_command=CPU, root=root)
+    assert [item.detail for item in found if item.what == "GPUs"] == ["1 of 2"]
 
 
 def test_no_driver_is_named(root: Path, runs: RunsFolder, nvml: FakeNvml) -> None:

@@ -1,0 +1,54 @@
+"""Waiting, bounded, until the memory of GPUs has drained after the processes on them have gone.
+
+The driver frees it 0.1 to 2 s after a process's death, later if the process sits in the driver.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+
+from orchestra.gpu.probe import Device, Prober
+from orchestra.gpu.status import MEMORY_FLOOR, describe
+
+DEADLINE_S = 50.0
+_PAUSE_S = 0.2
+
+
+def wait_until_drained(
+    uuids: Collection[str],
+    prober: Prober,
+    wait: Callable[[float], None],
+    *,
+    deadline_s: float = DEADLINE_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> str:
+    """Empty once all these devices are drained; at the deadline a sentence about what is not.
+
+    `wait` is called with a number of seconds between two readings. A device whose memory the
+    driver never tells counts as drained.
+    """
+    started = clock()
+    while True:
+        left_s = deadline_s - (clock() - started)
+        held = _held(uuids, prober, max(left_s, _PAUSE_S))
+        if not held:
+            return ""
+        if left_s <= 0:
+            return f"{'; '.join(held)} after {deadline_s:g} s"
+        wait(min(_PAUSE_S, left_s))
+
+
+def _held(uuids: Collection[str], prober: Prober, deadline_s: float) -> list[str]:
+    """What is not drained now, one phrase for each device."""
+    reading = prober.read(min(deadline_s, 5.0))
+    if reading.error is not None:
+        return [f"whether the GPUs have drained is not known ({reading.error})"]
+    devices = [device for device in reading.devices if device.uuid in uuids]
+    return [_describe(device) for device in devices if (device.memory_used or 0) > MEMORY_FLOOR]
+
+
+def _describe(device: Device) -> str:
+    by = ", ".join(map(describe, device.processes or ())) or "a process that NVML does not name"
+    used = (device.memory_used or 0) / 2**30
+    return f"GPU {device.index} still has {used:.1f} GiB in use by {by}"
