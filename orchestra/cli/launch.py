@@ -18,14 +18,30 @@ if TYPE_CHECKING:
 
 
 def launch(
-    workspace: Workspace, key: JobKey, interrupts: Interrupts, *, detach: bool, quiet: bool
+    workspace: Workspace,
+    key: JobKey,
+    interrupts: Interrupts,
+    *,
+    detach: bool,
+    quiet: bool,
+    queue: bool = True,
 ) -> None:
-    """Start `key` if its devices are free; detached, print the id; else follow it to its end."""
+    """Start `key` if it is its turn; detached, print the id; else follow it to its end.
+
+    `queue` false: if it can't start now, it is withdrawn (ConflictError).
+    """
     from orchestra.schedule.conductor import ensure_conductor
     from orchestra.schedule.dispatch import dispatch
+    from orchestra.schedule.queue import position_of
 
     started_s = time.time()
-    dispatch(workspace)
+    if key not in dispatch(workspace) and (place := position_of(workspace, key)) is not None:
+        if not queue:
+            from orchestra.schedule.withdraw import withdraw
+
+            withdraw(workspace, place)
+        elif not quiet:
+            say(str(place))
     ensure_conductor(workspace)
     if detach or quiet:
         emit(key.run_id)

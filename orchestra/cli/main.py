@@ -76,6 +76,7 @@ VERBS = {
     "eval": "evaluate",
     "export": "export",
     "ls": "ls",
+    "queue": "queue",
     "show": "show",
     "checkpoints": "checkpoints",
     "logs": "logs",

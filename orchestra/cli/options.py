@@ -32,6 +32,10 @@ InitFrom = Annotated[
         help="Weights of a run's best checkpoint, of RUN:last, RUN:STEP, or of a folder.",
     ),
 ]
+Priority = Annotated[
+    int, typer.Option(metavar="N", help="Higher goes first in the queue; may be negative.")
+]
+After = Annotated[str | None, typer.Option(metavar="RUN", help="Start when that run is completed.")]
 Gpus = Annotated[int | None, typer.Option(min=1, metavar="N", help="Any N free GPUs.")]
 GpuIds = Annotated[str | None, typer.Option(metavar="ID,ID", help="These GPUs, by index or UUID.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="No GPU.")]

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 from math import comb
+from typing import Protocol, TypeVar
 
-from orchestra.gpu.probe import Device, Link
+from orchestra.gpu.probe import Link
+
+
+class HasUuid(Protocol):
+    """A GPU, whatever else is known of it."""
+
+    @property
+    def uuid(self) -> str: ...
+
+
+_Gpu = TypeVar("_Gpu", bound=HasUuid)
 
 #: Higher is faster; a pair of which the driver tells nothing is 0.
 _RANKS = {"nvlink": 6, "pix": 5, "pxb": 4, "phb": 3, "node": 2, "sys": 1}
@@ -16,7 +27,7 @@ _MOST_SETS = 2048
 _Matrix = list[list[int]]
 
 
-def choose(count: int, free: Sequence[Device], links: Sequence[Link]) -> tuple[Device, ...]:
+def choose(count: int, free: Sequence[_Gpu], links: Sequence[Link]) -> tuple[_Gpu, ...]:
     """`count` of the free devices, in their order; at least so many must be free.
 
     First the set whose slowest link is fastest, then the one with the fastest links in sum, then
@@ -35,7 +46,7 @@ def choose(count: int, free: Sequence[Device], links: Sequence[Link]) -> tuple[D
     return tuple(free[position] for position in best)
 
 
-def _matrix(free: Sequence[Device], links: Sequence[Link]) -> _Matrix:
+def _matrix(free: Sequence[HasUuid], links: Sequence[Link]) -> _Matrix:
     """The rank of each pair, by position in `free`."""
     position = {device.uuid: place for place, device in enumerate(free)}
     ranks = [[0] * len(free) for _ in free]

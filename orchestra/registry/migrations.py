@@ -116,8 +116,21 @@ def v1(database: Database) -> None:
     database.execute("CREATE INDEX events_by_run ON events (run_id, id)")
 
 
+@_MIGRATIONS()
+def v2(database: Database) -> None:
+    """The queue. Columns with defaults only: a process of version 1 that is at work goes on."""
+    for table in ("runs", "evaluations"):
+        for column in (
+            "priority INTEGER NOT NULL DEFAULT 0",
+            "gpus INTEGER",  # 0: on the CPU; NULL: a job of version 1, whose config tells
+            "gpu_ids TEXT NOT NULL DEFAULT '[]'",
+            "after TEXT NOT NULL DEFAULT ''",
+        ):
+            database.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+
+
 #: How many migrations there are above.
-VERSION = 1
+VERSION = 2
 
 
 def create(path: Path) -> None:

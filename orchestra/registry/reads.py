@@ -14,7 +14,9 @@ from orchestra.registry.rows import (
     EvaluationRow,
     EventRow,
     JobKey,
+    QueuedRow,
     RunRow,
+    demand_row,
     evaluation_row,
     run_row,
 )
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 LAST = "@last"
 _CANDIDATES = 8
 _RUN = ", ".join(RUN_COLUMNS)
+_DEMAND = "priority, gpus, gpu_ids, after"
 
 
 class Reads:
@@ -67,6 +70,11 @@ class Reads:
     def is_held(self, name: str) -> bool:
         """Whether a run has this name, or this as its id."""
         return bool(self._database.read("SELECT 1 FROM runs WHERE name = ?1 OR id = ?1", (name,)))
+
+    def run_named(self, name: str) -> RunRow | None:
+        """The run with exactly this name."""
+        rows = self._database.read(f"SELECT {_RUN} FROM runs WHERE name = ?", (name,))
+        return run_row(rows[0]) if rows else None
 
     def latest_run_id(self) -> str:
         """The newest run (NotFoundError if there is none)."""
@@ -114,6 +122,31 @@ class Reads:
             ORDER BY 3, 4, 2"""
         rows = self._database.read(sql, (*states, *states))
         return [JobKey(run_id, number) for run_id, number, _, _ in rows]
+
+    def queued(self) -> list[QueuedRow]:
+        """Jobs that wait, first queued first."""
+        sql = f"""
+            SELECT job.*, before.state FROM (
+                SELECT id, NULL AS number, name, queued_at, sequence, {_DEMAND}
+                FROM runs WHERE state = ?1
+                UNION ALL
+                SELECT run_id, number, name, own.queued_at, 0,
+                    own.priority, own.gpus, own.gpu_ids, own.after
+                FROM evaluations AS own JOIN runs ON id = run_id WHERE own.state = ?1
+            ) AS job LEFT JOIN runs AS before ON before.id = job.after
+            ORDER BY job.queued_at, job.sequence, job.number"""
+        return [
+            QueuedRow(
+                JobKey(run_id, number),
+                name,
+                demand_row(*demand),
+                queued_at,
+                None if before is None else RunState(before),
+            )
+            for run_id, number, name, queued_at, _, *demand, before in self._database.read(
+                sql, (RunState.QUEUED,)
+            )
+        ]
 
     def resolve(self, reference: str) -> str:
         """The id of the run meant by an exact id, an exact name, a unique prefix, or @last.

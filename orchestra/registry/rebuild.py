@@ -1,7 +1,7 @@
 """Making the registry again from the run folders, which are the truth; all of it, or what is new.
 
-Reads run.json, state.json, config.toml, provenance.json, attempts, records, checkpoints and
-evaluations; changes no run folder. What can't be read is named and left out.
+Reads run.json, state.json, queue.json, config.toml, provenance.json, attempts, records, checkpoints
+and evaluations; changes no run folder. What can't be read is named and left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.registry.database import Database
-from orchestra.registry.rows import JobKey, NewRun
+from orchestra.registry.rows import Demand, JobKey, NewRun, gpus_of
 from orchestra.registry.store import Registry
 from orchestra.registry.summary import records_of, summary
 from orchestra.wire.checkpoints import MANIFEST, best_first, manifests
@@ -23,6 +23,7 @@ from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError
 from orchestra.wire.files import read_json, sync_folder
 from orchestra.wire.folders import EvaluationFolder, Job, RunFolder, RunsFolder
 from orchestra.wire.job import Attempt, EvaluationSpec, JobState
+from orchestra.wire.queue import QueueEntry
 from orchestra.wire.states import ENDED, AttemptState, RunState
 
 
@@ -142,6 +143,7 @@ def _add_run(registry: Registry, run: RunFolder, identity: dict[str, Any]) -> No
         git_branch=git.get("branch"),
         git_dirty=git.get("dirty"),
         git_tree=git.get("tree"),
+        demand=_demand(run.job),
     )
     try:
         registry.create_run(new)
@@ -152,6 +154,17 @@ def _add_run(registry: Registry, run: RunFolder, identity: dict[str, Any]) -> No
     _add_records(registry, run)
     for evaluation in run.all_evaluations():
         _add_evaluation(registry, run.id, evaluation)
+
+
+def _demand(job: Job) -> Demand:
+    """From queue.json and the config's `launch` table, as far as they are there."""
+    entry = QueueEntry.read(job)
+    try:
+        launch = tomllib.loads(job.config.read_text(encoding="utf-8"))["launch"]
+    except (FileNotFoundError, KeyError):
+        return Demand(entry.priority, after=entry.after)
+    gpus = gpus_of(launch["device"], launch["nproc"])
+    return Demand(entry.priority, gpus, tuple(launch["gpu_ids"]), entry.after)
 
 
 def _add_job(registry: Registry, key: JobKey, job: Job) -> None:
@@ -209,6 +222,7 @@ def _add_evaluation(registry: Registry, run_id: str, folder: EvaluationFolder) -
         return  # the training ranks' own, unfinished: they have no row before their result
     spec = EvaluationSpec.read(folder)
     key = JobKey(run_id, folder.number)
+    supervised = folder.job.state.is_file()
     registry.create_evaluation(
         run_id,
         folder.number,
@@ -216,8 +230,8 @@ def _add_evaluation(registry: Registry, run_id: str, folder: EvaluationFolder) -
         spec.checkpoint,
         state=RunState.RUNNING,
         created_at=spec.created_at,
+        demand=_demand(folder.job) if supervised else Demand(),
     )
-    supervised = folder.job.state.is_file()
     if supervised:
         _add_job(registry, key, folder.job)
     if folder.metrics.is_file():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from orchestra.wire.states import RunState
@@ -28,6 +28,25 @@ class JobKey:
 
 
 @dataclass(frozen=True)
+class Demand:
+    """What a job asks of the queue."""
+
+    priority: int = 0
+    """Higher goes first."""
+    gpus: int | None = None
+    """How many; 0: none; None: not on record, its config tells."""
+    gpu_ids: tuple[str, ...] = ()
+    """Only of these, by index or UUID; empty: of any."""
+    after: str = ""
+    """Id of the run that must be completed first; empty: none."""
+
+
+def gpus_of(device: str, nproc: int) -> int:
+    """The GPUs of a job with such a `launch` table."""
+    return nproc if device == "gpu" else 0
+
+
+@dataclass(frozen=True)
 class NewRun:
     """A run about to be queued."""
 
@@ -43,6 +62,7 @@ class NewRun:
     git_branch: str | None = None
     git_dirty: bool | None = None
     git_tree: str | None = None
+    demand: Demand = Demand()
 
 
 @dataclass(frozen=True)
@@ -113,6 +133,18 @@ EVALUATION_COLUMNS = tuple(field.name for field in fields(EvaluationRow))
 
 
 @dataclass(frozen=True)
+class QueuedRow:
+    """A job that waits. `name` is its run's."""
+
+    key: JobKey
+    name: str
+    demand: Demand
+    queued_at: float
+    after_state: RunState | None
+    """Of the run it waits for; None: there is no such run (any more)."""
+
+
+@dataclass(frozen=True)
 class EventRow:
     """Something that happened to a run (or to one evaluation of it)."""
 
@@ -137,6 +169,16 @@ def evaluation_row(values: tuple[Any, ...]) -> EvaluationRow:
     row["state"] = RunState(row["state"])
     row["metrics"] = json.loads(row["metrics"])
     return EvaluationRow(**row)
+
+
+def demand_values(demand: Demand) -> dict[str, Any]:
+    """Columns that a job's demand fills."""
+    return {**asdict(demand), "gpu_ids": json.dumps(demand.gpu_ids)}
+
+
+def demand_row(priority: int, gpus: int | None, gpu_ids: str, after: str) -> Demand:
+    """The inverse of `demand_values`, from the columns in this order."""
+    return Demand(priority, gpus, tuple(json.loads(gpu_ids)), after)
 
 
 def supervisor_values(supervisor: ProcessIdentity) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from orchestra.registry.database import Database
 from orchestra.registry.location import registry_location
 from orchestra.registry.reads import Reads, missing_run
-from orchestra.registry.rows import JobKey, NewRun, supervisor_values
+from orchestra.registry.rows import Demand, JobKey, NewRun, demand_values, supervisor_values
 from orchestra.wire.errors import ConflictError, NotFoundError, UsageError
 from orchestra.wire.states import ENDED, RunState
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orchestra.wire.identity import ProcessIdentity
     from orchestra.wire.job import Attempt, JobState
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _PROGRESS = ("max_steps", "loss", "audio_s_per_s", "eta_s", "score", "best_score", "metric")
 _NO_SUPERVISOR = {"supervisor_pid": None, "supervisor_start_ticks": None, "boot_id": None}
@@ -116,8 +116,10 @@ class Registry(Reads):
                     f"the name {row.name!r} is held by run {holder[0]}: "
                     f"choose another --name, or `orchestra rm {holder[0]}`"
                 )
+            columns = (name for name in row.__dataclass_fields__ if name != "demand")
             values = {
-                **{name: getattr(row, name) for name in row.__dataclass_fields__},
+                **{name: getattr(row, name) for name in columns},
+                **demand_values(row.demand),
                 "state": RunState.QUEUED,
                 "queued_at": time.time(),
             }
@@ -141,13 +143,15 @@ class Registry(Reads):
     ) -> bool:
         """Change the state if it is one of `expected`; False if somebody else was faster.
 
+        A job that goes back to the queue, because its GPUs were lost, keeps its place there.
+
         Raises:
             NotFoundError: there is no such run or evaluation.
         """
         now = time.time()
         changes: dict[str, Any] = {"state": to, "reason": reason}
         if to is RunState.QUEUED:
-            changes |= {"queued_at": now, "ended_at": None, **_NO_SUPERVISOR}
+            changes |= {"ended_at": None, **_NO_SUPERVISOR}
         if to is RunState.STARTING:
             changes |= {"ended_at": None}
         if to in ENDED:
@@ -158,6 +162,8 @@ class Registry(Reads):
             old = _state(connection, key)
             if old not in expected:
                 return False
+            if to is RunState.QUEUED and old in ENDED:
+                changes["queued_at"] = now
             _update(connection, key, changes)
             if to is RunState.STARTING:
                 _first_start(connection, key, now)
@@ -196,6 +202,11 @@ class Registry(Reads):
         """Record the identity of the config that the run goes on with."""
         with self._database.write() as connection:
             _update(connection, JobKey(run_id), {"config_sha256": sha256})
+
+    def change_demand(self, key: JobKey, demand: Demand) -> None:
+        """Record what the job asks of the queue from now on."""
+        with self._database.write() as connection:
+            _update(connection, key, demand_values(demand))
 
     def start_attempt(self, key: JobKey, attempt: Attempt) -> None:
         """Record a launch."""
@@ -262,6 +273,7 @@ class Registry(Reads):
         *,
         state: RunState = RunState.QUEUED,
         created_at: float | None = None,
+        demand: Demand = Demand(),
     ) -> None:
         """Record an evaluation; `state` is running for one that the training ranks do themselves.
 
@@ -277,6 +289,7 @@ class Registry(Reads):
             "created_at": now,
             "queued_at": now,
             "started_at": None if state is RunState.QUEUED else now,
+            **demand_values(demand),
         }
         with self._database.write() as connection:
             known = connection.execute(

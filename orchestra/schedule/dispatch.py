@@ -1,24 +1,35 @@
-"""The only place that starts supervisors: for queued jobs, and for jobs whose supervisor died.
+"""The only place that starts supervisors: for jobs whose supervisor died, then for queued ones.
 
 Called by the CLI, by an ending supervisor and by whoever waits for a run. One flock serialises it.
+What starts is `plan`'s to say; its GPUs are leased here and handed down, so that between the plan
+and the supervisor nobody else gets them.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 
+from orchestra.gpu.leases import Leases
+from orchestra.gpu.probe import Device, Prober
 from orchestra.provenance.environment import is_recorded
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry, open_registry
-from orchestra.schedule.revive import candidates, needs_supervisor
+from orchestra.schedule.plan import Start, plan
+from orchestra.schedule.queue import look, waiting_jobs
+from orchestra.schedule.revive import needs_supervisor
 from orchestra.schedule.spawn import own_environment, spawn
 from orchestra.supervise.jobs import job_of
 from orchestra.supervise.lock import FileLock
 from orchestra.supervise.log import log
-from orchestra.supervise.reconcile import give_up
-from orchestra.wire.errors import OrchestraError, WaitTimeoutError
+from orchestra.supervise.mirror import Mirror
+from orchestra.supervise.reconcile import give_up, reconcile
+from orchestra.supervise.state import JobRecord
+from orchestra.wire.errors import ConflictError, OrchestraError, WaitTimeoutError
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import Job
+from orchestra.wire.queue import QueueEntry
+from orchestra.wire.states import LIVE, RunState
 from orchestra.workspace import Workspace
 
 _LOCK_WAIT_S = 30.0
@@ -26,7 +37,7 @@ _OWN = {"PYTHONPATH"}  # the supervisor is this orchestra; attempts get their sn
 
 
 def dispatch(workspace: Workspace) -> list[JobKey]:
-    """Give every waiting job a supervisor; the jobs that got one.
+    """Give a supervisor to every job that lost its own and to those whose turn it is; which ones.
 
     Raises:
         WaitTimeoutError: another dispatcher kept its lock for half a minute.
@@ -38,42 +49,121 @@ def dispatch(workspace: Workspace) -> list[JobKey]:
             f"{_LOCK_WAIT_S:g} s; try again"
         )
     with lock, open_registry(workspace.runs) as registry:
-        return [key for key in candidates(registry) if _dispatch_one(workspace, key, registry)]
+        revived = [key for key in registry.jobs_in(LIVE) if _revive(workspace, key, registry)]
+        return revived + _start_queued(workspace, registry, revived)
 
 
-def _dispatch_one(workspace: Workspace, key: JobKey, registry: Registry) -> bool:
-    """Start a supervisor if the job needs one. Whatever is wrong with one job concerns it alone.
+def _alone(
+    workspace: Workspace, key: JobKey, registry: Registry, act: Callable[[Job, FileLock], bool]
+) -> bool:
+    """Do something with a job that nobody owns, else False. What is wrong with it stops no other.
 
-    The job's lock is won here and handed down, so that no moment is left in which another
-    dispatcher could see the job without an owner.
+    The job's lock is won here and handed down to its supervisor, so that no moment is left in
+    which another dispatcher could see the job without an owner.
     """
     job = job_of(workspace.runs, key)
     try:
-        lock = FileLock.try_acquire(job.lock)
+        lock = FileLock.acquire_if_free(job.lock)
         if lock is None:  # it has a supervisor
             return False
         with lock:
-            if not needs_supervisor(job, key, registry):
-                return False
-            _start_supervisor(workspace, job, lock)
+            return act(job, lock)
     except FileNotFoundError:
         give_up(key, registry, f"its folder {job.folder} was removed")
-        return False
     except OSError as error:  # another user's, or a machine without a process to spare
         log(f"{key} can't be started now: {error}")
+    return False
+
+
+def _revive(workspace: Workspace, key: JobKey, registry: Registry) -> bool:
+    """Give a job at work a supervisor if its own has died; that one leases the GPUs itself."""
+
+    def act(job: Job, lock: FileLock) -> bool:
+        state = reconcile(job, key, registry)
+        if state is None:
+            return False
+        if state.state == RunState.QUEUED:
+            # Its supervisor gave it back to the queue and died before it told the registry.
+            registry.transition(key, LIVE, RunState.QUEUED, reason=state.reason)
+        if not state.is_orphaned():
+            return False
+        _start_supervisor(workspace, job, lock, {})
+        return True
+
+    return _alone(workspace, key, registry, act)
+
+
+def _start_queued(
+    workspace: Workspace, registry: Registry, revived: Sequence[JobKey]
+) -> list[JobKey]:
+    """Start what `plan` says."""
+    rows = waiting_jobs(workspace.runs, registry)
+    last = {key: registry.attempts(key)[-1:] for key in revived}
+    kept = {uuid: key for key in last for attempt in last[key] for uuid in attempt.devices}
+    with Prober() as prober:
+        outlook = look(workspace, rows, prober, kept)
+
+        def start(planned: Start) -> bool:
+            devices = [outlook.devices[uuid] for uuid in planned.devices]
+            return _start(workspace, planned, devices, prober, registry)
+
+        return [planned.key for planned in plan(outlook.snapshot).starts if start(planned)]
+
+
+def _start(
+    workspace: Workspace,
+    planned: Start,
+    devices: Sequence[Device],
+    prober: Prober,
+    registry: Registry,
+) -> bool:
+    """Start a queued job on its GPUs, unless somebody else was faster to take them."""
+    key = planned.key
+
+    def act(job: Job, lock: FileLock) -> bool:
+        if not needs_supervisor(job, key, registry) or not _is_whole(workspace, job, key, registry):
+            return False
+        with Leases() as leases:
+            try:
+                if devices:
+                    leases.take(devices, prober, key.run_id, workspace.root, named=planned.named)
+            except ConflictError as error:
+                log(f"{key} stays queued: {error}")
+                return False
+            _start_supervisor(workspace, job, lock, leases.hand_over())
+        return True
+
+    return _alone(workspace, key, registry, act)
+
+
+def _is_whole(workspace: Workspace, job: Job, key: JobKey, registry: Registry) -> bool:
+    """Whether the job can start; it gets the weights that its predecessor has made by now."""
+    try:
+        entry = QueueEntry.read(job)
+        if entry.init_from:
+            from orchestra.schedule.deferred import complete  # loads pydantic
+
+            complete(workspace, job, entry, registry)
+    except OrchestraError as error:
+        JobRecord(job, key, registry, Mirror(), supervisor=None).fail(str(error))
         return False
     return True
 
 
-def _start_supervisor(workspace: Workspace, job: Job, lock: FileLock) -> None:
+def _start_supervisor(
+    workspace: Workspace, job: Job, lock: FileLock, leases: Mapping[str, int]
+) -> None:
+    """`leases`: UUID -> descriptor of the GPUs that it gets."""
     runs, root = os.fspath(workspace.runs.path), os.fspath(workspace.root)
+    handed = [word for uuid, fd in leases.items() for word in ("--lease", f"{uuid}={fd}")]
     spawn(
         "orchestra.supervise",
-        [os.fspath(job.folder), "--kind", job.kind, "--runs", runs, "--workspace", root],
+        [os.fspath(job.folder), "--kind", job.kind, "--runs", runs, "--workspace", root, *handed],
         log=job.supervisor_log,
         folder=workspace.root,
         environment=_environment(job),
         lock_fd=lock.fd,
+        fds=tuple(leases.values()),
     )
 
 

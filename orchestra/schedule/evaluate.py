@@ -11,16 +11,18 @@ from orchestra.registry.rows import JobKey
 from orchestra.registry.store import open_registry
 from orchestra.schedule.changes import check_evaluation
 from orchestra.schedule.checkpoints import find, recorded, steps
+from orchestra.schedule.deferred import queue_entry
 from orchestra.schedule.initial import find_weights
 from orchestra.schedule.preflight import preflight
 from orchestra.schedule.staging import building
-from orchestra.schedule.submission import Given, flags
+from orchestra.schedule.submission import Given, demand_of, flags
 from orchestra.supervise.launch import code_folder
 from orchestra.wire import weights
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import EvaluationFolder, RunFolder
 from orchestra.wire.job import EvaluationSpec, JobState
+from orchestra.wire.queue import QueueEntry
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
 
@@ -32,6 +34,8 @@ def submit_evaluation(
     split: str,
     checkpoint: str | None,
     init_from: str | None = None,
+    after: str | None = None,
+    priority: int = 0,
     given: tuple[Given, ...] = (),
     sets: tuple[str, ...] = (),
     cpu_command: str,
@@ -41,6 +45,7 @@ def submit_evaluation(
     Args:
         checkpoint: one of the run's own (see schedule.checkpoints.find); default: the best.
         init_from: weights from elsewhere instead (see schedule.initial.find_weights).
+        after: the run that must be completed first; it may be this very run.
 
     Raises:
         NotFoundError: no such checkpoint, or no manifest of that split.
@@ -50,7 +55,8 @@ def submit_evaluation(
     run = workspace.runs.run(run_id)
     with open_registry(workspace.runs) as registry, building(workspace.runs):
         registry.get_run(run_id)
-        spec = _spec(workspace, run, split, checkpoint, init_from)
+        entry = queue_entry(workspace, priority=priority, after=after, init_from=init_from)
+        spec = _spec(workspace, run, split, checkpoint, init_from, entry)
         code = code_folder(workspace.runs, run.job)
         composed = override(
             run.job.config,
@@ -71,8 +77,9 @@ def submit_evaluation(
         folder = _new_folder(run)
         key = JobKey(run_id, folder.number)
         try:
-            _write(folder, composed, spec)
-            registry.create_evaluation(run_id, folder.number, split, spec.checkpoint)
+            _write(folder, composed, spec, entry)
+            demand = demand_of(composed.config.launch, entry)
+            registry.create_evaluation(run_id, folder.number, split, spec.checkpoint, demand=demand)
         except BaseException:
             shutil.rmtree(folder.path, ignore_errors=True)
             raise
@@ -80,12 +87,22 @@ def submit_evaluation(
 
 
 def _spec(
-    workspace: Workspace, run: RunFolder, split: str, checkpoint: str | None, init_from: str | None
+    workspace: Workspace,
+    run: RunFolder,
+    split: str,
+    checkpoint: str | None,
+    init_from: str | None,
+    entry: QueueEntry,
 ) -> EvaluationSpec:
     if init_from is None:
-        return EvaluationSpec(split, _require_checkpoint(run, checkpoint or "best"), time.time())
+        checkpoint = checkpoint or "best"
+        if entry.after == run.id and checkpoint in ("best", "last"):
+            return EvaluationSpec(split, checkpoint, time.time())  # the ranks find out which it is
+        return EvaluationSpec(split, _require_checkpoint(run, checkpoint), time.time())
     if checkpoint is not None:
         raise UsageError("--init-from contradicts --checkpoint: RUN:STEP names another run's")
+    if entry.init_from:
+        return EvaluationSpec(split, entry.init_from, time.time(), source=init_from)
     folder = find_weights(workspace, init_from)
     return EvaluationSpec(
         split,
@@ -100,7 +117,9 @@ def _require_checkpoint(run: RunFolder, checkpoint: str) -> str:
     """`checkpoint` as the record and the ranks shall have it; they find out what best is."""
     if checkpoint in ("best", "last"):
         if not steps(run):
-            raise NotFoundError(f"run {run.id} has no checkpoint yet")
+            raise NotFoundError(
+                f"run {run.id} has no checkpoint yet: --after {run.id} waits until it is completed"
+            )
         return checkpoint
     return recorded(run, find(run, checkpoint))
 
@@ -120,10 +139,14 @@ def _new_folder(run: RunFolder) -> EvaluationFolder:
         return folder
 
 
-def _write(folder: EvaluationFolder, composed: Composed, spec: EvaluationSpec) -> None:
+def _write(
+    folder: EvaluationFolder, composed: Composed, spec: EvaluationSpec, entry: QueueEntry
+) -> None:
     """All files of the evaluation; state.json, by which it is a job, comes last."""
     write_atomic(folder.job.config, composed.toml)
     write_json(folder.job.origins, composed.origins)
     record_environment(folder.job)
     spec.write(folder)
+    if entry != QueueEntry():
+        entry.write(folder.job)
     JobState(RunState.QUEUED, "", attempt=0, updated_at=spec.created_at).write(folder.job)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestra.registry.store import open_registry
 from orchestra.schedule.checkpoints import find
 from orchestra.schedule.listing import find_run
 from orchestra.schedule.submission import Given
@@ -14,6 +15,7 @@ from orchestra.wire import weights
 from orchestra.wire.checkpoints import committed
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.folders import RunFolder
+from orchestra.wire.states import ENDED
 
 if TYPE_CHECKING:
     from orchestra.config.schema import InitConfig
@@ -33,8 +35,8 @@ def find_weights(workspace: Workspace, wanted: str) -> Path:
         NotFoundError: no such run, checkpoint or folder; or a folder that is neither.
     """
     folder = Path(wanted).expanduser().absolute()
-    reference, _, checkpoint = wanted.partition(":")
-    if "/" not in wanted and wanted not in (".", ".."):
+    reference, checkpoint = split_run(wanted)
+    if reference is not None:
         try:
             run_id = find_run(workspace, reference)
         except NotFoundError as error:
@@ -42,7 +44,7 @@ def find_weights(workspace: Workspace, wanted: str) -> Path:
                 text = f"{FLAG} {wanted}: {error}; a folder is written with a slash"
                 raise NotFoundError(text) from error
         else:
-            return find(workspace.runs.run(run_id), checkpoint or "best")
+            return _checkpoint(workspace, run_id, checkpoint or "best")
     if not folder.is_dir():
         raise NotFoundError(f"{FLAG} {wanted}: there is no folder {folder}")
     if not weights.holds_weights(folder):
@@ -51,6 +53,30 @@ def find_weights(workspace: Workspace, wanted: str) -> Path:
             f"{FLAG} {wanted}: {folder} is neither a checkpoint nor an export{hint}"
         )
     return folder
+
+
+def split_run(wanted: str) -> tuple[str | None, str]:
+    """The run that `wanted` names, as written, and the checkpoint after the colon, if any.
+
+    None if it can only be a folder: what has a slash in it.
+    """
+    if "/" in wanted or wanted in (".", ".."):
+        return None, ""
+    reference, _, checkpoint = wanted.partition(":")
+    return reference, checkpoint
+
+
+def _checkpoint(workspace: Workspace, run_id: str, checkpoint: str) -> Path:
+    try:
+        return find(workspace.runs.run(run_id), checkpoint)
+    except NotFoundError as error:
+        with open_registry(workspace.runs) as registry:
+            state = registry.get_run(run_id).state
+        if state in ENDED:
+            raise
+        raise NotFoundError(
+            f"{error}; the run is {state}: with --after {run_id} this one waits for its end"
+        ) from error
 
 
 def initial_values(workspace: Workspace, wanted: str) -> tuple[Given, ...]:

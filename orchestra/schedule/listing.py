@@ -25,7 +25,7 @@ def find_run(workspace: Workspace, reference: str) -> str:
     Raises:
         NotFoundError: none or several; the message names candidates.
     """
-    if not _any_runs(workspace):
+    if not any_runs(workspace):
         raise NotFoundError("there are no runs yet: start one with `orchestra run TASK`")
     with open_registry(workspace.runs) as registry:
         return registry.resolve(reference)
@@ -35,7 +35,7 @@ def list_runs(
     workspace: Workspace, *, states: Collection[RunState] | None, limit: int | None
 ) -> list[RunRow]:
     """Runs, newest first."""
-    if not _any_runs(workspace):
+    if not any_runs(workspace):
         return []
     with open_registry(workspace.runs) as registry:
         return registry.list_runs(states=states, limit=limit)
@@ -66,7 +66,7 @@ def health(workspace: Workspace, key: JobKey, state: RunState) -> str:
     return ""
 
 
-def _any_runs(workspace: Workspace) -> bool:
+def any_runs(workspace: Workspace) -> bool:
     """Whether there is a registry, or a run folder to make it from."""
     runs = workspace.runs
     if runs.registry.is_file():

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import time
-import tomllib
 from dataclasses import dataclass
 
 from orchestra.config.compose import Composed, override
-from orchestra.config.layers import flatten
-from orchestra.config.problems import dotted
 from orchestra.provenance.environment import record_environment
 from orchestra.registry.rows import JobKey, RunRow
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.changes import check_resume
 from orchestra.schedule.checkpoints import find, set_aside_newer, steps
+from orchestra.schedule.frozen import refreeze
 from orchestra.schedule.preflight import preflight
 from orchestra.schedule.staging import building
+from orchestra.schedule.submission import demand_of
 from orchestra.schedule.watch import abandoned
 from orchestra.supervise.launch import code_folder
 from orchestra.supervise.lock import FileLock
 from orchestra.wire.checkpoints import recover, step_of
 from orchestra.wire.errors import ConflictError, OrchestraError, UsageError
-from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.job import JobState
+from orchestra.wire.queue import QueueEntry
 from orchestra.wire.states import ENDED, LIVE, RunState
 from orchestra.workspace import Workspace
 
@@ -88,9 +86,9 @@ def resume(
             _require_work(row, composed, step, start_from)
             preflight(composed.config, workspace.runs, cpu_command=cpu_command, root=workspace.root)
             notes = _rewind(run, registry, step)
-            notes += _change_config(run, registry, composed)
+            notes += refreeze(run, registry, composed)
             _show_progress(registry, run.id, step, composed)
-            _queue(run, registry)
+            _queue(run, registry, composed)
     return Resumed(JobKey(run_id), tuple(notes))
 
 
@@ -158,43 +156,22 @@ def _rewind(run: RunFolder, registry: Registry, step: int) -> list[str]:
     return [f"continues {kept}"]
 
 
-def _change_config(run: RunFolder, registry: Registry, composed: Composed) -> list[str]:
-    """Freeze the changed config; the old one stays beside it."""
-    if not composed.changed:
-        return []
-    number = 1 + len(list(run.path.glob("config.[0-9]*.toml")))
-    old = run.job.config.read_bytes()
-    write_atomic(run.path / f"config.{number}.toml", old)
-    write_json(run.job.origins, composed.origins)
-    write_atomic(run.job.config, composed.toml)
-    text = f"config changed: {_differences(old, composed)}"
-    registry.change_config(run.id, composed.sha256)
-    registry.add_event(run.id, "config", text)
-    return [text]
-
-
-def _differences(old: bytes, composed: Composed) -> str:
-    """The changed keys with their values before and after."""
-    before, after = (
-        {dotted(path): json.dumps(value) for path, value in flatten(tomllib.loads(toml.decode()))}
-        for toml in (old, composed.toml)
-    )
-    return ", ".join(
-        f"{key} {before.get(key, 'unset')} -> {after.get(key, 'unset')}" for key in composed.changed
-    )
-
-
 def _show_progress(registry: Registry, run_id: str, step: int, composed: Composed) -> None:
     """Until the ranks tell theirs: what the attempt before told is of another stretch."""
     values = {"max_steps": composed.config.train.max_steps, "loss": None}
     registry.progress(run_id, step, {**values, "audio_s_per_s": None, "eta_s": None})
 
 
-def _queue(run: RunFolder, registry: Registry) -> None:
+def _queue(run: RunFolder, registry: Registry, composed: Composed) -> None:
     """Ended -> queued, in the folder and in the registry; an old stop flag goes."""
     run.job.stop.unlink(missing_ok=True)
     record_environment(run.job)
     attempt = JobState.read(run.job).attempt
+    entry = QueueEntry.read(run.job)
+    if attempt and entry.after:  # it has started, so that what it waited for was there
+        entry = QueueEntry(entry.priority)
+        entry.write(run.job)
+    registry.change_demand(JobKey(run.id), demand_of(composed.config.launch, entry))
     JobState(RunState.QUEUED, "", attempt, time.time()).write(run.job)
     if not registry.transition(JobKey(run.id), ENDED, RunState.QUEUED):
         raise ConflictError(f"run {run.id} was changed by another command; look at it again")

@@ -25,11 +25,6 @@ from orchestra.wire.states import LIVE, RunState
 MOST_REVIVALS = 5
 
 
-def candidates(registry: Registry) -> list[JobKey]:
-    """Jobs that have not ended according to the registry: those at work first, then the queue."""
-    return [*registry.jobs_in(LIVE), *registry.jobs_in({RunState.QUEUED})]
-
-
 def needs_supervisor(job: Job, key: JobKey, registry: Registry) -> bool:
     """Whether it is queued, or its supervisor has died, before a reboot too. Its folder decides.
 

@@ -28,8 +28,12 @@ def spawn(
     folder: Path,
     environment: dict[str, str],
     lock_fd: int,
+    fds: tuple[int, ...] = (),
 ) -> None:
-    """Run a module of the installed orchestra in `folder`; it gets the held lock (OSError)."""
+    """Run a module of the installed orchestra in `folder` (OSError).
+
+    It gets the held lock, and the descriptors `fds` under the same numbers.
+    """
     # -P: not a checkout that happens to be the workspace
     command = [sys.executable, "-P", "-m", module, *arguments, "--lock-fd", str(lock_fd)]
     with log.open("ab") as output:
@@ -40,6 +44,6 @@ def spawn(
             stderr=output,
             cwd=folder,
             env=environment,
-            pass_fds=(lock_fd,),
+            pass_fds=(lock_fd, *fds),
             start_new_session=True,
         )

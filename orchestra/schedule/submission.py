@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestra.registry.rows import Demand, gpus_of
+from orchestra.wire.queue import QueueEntry
+
 if TYPE_CHECKING:
     from orchestra.config.compose import Flag, Request
+    from orchestra.config.schema import LaunchConfig
 
 
 class Given(NamedTuple):
@@ -29,6 +33,9 @@ class Submission:
     sets: tuple[str, ...] = ()
     init_from: str | None = None
     """Whose weights to start from (see schedule.initial.find_weights)."""
+    priority: int = 0
+    after: str | None = None
+    """The run that must be completed first."""
     name: str | None = None
     argv: tuple[str, ...] = ()
     """The command line, for the record."""
@@ -49,3 +56,9 @@ def flags(given: tuple[Given, ...]) -> tuple[Flag, ...]:
     from orchestra.config.compose import Flag
 
     return tuple(Flag(*item) for item in given)
+
+
+def demand_of(launch: LaunchConfig, entry: QueueEntry) -> Demand:
+    """What a job with this `launch` table asks of the queue."""
+    gpus = gpus_of(launch.device, launch.nproc)
+    return Demand(entry.priority, gpus, tuple(launch.gpu_ids), entry.after)

@@ -20,9 +20,11 @@ from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.initial import check_initial, copy_initial, initial_values
 from orchestra.schedule.names import check_name, default_names
 from orchestra.schedule.staging import Stage, building, make_runs_folder, new_stage
+from orchestra.schedule.submission import demand_of
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.job import JobState
+from orchestra.wire.queue import QueueEntry
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
 
@@ -40,6 +42,7 @@ class Plan:
 
     composed: Composed
     findings: tuple[Finding, ...]
+    entry: QueueEntry
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,20 @@ def plan(workspace: Workspace, submission: Submission) -> Plan:
     """Compose and look, without writing anything (errors as `staged`)."""
     # Here and not above: `staged` starts git before these 100 ms of imports.
     from orchestra.config.compose import compose
+    from orchestra.schedule.deferred import placeholders, queue_entry
     from orchestra.schedule.preflight import Finding, preflight
 
+    entry = queue_entry(
+        workspace,
+        priority=submission.priority,
+        after=submission.after,
+        init_from=submission.init_from,
+    )
     if submission.init_from is not None:
-        initial = initial_values(workspace, submission.init_from)
+        if entry.init_from:
+            initial = placeholders(workspace, entry)
+        else:
+            initial = initial_values(workspace, submission.init_from)
         submission = replace(submission, given=(*submission.given, *initial))
     composed = compose(submission.request(workspace.root))
     found = preflight(
@@ -73,9 +86,13 @@ def plan(workspace: Workspace, submission: Submission) -> Plan:
         cpu_command=submission.cpu_command,
         root=workspace.root,
     )
-    if composed.config.init is not None:
+    if entry.after:
+        found.append(Finding("after", f"run {entry.after} is completed"))
+    if entry.init_from:
+        found.append(Finding("init", f"{entry.init_from} of that time"))
+    elif composed.config.init is not None:
         found.append(Finding("init", check_initial(composed.config.init)))
-    return Plan(composed, tuple(found))
+    return Plan(composed, tuple(found), entry)
 
 
 class Staged:
@@ -120,11 +137,11 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
             made = plan(workspace, submission)
             environment = capture()
             snapshot = pending.result()
-            if made.composed.config.init is not None:
+            if made.composed.config.init is not None and not made.entry.init_from:
                 copy_initial(made.composed.config.init, stage.folder.init)
             name = submission.name or _free_name(registry, made.composed, stage.run_id)
-            row = _row(stage.run_id, name, made.composed, snapshot)
-            _write(stage.folder, row, made.composed, snapshot, environment, submission.argv)
+            row = _row(stage.run_id, name, made, snapshot)
+            _write(stage.folder, row, made, snapshot, environment, submission.argv)
             notes = (*registry.notes, *made.composed.notes, *snapshot.warnings)
             yield Staged(stage, row, registry, notes)
         finally:
@@ -139,8 +156,8 @@ def _free_name(registry: Registry, composed: Composed, run_id: str) -> str:
     return next(name for name in names if not registry.is_held(name))
 
 
-def _row(run_id: str, name: str, composed: Composed, snapshot: Snapshot) -> NewRun:
-    config = composed.config
+def _row(run_id: str, name: str, made: Plan, snapshot: Snapshot) -> NewRun:
+    config = made.composed.config
     return NewRun(
         id=run_id,
         name=name,
@@ -148,26 +165,29 @@ def _row(run_id: str, name: str, composed: Composed, snapshot: Snapshot) -> NewR
         upstream=config.upstream.name,
         created_at=time.time(),
         max_steps=config.train.max_steps,
-        config_sha256=composed.sha256,
+        config_sha256=made.composed.sha256,
         metric=config.checkpoint.metric,
         git_commit=snapshot.commit,
         git_branch=snapshot.branch,
         git_dirty=snapshot.dirty,
         git_tree=snapshot.tree,
+        demand=demand_of(config.launch, made.entry),
     )
 
 
 def _write(
     folder: RunFolder,
     row: NewRun,
-    composed: Composed,
+    made: Plan,
     snapshot: Snapshot,
     environment: dict[str, object],
     argv: Sequence[str],
 ) -> None:
     """All files of the new run; run.json, by which a folder is known as a run, comes last."""
-    write_atomic(folder.job.config, composed.toml)
-    write_json(folder.job.origins, composed.origins)
+    write_atomic(folder.job.config, made.composed.toml)
+    write_json(folder.job.origins, made.composed.origins)
+    if made.entry != QueueEntry():
+        made.entry.write(folder.job)
     record_environment(folder.job)
     write_json(folder.provenance, {**snapshot.to_json(), "environment": environment})
     JobState(RunState.QUEUED, "", attempt=0, updated_at=row.created_at).write(folder.job)
@@ -181,7 +201,7 @@ def _write(
             "task": row.task,
             "upstream": row.upstream,
             "created_at": row.created_at,
-            "config_sha256": composed.sha256,
+            "config_sha256": made.composed.sha256,
             "argv": list(argv),
         },
     )

@@ -12,13 +12,13 @@ from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.conductor import ensure_conductor
 from orchestra.schedule.dispatch import dispatch
-from orchestra.schedule.revive import candidates, read_state
+from orchestra.schedule.revive import read_state
 from orchestra.supervise.jobs import job_of
 from orchestra.supervise.lock import FileLock
 from orchestra.wire.folders import Job
 from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import Attempt, JobState
-from orchestra.wire.states import ENDED, RunState
+from orchestra.wire.states import ENDED, LIVE, RunState
 from orchestra.workspace import Workspace
 
 _LOCK_WAIT_S = 10.0  # the supervisor of a job that was preempted just now goes within a moment
@@ -41,8 +41,12 @@ def up(workspace: Workspace, *, dry_run: bool) -> list[Deed]:
     if not workspace.runs.path.is_dir():
         return []
     with open_registry(workspace.runs) as registry:
-        preempted = registry.jobs_in({RunState.PREEMPTED})
-        deeds = {key: _look(workspace, key) for key in (*candidates(registry), *preempted)}
+        unfinished = [
+            *registry.jobs_in(LIVE),
+            *registry.jobs_in({RunState.QUEUED}),
+            *registry.jobs_in({RunState.PREEMPTED}),
+        ]
+        deeds = {key: _look(workspace, key) for key in unfinished}
         if not dry_run:
             for key in deeds:
                 _requeue(workspace, key, registry)

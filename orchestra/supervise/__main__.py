@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from orchestra.registry.store import open_registry
+from orchestra.schedule.conductor import ensure_conductor
+from orchestra.schedule.reap import reap_dead
 from orchestra.supervise.jobs import key_of
 from orchestra.supervise.lock import FileLock
 from orchestra.supervise.log import log
@@ -36,18 +39,19 @@ def main(argv: list[str]) -> int:
         return ExitCode.CONFLICT
     try:
         with lock:
-            state = _supervise(job, workspace)
+            state = _supervise(job, workspace, dict(arguments.lease))
         if state != RunState.QUEUED:  # else its devices are taken, and it would start again at once
             from orchestra.schedule.dispatch import dispatch
 
             dispatch(workspace)
+        ensure_conductor(workspace)
     except OrchestraError as error:
         log(str(error))
         return error.exit_code
     return ExitCode.OK
 
 
-def _supervise(job: Job, workspace: Workspace) -> RunState:
+def _supervise(job: Job, workspace: Workspace, handed: dict[str, int]) -> RunState:
     os.chdir(workspace.root)
     with open_registry(workspace.runs) as registry:
         state = reconcile(job, key_of(job), registry)
@@ -55,7 +59,16 @@ def _supervise(job: Job, workspace: Workspace) -> RunState:
             return RunState.FAILED
         if state.state in ENDED:
             return state.state
-        return Supervisor(job, key_of(job), workspace.runs, workspace.root, registry).run()
+        return Supervisor(
+            job,
+            key_of(job),
+            workspace.runs,
+            workspace.root,
+            registry,
+            handed,
+            keep_conductor=partial(ensure_conductor, workspace),
+            reap_dead=partial(reap_dead, workspace.runs),
+        ).run()
 
 
 def _lock(job: Job, fd: int | None) -> FileLock | None:
@@ -69,7 +82,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--lock-fd", type=int, help="a descriptor that holds the job's lock")
+    parser.add_argument(
+        "--lease",
+        type=_lease,
+        action="append",
+        default=[],
+        metavar="UUID=FD",
+        help="a GPU of the job and the descriptor that holds its lease; repeatable",
+    )
     return parser
+
+
+def _lease(word: str) -> tuple[str, int]:
+    uuid, _, fd = word.rpartition("=")
+    return uuid, int(fd)
 
 
 if __name__ == "__main__":

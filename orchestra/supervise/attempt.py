@@ -53,6 +53,7 @@ class Watch:
         agent: Agent,
         folder: AttemptFolder,
         tag: str,
+        launcher_tag: str,
         nproc: int,
         deadlines: Deadlines,
         events: Events,
@@ -68,6 +69,7 @@ class Watch:
         self._agent = agent
         self._folder = folder
         self._tag = tag
+        self._all_tags = {tag, launcher_tag}
         self._pages = pages_folder(tag)
         self._nproc = nproc
         self._events = events
@@ -79,11 +81,13 @@ class Watch:
         self._on_stopping = on_stopping
         self._on_stall = on_stall
         self._on_turn = on_turn
-        self._beats: list[Beat] = []
+        self._beats: dict[int, Beat] = {}  # by rank; the last that could be read
         self._ranks: dict[int, int] = {}  # rank -> pid
         self._judge = Judge(nproc, deadlines)
+        self._goodbye_s = deadlines.long_s
         self._judged_at = time.monotonic()
         self._stall: Stall | None = None
+        self._leaving = False
         self._first_dead: int | None = None
         self._running = False
         self._flag: StopFlag | None = None
@@ -93,13 +97,14 @@ class Watch:
         """Return when the agent has ended and is reaped; other processes may still live."""
         while (status := self._agent.status) is None:
             died = self._events.wait(self._turn_s())
-            self._beats = read_beats(self._pages)
+            self._beats |= {beat.rank: beat for beat in read_beats(self._pages)}
             self._note_deaths(died)
             self._find_ranks()
             self._tail.poll()
             self._report_running()
             self._obey_stop()
             self._look_for_hang()
+            self._end_the_done()
             self._act_on_plan()
             self._on_turn()
             self._find_agent()
@@ -125,7 +130,7 @@ class Watch:
         """A rank that dies before it says it is done takes the others with it, quickly."""
         if not died or self._first_dead is not None:
             return
-        done = {beat.pid for beat in self._beats if beat.phase == Phase.DONE}
+        done = {beat.pid for beat in self._beats.values() if beat.phase == Phase.DONE}
         self._first_dead = next((pid for pid in died if pid not in done), None)
         if self._first_dead is not None:
             log(f"the rank with pid {self._first_dead} died")
@@ -135,7 +140,7 @@ class Watch:
     def _find_ranks(self) -> None:
         if len(self._ranks) == self._nproc:
             return
-        for beat in self._beats:
+        for beat in self._beats.values():
             alive = start_ticks(beat.pid) == beat.start_ticks
             if beat.rank not in self._ranks and alive and self._events.watch(beat.pid):
                 self._ranks[beat.rank] = beat.pid
@@ -167,16 +172,24 @@ class Watch:
         elapsed_s, self._judged_at = now - self._judged_at, now
         if self._flag is not None or self._first_dead is not None or self._stall is not None:
             return
-        self._stall = self._judge.see(self._beats, elapsed_s, self._signs)
+        beats = list(self._beats.values())
+        self._stall = self._judge.see(beats, elapsed_s, self._signs)
         if self._stall is not None:
-            told = stacks.dump(self._beats, self._folder, _STACKS_S)
+            told = stacks.dump(beats, self._folder, _STACKS_S)
             self._on_stall("; ".join(filter(None, (self._stall.sentence, told))))
             self._kill_ranks()
             self._after(_VERDICT_S, self._kill_all)
 
     def _signs(self, rank: int) -> Signs:
-        beat = next(beat for beat in self._beats if beat.rank == rank)
-        return read_signs(beat, self._folder.rank_log(rank))
+        return read_signs(self._beats[rank], self._folder.rank_log(rank))
+
+    def _end_the_done(self) -> None:
+        """Ranks that have done their work may take a while to leave, but not for ever."""
+        done = [beat for beat in self._beats.values() if beat.phase == Phase.DONE]
+        if self._leaving or len(done) < self._nproc:
+            return
+        self._leaving = True
+        self._after(self._goodbye_s, self._kill_all)
 
     def _after(self, delay_s: float, action: Callable[[], None]) -> None:
         self._plan.append((time.monotonic() + delay_s, action))
@@ -199,6 +212,9 @@ class Watch:
         tree.sweep(self._tag, _KILL_S, spare=agent)
 
     def _kill_all(self) -> None:
-        """Everything; again and again, should the agent sit in the kernel for a while."""
-        tree.sweep(self._tag, _KILL_S)
+        """Everything, the launcher too: it may be about to fork the agent.
+
+        Again and again, should something sit in the kernel for a while.
+        """
+        tree.sweep(self._all_tags, _KILL_S)
         self._after(_VERDICT_S, self._kill_all)

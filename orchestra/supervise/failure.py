@@ -181,7 +181,7 @@ _BY_MESSAGE = (
         ),
     ),
 )
-_ONE_UTTERANCE = "cut this utterance"  # train/warmup.py
+_ONE_UTTERANCE = "cut this utterance"  # train/memory.py
 _BUGS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 """Signals by which a process ends itself; the others come from outside."""
 _KNOWN_AGAIN = {Cause.CRASH, Cause.SIGNAL, Cause.HANG}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,6 +43,7 @@ _LAST_WRITES_S = 30.0
 _DRAIN_S = 10.0  # the driver frees the memory of a killed process some time after its death
 _LEASE_PAUSE_S = 0.5
 _TURN_S = 0.2
+_CONDUCTOR_S = 5.0  # after so long a killed conductor is replaced
 
 
 @dataclass
@@ -57,12 +59,31 @@ class Supervisor:
     """Owns one job while it holds the job's lock."""
 
     def __init__(
-        self, job: Job, key: JobKey, runs: RunsFolder, workspace: Path, registry: Registry
+        self,
+        job: Job,
+        key: JobKey,
+        runs: RunsFolder,
+        workspace: Path,
+        registry: Registry,
+        handed: Mapping[str, int],
+        keep_conductor: Callable[[], object],
+        reap_dead: Callable[[], object],
     ) -> None:
+        """Take the job over, but start nothing yet.
+
+        Args:
+            handed: UUID -> descriptor of the leases that the dispatcher took for the job.
+            keep_conductor: called every few seconds; starts a conductor where there is none.
+            reap_dead: called before a launch; kills what dead runs have left.
+        """
         self._job = job
         self._runs = runs
         self._workspace = workspace
         self._registry = registry
+        self._handed = handed
+        self._keep_conductor = keep_conductor
+        self._conductor_due = time.monotonic() + _CONDUCTOR_S
+        self._reap_dead = reap_dead
         self._mirror = Mirror()
         self._record = JobRecord(job, key, registry, self._mirror, supervisor=self_identity())
         self._metrics = MetricStore(job.run.metrics)
@@ -181,6 +202,10 @@ class Supervisor:
             return ()
         from orchestra.gpu.leases import Leases
 
+        if self._handed:
+            adopted = Leases.adopt(self._handed, self._job.run.id, self._workspace)
+            stack.enter_context(adopted)
+            return tuple(self._handed)
         held = stack.enter_context(Leases())
         deadline = time.monotonic() + _DRAIN_S
         while True:
@@ -240,6 +265,7 @@ class Supervisor:
             launcher=self._launcher.tag,
         )
         log(f"attempt {launch.attempt}, tag {launch.tag}")
+        self._reap_dead()
         try:
             folder.logs.mkdir(parents=True)
             self._record.begin_attempt(folder, attempt)
@@ -258,6 +284,7 @@ class Supervisor:
             agent=current.agent,
             folder=current.folder,
             tag=launch.tag,
+            launcher_tag=self._launcher.tag,
             nproc=launch.settings.nproc,
             deadlines=launch.settings.deadlines,
             events=self._events,
@@ -273,7 +300,18 @@ class Supervisor:
 
     def _look_after_the_rest(self) -> None:
         self._notifier.look()
-        self._record.flush()
+        self._flush()
+        self._look_after_conductor()
+
+    def _look_after_conductor(self) -> None:
+        now = time.monotonic()
+        if now < self._conductor_due:
+            return
+        self._conductor_due = now + _CONDUCTOR_S
+        try:
+            self._keep_conductor()
+        except OrchestraError as error:  # this job goes on without one
+            log(str(error))
 
     def _stop_flag(self, settings: Settings) -> StopFlag | None:
         """The flag; a signal to the supervisor raises it too."""
@@ -389,8 +427,7 @@ class Supervisor:
         deadline = time.monotonic() + delay_s
         while (left_s := deadline - time.monotonic()) > 0 and self._stop_flag(settings) is None:
             self._events.wait(min(_TURN_S, left_s))
-            self._reaper.reap()
-            self._flush()
+            self._look_after_the_rest()
 
     def _finish_writes(self) -> None:
         """Folder and registry get what they did not take before, unless they stay broken."""

@@ -19,7 +19,7 @@ from typing import Any
 import tomli_w
 
 import orchestra
-from orchestra.registry.rows import JobKey, NewRun
+from orchestra.registry.rows import Demand, JobKey, NewRun
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.conductor import conductor_is_alive
 from orchestra.schedule.dispatch import dispatch
@@ -80,9 +80,13 @@ class Sandbox:
         nproc: int = 2,
         launch: dict[str, Any] | None = None,
         run_id: str | None = None,
+        demand: Demand = Demand(),
         **task: Any,
     ) -> Job:
-        """A queued run; keyword arguments are keys of the stand-in's task table."""
+        """A queued run; keyword arguments are keys of the stand-in's task table.
+
+        How many GPUs it wants says the launch table.
+        """
         run_id = run_id or f"r{len(self.jobs)}-{os.urandom(3).hex()}"
         run = self.workspace.runs.run(run_id)
         run.path.mkdir()
@@ -110,7 +114,7 @@ class Sandbox:
         JobState(RunState.QUEUED, "", 0, time.time()).write(run.job)
         with self.registry() as registry:
             registry.create_run(
-                NewRun(run_id, run_id, "standin", "none", time.time(), 12, config_sha256="0")
+                NewRun(run_id, run_id, "standin", "none", time.time(), 12, "0", demand=demand)
             )
         self.jobs.append(run.job)
         return run.job

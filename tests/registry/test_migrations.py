@@ -12,13 +12,18 @@ from pathlib import Path
 import pytest
 
 from orchestra.registry import migrations
-from orchestra.registry.rows import JobKey
+from orchestra.registry.rows import Demand, JobKey, NewRun
 from orchestra.registry.store import SCHEMA_VERSION, open_registry
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.states import RunState
 
 FIXTURES = Path(__file__).parent / "fixtures"
+#: What the run of each file asks of the queue; version 1 knew no queue.
+DEMANDS = {
+    "registry-v1.db": Demand(priority=0, gpus=None, gpu_ids=(), after=""),
+    "registry-v2.db": Demand(priority=3, gpus=2, gpu_ids=("0", "GPU-1"), after="zzz999"),
+}
 
 
 def schema(path: Path) -> list[tuple[str, ...]]:
@@ -49,9 +54,31 @@ def test_an_old_file_opens_with_all_it_held(path: Path, runs: RunsFolder, tmp_pa
         assert registry.evaluations("abc123")[0].metrics == {"wer": 8.5}
         assert registry.events("abc123")[0].text == "queued"
         assert registry.transition(JobKey("abc123"), {RunState.COMPLETED}, RunState.QUEUED)
+        (waiting,) = registry.queued()
+        assert waiting.demand == DEMANDS[path.name]
     fresh = tmp_path / "fresh.db"
     migrations.create(fresh)
     assert schema(fresh) == schema(runs.registry)
+
+
+def test_a_process_of_an_older_version_goes_on_in_a_newer_file(runs: RunsFolder) -> None:
+    """It was at work when somebody else brought the file up to date."""
+    runs.path.mkdir()
+    shutil.copy(FIXTURES / "registry-v1.db", runs.registry)
+    with sqlite3.connect(runs.registry) as old:
+        old.execute("SELECT id FROM runs").fetchall()
+        with open_registry(runs) as registry:
+            old.execute(
+                "INSERT INTO runs (id, name, state, task, upstream, created_at, queued_at, "
+                "config_sha256) VALUES ('old1', 'old', 'queued', 't', 'u', 1.0, 1.0, 'c')"
+            )
+            old.execute("UPDATE runs SET state = 'running' WHERE id = 'abc123'")
+            old.commit()
+            assert [(row.key.run_id, row.demand) for row in registry.queued()] == [
+                ("old1", Demand())
+            ]
+            registry.create_run(NewRun("new1", "new", "t", "u", 1.0, 1, "c", demand=Demand(1, 2)))
+            assert len(old.execute("SELECT id, state, step FROM runs").fetchall()) == 3
 
 
 def test_a_file_left_between_schema_and_version_is_brought_up_to_date(runs: RunsFolder) -> None:
@@ -78,7 +105,7 @@ def test_a_migration_that_fails_changes_nothing(
 
     added = migrations.Migrations("orchestra.registry")
     added._migrations = [*migrations._MIGRATIONS._migrations]
-    added(name="v2")(broken)
+    added(name="v3")(broken)
     monkeypatch.setattr(migrations, "_MIGRATIONS", added)
     with pytest.raises(sqlite3.OperationalError, match="already exists"):
         migrations.migrate(runs.registry)
@@ -97,7 +124,6 @@ def _make_fixture() -> None:
     """What every reader of this version must find again."""
     import tempfile
 
-    from orchestra.registry.rows import NewRun
     from orchestra.wire.job import Attempt
 
     with tempfile.TemporaryDirectory() as folder:
@@ -117,6 +143,7 @@ def _make_fixture() -> None:
                     git_branch="main",
                     git_dirty=False,
                     git_tree="2" * 40,
+                    demand=DEMANDS[f"registry-v{SCHEMA_VERSION}.db"],
                 )
             )
             key = JobKey("abc123")

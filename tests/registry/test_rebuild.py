@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from orchestra.registry import location
-from orchestra.registry.rows import JobKey
+from orchestra.registry.rows import Demand, JobKey
 from orchestra.registry.store import Registry, open_registry
 from orchestra.wire.files import write_json
 from orchestra.wire.folders import RunFolder, RunsFolder
 from orchestra.wire.identity import ProcessIdentity, self_identity
 from orchestra.wire.job import Attempt, EvaluationSpec, JobState
+from orchestra.wire.queue import QueueEntry
 from orchestra.wire.records import Record, RecordWriter
 from orchestra.wire.states import AttemptState, RunState
 from tests.wire.checkpoint_folders import make_checkpoint
@@ -80,6 +81,25 @@ def full(runs: RunsFolder) -> RunFolder:
     EvaluationSpec("test-clean", "best", 90.0).write(evaluation)
     write_json(evaluation.metrics, {"metrics": {"wer": 8.5}, "checkpoint": {"step": 20}})
     return run
+
+
+def test_what_a_job_asks_of_the_queue_is_found_again(runs: RunsFolder) -> None:
+    run = make_run(runs, "r1", 10.0, JobState(RunState.QUEUED, "", 0, 11.0))
+    with run.job.config.open("a") as config:
+        config.write('[launch]\ndevice = "gpu"\nnproc = 2\ngpu_ids = ["0", "3"]\n')
+    QueueEntry(priority=4, after="r0").write(run.job)
+    evaluation = run.evaluation(1)
+    evaluation.path.mkdir(parents=True)
+    EvaluationSpec("test", "best", 12.0).write(evaluation)
+    evaluation.job.config.write_text('[launch]\ndevice = "cpu"\nnproc = 2\ngpu_ids = []\n')
+    QueueEntry(after="r1").write(evaluation.job)
+    JobState(RunState.QUEUED, "", 0, 12.0).write(evaluation.job)
+    with open_registry(runs) as registry:
+        training, evaluating = registry.queued()
+    assert (training.key, training.demand) == (JobKey("r1"), Demand(4, 2, ("0", "3"), "r0"))
+    assert training.after_state is None
+    assert (evaluating.key, evaluating.demand) == (JobKey("r1", 1), Demand(0, 0, (), "r1"))
+    assert evaluating.after_state == RunState.QUEUED
 
 
 def test_a_missing_registry_is_rebuilt_from_the_run_folders(

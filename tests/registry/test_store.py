@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.registry.database import Database
-from orchestra.registry.rows import JobKey, NewRun
+from orchestra.registry.rows import Demand, JobKey, NewRun
 from orchestra.registry.store import SCHEMA_VERSION, Registry, open_registry
 from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError, UsageError
 from orchestra.wire.folders import RunsFolder
@@ -364,3 +364,35 @@ def test_runs_can_be_read_on_a_full_disk(small_disk: Path, new_run: MakeRun) -> 
     done = subprocess.run([sys.executable, "-c", READS, runs.path], capture_output=True, text=True)
     assert done.stdout.splitlines()[0] == "['r1']", done.stderr
     assert f"the disk of {runs.path} is full; make room" in done.stdout
+
+
+def test_a_job_that_lost_its_gpus_keeps_its_place_and_a_resumed_one_goes_last(
+    registry: Registry, new_run: MakeRun
+) -> None:
+    for run_id in ("r1", "r2"):
+        registry.create_run(new_run(run_id))
+    first = JobKey("r1")
+
+    def line() -> list[str]:
+        return [row.key.run_id for row in registry.queued()]
+
+    registry.transition(first, {RunState.QUEUED}, RunState.STARTING)
+    registry.transition(first, {RunState.STARTING}, RunState.QUEUED, reason="its GPU was lost")
+    assert line() == ["r1", "r2"]
+    registry.transition(first, {RunState.QUEUED}, RunState.STOPPED)
+    assert line() == ["r2"]
+    registry.transition(first, {RunState.STOPPED}, RunState.QUEUED)
+    assert line() == ["r2", "r1"]
+
+
+def test_the_demand_of_runs_and_evaluations(registry: Registry, new_run: MakeRun) -> None:
+    registry.create_run(dataclasses.replace(new_run("r1"), demand=Demand(2, 4, ("0",), "")))
+    registry.create_evaluation("r1", 1, "test", "best", demand=Demand(gpus=0, after="r1"))
+    run, evaluation = registry.queued()
+    assert (run.name, run.demand, run.after_state) == ("name-r1", Demand(2, 4, ("0",)), None)
+    assert (evaluation.name, evaluation.after_state) == ("name-r1", RunState.QUEUED)
+    registry.change_demand(run.key, Demand(0, 1))
+    assert registry.queued()[0].demand == Demand(0, 1)
+    found = registry.run_named("name-r1")
+    assert found is not None and found.id == "r1"
+    assert registry.run_named("r1") is None

@@ -6,13 +6,19 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestra.gpu.leases import Leases
+from orchestra.gpu.probe import Prober
 from orchestra.provenance.environment import allowed
-from orchestra.registry.rows import JobKey
+from orchestra.registry.rows import Demand, JobKey
 from orchestra.schedule.dispatch import dispatch
+from orchestra.schedule.plan import Plan, Snapshot, plan
+from orchestra.schedule.queue import position_of
 from orchestra.wire.files import write_json
+from orchestra.wire.folders import Job
 from orchestra.wire.job import RUN, TAG, EvaluationSpec, JobState
 from orchestra.wire.lifeline import PARENT_PID
 from orchestra.wire.states import RunState
@@ -186,16 +192,137 @@ def test_gpus_come_from_the_pool_of_the_submitter(
     assert sandbox.attempts(job)[0].devices == (second,)
 
 
+GPU: dict[str, Any] = {"nproc": 1, "launch": {"device": "gpu"}}
+
+
+def waits(sandbox: Sandbox, job: Job) -> str:
+    """Why the job waits; empty if it does not."""
+    place = position_of(sandbox.workspace, JobKey(job.run.id))
+    return "" if place is None else place.reason
+
+
 def test_two_jobs_never_share_a_gpu(sandbox: Sandbox, nvml: FakeNvml) -> None:
     (gpu,) = nvml.idle(1)
-    launch = {"device": "gpu"}
-    first = sandbox.start(sandbox.add_run(hold=True, nproc=1, launch=launch))
-    attempt = sandbox.held(first)
-    assert attempt.devices == (gpu,)
-    second = sandbox.start(sandbox.add_run(nproc=1, launch=launch))
-    wait_for("the second supervisor", lambda: JobState.read(second).state == RunState.STARTING)
-    assert sandbox.attempts(second) == []
+    first = sandbox.start(sandbox.add_run(hold=True, **GPU))
+    assert sandbox.held(first).devices == (gpu,)
+    second = sandbox.add_run(**GPU)
+    assert dispatch(sandbox.workspace) == []
+    assert sandbox.log(second) == "", "no supervisor waits for it"
+    assert waits(sandbox, second) == "needs 1 GPU, 0 free; next when they are free"
     sandbox.release(first)
     assert sandbox.wait_end(first).state == RunState.COMPLETED
     assert sandbox.wait_end(second).state == RunState.COMPLETED
     assert sandbox.attempts(second)[0].devices == (gpu,)
+
+
+def test_the_lease_is_the_jobs_from_before_its_supervisor_starts(
+    sandbox: Sandbox, nvml: FakeNvml
+) -> None:
+    (gpu,) = nvml.idle(1)
+    first, second = sandbox.add_run(hold=True, **GPU), sandbox.add_run(**GPU)
+    assert dispatch(sandbox.workspace) == [JobKey(first.run.id)]
+    assert Leases().holders()[gpu].run_id == first.run.id
+    assert dispatch(sandbox.workspace) == []
+    assert waits(sandbox, first) == "", "it has a supervisor, whatever the registry knows by now"
+    assert "behind" not in waits(sandbox, second)
+    sandbox.held(first)
+    sandbox.release(first)
+    assert sandbox.wait_end(second).state == RunState.COMPLETED
+
+
+def test_the_next_in_the_line_is_the_one_of_higher_priority(
+    sandbox: Sandbox, nvml: FakeNvml
+) -> None:
+    nvml.idle(1)
+    first = sandbox.start(sandbox.add_run(hold=True, **GPU))
+    sandbox.held(first)
+    low = sandbox.add_run(**GPU)
+    high = sandbox.add_run(demand=Demand(priority=1), **GPU)
+    assert waits(sandbox, low).endswith(f"behind {high.run.id}")
+    sandbox.release(first)
+    assert sandbox.wait_end(low).state == RunState.COMPLETED
+    started = [sandbox.attempts(job)[0].started_at for job in (high, low)]
+    assert started == sorted(started)
+
+
+def test_a_lease_lost_to_another_workspace_leaves_the_job_queued(
+    sandbox: Sandbox, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gpu,) = nvml.idle(1)
+    job = sandbox.add_run(**GPU)
+    with Leases() as others, Prober() as prober:
+
+        def too_late(snapshot: Snapshot) -> Plan:
+            others.take(prober.read().devices, prober, "theirs", Path("/"), named=False)
+            return plan(snapshot)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("orchestra.schedule.dispatch.plan", too_late)
+            assert dispatch(sandbox.workspace) == []
+        assert JobState.read(job).state == RunState.QUEUED
+        assert sandbox.log(job) == ""
+        assert dispatch(sandbox.workspace) == []
+    assert sandbox.wait_end(sandbox.start(job)).state == RunState.COMPLETED
+    assert sandbox.attempts(job)[0].devices == (gpu,)
+
+
+def test_a_run_whose_supervisor_died_keeps_its_gpu(sandbox: Sandbox, nvml: FakeNvml) -> None:
+    (gpu,) = nvml.idle(1)
+    first = sandbox.start(sandbox.add_run(hold=True, **GPU))
+    sandbox.held(first)
+    second = sandbox.add_run(demand=Demand(priority=9), **GPU)
+    sandbox.kill_supervisor(first)
+    assert dispatch(sandbox.workspace) == [JobKey(first.run.id)]
+    sandbox.release(first)
+    assert sandbox.wait_end(first).state == RunState.COMPLETED
+    assert sandbox.attempts(first)[-1].devices == (gpu,)
+    assert sandbox.wait_end(second).state == RunState.COMPLETED
+    assert sandbox.attempts(second)[0].started_at >= sandbox.attempts(first)[-1].started_at
+
+
+def test_the_workspace_holds_no_more_than_its_limit(sandbox: Sandbox, nvml: FakeNvml) -> None:
+    nvml.idle(2)
+    (sandbox.workspace.root / "orchestra.toml").write_text("[gpus]\nlimit = 1\n")
+    first, second = sandbox.add_run(hold=True, **GPU), sandbox.add_run(**GPU)
+    assert dispatch(sandbox.workspace) == [JobKey(first.run.id)]
+    full = "gpus.limit = 1 of this workspace reached (1 in use); next when they are free"
+    assert waits(sandbox, second) == full
+    sandbox.held(first)
+    sandbox.release(first)
+    assert sandbox.wait_end(second).state == RunState.COMPLETED
+
+
+def test_wrong_settings_stop_only_what_wants_gpus(sandbox: Sandbox, nvml: FakeNvml) -> None:
+    nvml.idle(1)
+    settings = sandbox.workspace.root / "orchestra.toml"
+    settings.write_text("[gpus]\nlimt = 1\n")
+    gpu, cpu = sandbox.add_run(**GPU), sandbox.add_run(nproc=1)
+    assert dispatch(sandbox.workspace) == [JobKey(cpu.run.id)]
+    assert waits(sandbox, gpu) == f"{settings}: unknown key gpus.limt: keys are limit, ids"
+    settings.unlink()
+    assert sandbox.wait_end(cpu).state == RunState.COMPLETED
+    assert sandbox.wait_end(gpu).state == RunState.COMPLETED
+
+
+def test_a_run_after_another_starts_when_that_one_is_completed(sandbox: Sandbox) -> None:
+    first = sandbox.add_run(hold=True, nproc=1)
+    second = sandbox.add_run(nproc=1, demand=Demand(after=first.run.id))
+    third = sandbox.add_run(nproc=1, demand=Demand(after="removed"))
+    assert dispatch(sandbox.workspace) == [JobKey(first.run.id)]
+    sandbox.held(first)
+    told = f"waits for run {first.run.id}, which is running"
+    wait_for("the reason", lambda: waits(sandbox, second) == told)
+    assert waits(sandbox, third).endswith("which was removed: stop this one")
+    sandbox.release(first)
+    assert sandbox.wait_end(second).state == RunState.COMPLETED
+    assert sandbox.attempts(second)[0].started_at >= JobState.read(first).updated_at
+    assert JobState.read(third).state == RunState.QUEUED
+
+
+def test_a_run_after_one_that_failed_waits_and_says_so(sandbox: Sandbox) -> None:
+    first = sandbox.add_run(nproc=1, faults=[{"attempt": 0, "rank": 0, "step": 1, "how": "exit78"}])
+    second = sandbox.add_run(nproc=1, demand=Demand(after=first.run.id))
+    assert sandbox.wait_end(sandbox.start(first)).state == RunState.FAILED
+    assert dispatch(sandbox.workspace) == []
+    told = f"waits for run {first.run.id}, which failed: resume it or stop this one"
+    assert waits(sandbox, second) == told

@@ -24,6 +24,8 @@ def evaluate(
     set_: options.Sets = None,
     cpu: options.Cpu = False,
     nproc: options.Nproc = None,
+    priority: options.Priority = 0,
+    after: options.After = None,
     detach: options.Detach = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -34,6 +36,7 @@ def evaluate(
       orchestra eval @last --split test-clean
       orchestra eval h7k2 --split test-other --checkpoint 20000 --cpu --nproc 4
       orchestra eval h7k2 --split test-clean --init-from k3vd    under h7k2's config and code
+      orchestra eval h7k2 --split test-other --after h7k2        when it is completed
       orchestra eval h7k2 --split test-clean --set data.manifests=/corpora/mine/manifests
 
     Same config and same code as the run, for weights from elsewhere (--init-from) too.
@@ -52,6 +55,8 @@ def evaluate(
             split=split,
             checkpoint=checkpoint,
             init_from=init_from,
+            after=after,
+            priority=priority,
             given=options.launch_values(gpus=None, gpu_ids=None, cpu=cpu, nproc=nproc),
             sets=tuple(set_ or ()),
             cpu_command=options.cpu_command(sys.argv[1:]),

@@ -13,9 +13,14 @@ from orchestra.cli.context import workspace_of
 from orchestra.cli.interrupts import Interrupts
 from orchestra.cli.launch import launch
 from orchestra.cli.output import emit, say, table
+from orchestra.cli.result import print_result
+from orchestra.wire.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
+    from orchestra.registry.rows import JobKey
+    from orchestra.schedule.submission import Submission
     from orchestra.schedule.submit import Plan
+    from orchestra.workspace import Workspace
 
 
 def run(
@@ -33,6 +38,15 @@ def run(
         str | None, typer.Option(metavar="NAME", help="Default: TASK-UPSTREAM-ID.")
     ] = None,
     seed: options.Seed = None,
+    priority: options.Priority = 0,
+    after: options.After = None,
+    no_queue: Annotated[
+        bool, typer.Option("--no-queue", help="Start now or not at all (exit 4).")
+    ] = False,
+    or_resume: Annotated[
+        bool,
+        typer.Option("--or-resume", help="If there is a run --name, resume or follow that one."),
+    ] = False,
     detach: options.Detach = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     quiet: options.Quiet = False,
@@ -47,6 +61,8 @@ def run(
       orchestra run asr --gpu-ids 2,3 --name wavlm-probe --detach
       orchestra run asr -p asr --init-from h7k2 --set 'init.parts=["upstream"]'
       orchestra run example --cpu --dry-run
+      orchestra run asr -p asr --init-from first --after first --gpus 4
+      orchestra run asr -p asr --name nightly --or-resume        again and again, from cron
       id=$(orchestra run asr -q --detach) && orchestra wait "$id"
 
     The run goes on if this terminal is closed. Ctrl-C asks: detach, or stop. Where there is no
@@ -55,6 +71,10 @@ def run(
     from orchestra.schedule import submit
     from orchestra.schedule.submission import Submission
 
+    if or_resume and name is None:
+        raise UsageError("--or-resume needs the --name by which it finds the run")
+    if no_queue and after is not None:
+        raise UsageError("--no-queue contradicts --after, which waits")
     workspace = workspace_of(context)
     given = options.launch_values(gpus=gpus, gpu_ids=gpu_ids, cpu=cpu, nproc=nproc)
     given += options.seed_value(seed)
@@ -65,6 +85,8 @@ def run(
         given=given,
         sets=tuple(set_ or ()),
         init_from=init_from,
+        priority=priority,
+        after=after,
         name=name,
         argv=("orchestra", *sys.argv[1:]),
         cpu_command=options.cpu_command(sys.argv[1:]),
@@ -72,16 +94,70 @@ def run(
     if dry_run:
         _print_plan(submit.plan(workspace, submission))
         return
+    if or_resume and _continue(
+        workspace, submission, queue=not no_queue, detach=detach, quiet=quiet
+    ):
+        return
     with ExitStack() as stack:
-        with submit.staged(workspace, submission) as staged:
-            # From the commit on there is a run: Ctrl-C is then a question about it.
-            interrupts = stack.enter_context(Interrupts())
-            submitted = staged.commit()
+        try:
+            with submit.staged(workspace, submission) as staged:
+                # From the commit on there is a run: Ctrl-C is then a question about it.
+                interrupts = stack.enter_context(Interrupts())
+                submitted = staged.commit()
+        except ConflictError:  # the same command, given at the same moment, may have been faster
+            if or_resume and _continue(
+                workspace, submission, queue=not no_queue, detach=detach, quiet=quiet
+            ):
+                return
+            raise
         if not quiet:
             for note in submitted.notes:
                 say(f"note: {note}")
             say(f"run {submitted.run_id} ({submitted.name}) in {submitted.folder.path}")
-        launch(workspace, submitted.key, interrupts, detach=detach, quiet=quiet)
+        launch(
+            workspace,
+            submitted.key,
+            interrupts,
+            detach=detach,
+            quiet=quiet,
+            queue=not no_queue,
+        )
+
+
+def _continue(
+    workspace: Workspace, submission: Submission, *, queue: bool, detach: bool, quiet: bool
+) -> bool:
+    """Resume or follow the run that the same command made before; False if there is none."""
+    from orchestra.schedule.again import again
+    from orchestra.wire.states import ENDED, RunState
+
+    assert submission.name is not None
+    with Interrupts() as interrupts:
+        found = again(
+            workspace, submission.name, submission.argv, cpu_command=submission.cpu_command
+        )
+        if found is None:
+            return False
+        for note in () if quiet else found.notes:
+            say(f"note: {note}")
+        if found.state is RunState.COMPLETED:
+            _print_completed(workspace, found.key, quiet=quiet)
+        else:
+            queue = queue or found.state not in ENDED  # what others queued stays queued
+            launch(workspace, found.key, interrupts, detach=detach, quiet=quiet, queue=queue)
+    return True
+
+
+def _print_completed(workspace: Workspace, key: JobKey, *, quiet: bool) -> None:
+    from orchestra.registry.store import open_registry
+    from orchestra.schedule.watch import look
+
+    if quiet:
+        emit(key.run_id)
+        return
+    with open_registry(workspace.runs) as registry:
+        view = look(registry, key)
+    print_result(workspace, view, since_s=0.0)
 
 
 def _print_plan(plan: Plan) -> None:
