@@ -210,6 +210,8 @@ def pack(order: Sequence[int], sizes: Sequence[int]) -> list[MicroBatch]:
 
 def cut(micro_batch: MicroBatch, parts: int) -> list[MicroBatch]:
     """Up to so many runs of its utterances, as even as can be, none empty; in order."""
+    if parts == 1:
+        return [micro_batch]
     count = min(parts, len(micro_batch))
     ends = [len(micro_batch) * number // count for number in range(count + 1)]
     return [micro_batch[start:end] for start, end in zip(ends, ends[1:], strict=False)]
