@@ -6,7 +6,6 @@ One process, one thread, one job. Everything that must survive it is on disk bef
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -19,19 +18,19 @@ from orchestra.registry.metrics import MetricStore
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry
 from orchestra.supervise.attempt import Outcome, Watch
+from orchestra.supervise.devices import drain, lease
 from orchestra.supervise.events import Events
-from orchestra.supervise.evidence import failure_before, gather, next_split
-from orchestra.supervise.failure import Failure, classify
+from orchestra.supervise.evidence import next_split
 from orchestra.supervise.launch import Launch, Settings, code_folder, new_tag, read_settings
 from orchestra.supervise.launcher import Agent, Launcher
 from orchestra.supervise.log import log
 from orchestra.supervise.mirror import Mirror
 from orchestra.supervise.notify import Event, Notifier, notice, notify_command
-from orchestra.supervise.policy import Decision, History, Splitting, decide
 from orchestra.supervise.reaper import Reaper
 from orchestra.supervise.settle import clear, settle
 from orchestra.supervise.state import JobRecord
-from orchestra.supervise.tail import Tail, newest_checkpoint
+from orchestra.supervise.tail import Tail
+from orchestra.supervise.verdict import judge, start_of_next, why_stopped
 from orchestra.wire.errors import ConflictError, OrchestraError
 from orchestra.wire.files import is_disk_full
 from orchestra.wire.folders import AttemptFolder, Job, RunsFolder
@@ -40,8 +39,6 @@ from orchestra.wire.job import Attempt, JobState, Result, StopFlag, config_sha25
 from orchestra.wire.states import ENDED, AttemptState, RunState
 
 _LAST_WRITES_S = 30.0
-_DRAIN_S = 10.0  # the driver frees the memory of a killed process some time after its death
-_LEASE_PAUSE_S = 0.5
 _TURN_S = 0.2
 _CONDUCTOR_S = 5.0  # after so long a killed conductor is replaced
 
@@ -138,7 +135,15 @@ class Supervisor:
         settings = read_settings(self._job.config)
         code = code_folder(self._runs, self._job)
         with ExitStack() as held:
-            devices = self._lease(settings, held)
+            devices = lease(
+                settings,
+                self._job.run.id,
+                self._workspace,
+                self._handed,
+                held,
+                self._events.wait,
+                lambda: self._stop_flag(settings) is not None,
+            )
             held.callback(self._let_launcher_go)
             while self._record.state.state not in ENDED:
                 if self._stop_flag(settings) is not None:
@@ -152,7 +157,7 @@ class Supervisor:
                 finally:  # whatever went wrong: no rank outlives the leases
                     remains = clear(launch.tag)
                     self._reaper.reap()
-                remains = "; ".join(filter(None, (remains, self._drain(devices))))
+                remains = "; ".join(filter(None, (remains, drain(devices, self._events.wait))))
                 self._conclude(launch, current, outcome, remains)
 
     def _take_over(self) -> None:
@@ -188,48 +193,6 @@ class Supervisor:
             first_step=attempt.first_step,
         )
 
-    def _history(self, attempt: Attempt) -> History:
-        return History(
-            failures_before=attempt.failures_before,
-            first_checkpoint=attempt.first_step,
-            newest_checkpoint=self._newest_checkpoint(),
-            before=failure_before(self._job, attempt),
-        )
-
-    def _lease(self, settings: Settings, stack: ExitStack) -> tuple[str, ...]:
-        """The UUIDs of the GPUs this job may use; ConflictError if they don't become free soon."""
-        if settings.device == "cpu":
-            return ()
-        from orchestra.gpu.leases import Leases
-
-        if self._handed:
-            adopted = Leases.adopt(self._handed, self._job.run.id, self._workspace)
-            stack.enter_context(adopted)
-            return tuple(self._handed)
-        held = stack.enter_context(Leases())
-        deadline = time.monotonic() + _DRAIN_S
-        while True:
-            try:
-                devices = held.acquire(
-                    settings.nproc, settings.gpu_ids, self._job.run.id, self._workspace
-                )
-            except ConflictError:
-                if time.monotonic() > deadline or self._stop_flag(settings) is not None:
-                    raise
-                self._events.wait(_LEASE_PAUSE_S)
-            else:
-                return tuple(device.uuid for device in devices)
-
-    def _drain(self, devices: tuple[str, ...]) -> str:
-        """Wait, bounded, until the driver has freed what killed ranks held; what it has not."""
-        if not devices:
-            return ""
-        from orchestra.gpu.drain import wait_until_drained
-        from orchestra.gpu.probe import Prober
-
-        with Prober() as prober:
-            return wait_until_drained(devices, prober, self._events.wait)
-
     def _prepare(self, settings: Settings, code: Path, devices: tuple[str, ...]) -> Launch:
         number = max((folder.number for folder in self._job.attempts()), default=0) + 1
         return Launch(
@@ -249,7 +212,7 @@ class Supervisor:
 
     def _start(self, launch: Launch, folder: AttemptFolder) -> _AtWork:
         """Write the attempt down, then ask for its agent."""
-        step = self._newest_checkpoint()
+        step = start_of_next(self._job)
         attempt = Attempt(
             number=launch.attempt,
             tag=launch.tag,
@@ -360,7 +323,7 @@ class Supervisor:
             self._record.end_attempt(folder, close(state=AttemptState.STOPPED, reason=remains))
             self._end_stopped(result)
         else:
-            failure, decision = self._judge(launch, folder, attempt, outcome)
+            failure, decision = judge(self._job, folder, attempt, outcome, launch.settings)
             reason = "; ".join(filter(None, (decision.sentence, remains)))
             crashed = close(
                 state=AttemptState.CRASHED,
@@ -375,51 +338,10 @@ class Supervisor:
             else:
                 self._record.move(RunState.FAILED, reason)
 
-    def _judge(
-        self, launch: Launch, folder: AttemptFolder, attempt: Attempt, outcome: Outcome
-    ) -> tuple[Failure, Decision]:
-        """Why the attempt failed, and what is done about it."""
-        trains = self._job.kind == "train"
-        # An evaluation takes no steps: its beats tell that of the checkpoint.
-        beats = outcome.beats if trains else tuple(replace(b, step=0) for b in outcome.beats)
-        failure = classify(
-            gather(
-                folder,
-                outcome.agent,
-                outcome.first_dead,
-                outcome.step,
-                beats,
-                first_step=attempt.first_step,
-                stall=outcome.stall,
-            )
-        )
-        settings = launch.settings
-        decision = decide(
-            failure,
-            self._history(attempt),
-            settings.budget,
-            Splitting(attempt.split, allowed=settings.oom_split, possible=trains),
-            jitter=0.5 + os.urandom(1)[0] / 256,
-        )
-        return failure, decision
-
-    def _newest_checkpoint(self) -> int:
-        """Where the next attempt starts; 0 for an evaluation, which always does from its start."""
-        return newest_checkpoint(self._job.run) if self._job.kind == "train" else 0
-
     def _end_stopped(self, result: Result | None) -> None:
-        step = self._newest_checkpoint()
         flag = StopFlag.read(self._job)
-        preempted = flag is not None and flag.preempted
-        reason = "preempted by a signal" if preempted else "stopped on request"
-        if self._job.kind == "train":
-            if result is not None:
-                reason += f" at step {result.step}"
-            elif step:
-                reason += f" without a new save; the newest checkpoint is step {step}"
-            else:
-                reason += " before the first checkpoint"
-        self._record.move(RunState.PREEMPTED if preempted else RunState.STOPPED, reason)
+        state = RunState.PREEMPTED if flag and flag.preempted else RunState.STOPPED
+        self._record.move(state, why_stopped(self._job, flag, result))
         self._job.stop.unlink(missing_ok=True)
 
     def _pause(self, delay_s: float, settings: Settings) -> None:
