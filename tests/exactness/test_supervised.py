@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,6 +50,21 @@ def test_orchestra_goes_on_as_if_nothing_had_died(
     job, whole = _job(workspace, victim), _job(workspace, "straight")
     assert final_state(job, STEPS) == final_state(whole, STEPS)
     assert predicted(job) == predicted(whole)
+
+
+def test_ranks_forked_by_the_launcher_train_as_those_of_plain_torchrun(
+    workspace: Cli, record_property: Callable[[str, object], None]
+) -> None:
+    record_property(CELL, f"ranks {RANKS}  forked by the launcher, started by plain torchrun")
+    whole = _job(workspace, "straight")
+    plain = Job("train", whole.folder.with_name("plain"))
+    plain.folder.mkdir()
+    shutil.copy(whole.config, plain.config)
+    command = workspace.json("show", "straight")["command"]
+    words = [word.replace(str(whole.folder), str(plain.folder)) for word in command]
+    subprocess.run(words, cwd=workspace.root, check=True, capture_output=True, timeout=PATIENCE_S)
+    assert final_state(plain, STEPS) == final_state(whole, STEPS)
+    assert predicted(plain) == predicted(whole)
 
 
 def _with_a_checkpoint(cli: Cli, run: str) -> Any:
