@@ -134,6 +134,7 @@ class _Line:
         self._snapshot = snapshot
         self._limit = float("inf") if snapshot.limit is None else snapshot.limit
         self._gpus = snapshot.gpus
+        self._links = snapshot.links
         self._bit = {gpu.uuid: 1 << number for number, gpu in enumerate(snapshot.gpus)}
         self._free = self._bits_of(gpu.uuid for gpu in snapshot.gpus if not gpu.taken)
         self._doubtful = self._bits_of(gpu.uuid for gpu in snapshot.gpus if gpu.doubt)
@@ -169,9 +170,12 @@ class _Line:
 
     def _start(self, job: Waiting, usable: int) -> None:
         free = [gpu for gpu in self._in_order(job) if usable & self._bit[gpu.uuid]]
-        chosen = [gpu.uuid for gpu in choose(job.gpus, free, self._snapshot.links)]
+        chosen = {gpu.uuid: job.key for gpu in choose(job.gpus, free, self._links)}
+        self._links = [
+            link for link in self._links if link.first not in chosen and link.second not in chosen
+        ]
         self._free &= ~self._bits_of(chosen)
-        self._given |= dict.fromkeys(chosen, job.key)
+        self._given |= chosen
         self._in_use += job.gpus
         self.starts.append(Start(job.key, tuple(chosen), job.named))
 

@@ -17,6 +17,7 @@ from tests.benchmarks import (
     first_step,
     heartbeat,
     leases,
+    plan,
     save,
     throughput,
 )
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "batches": batches.measure,
     "heartbeat": heartbeat.measure,
     "leases": leases.measure,
+    "plan": plan.measure,
     "bookkeeping": bookkeeping.measure,
     "save": save.measure,
     "cli_start": cli_start.measure,
