@@ -11,14 +11,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from orchestra.gpu.leases import Leases
-from orchestra.gpu.probe import Device, Prober
 from orchestra.provenance.environment import is_recorded
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.plan import Start, plan
-from orchestra.schedule.queue import look, waiting_jobs
+from orchestra.schedule.queue import asked_about, look, waiting_jobs
 from orchestra.schedule.revive import needs_supervisor
 from orchestra.supervise.jobs import job_of
 from orchestra.supervise.lock import FileLock
@@ -34,6 +33,9 @@ from orchestra.wire.job import CODE, RUN, TAG, WORKSPACE
 from orchestra.wire.queue import QueueEntry
 from orchestra.wire.states import LIVE, RunState
 from orchestra.workspace import Workspace
+
+if TYPE_CHECKING:
+    from orchestra.gpu.probe import Device, Prober
 
 _LOCK_WAIT_S = 30.0
 # A supervisor must not look like a part of the job from whose shell it was started.
@@ -106,7 +108,7 @@ def _start_queued(
     rows = waiting_jobs(workspace.runs, registry)
     last = {key: registry.attempts(key)[-1:] for key in revived}
     kept = {uuid: key for key in last for attempt in last[key] for uuid in attempt.devices}
-    with Prober() as prober:
+    with asked_about(rows) as prober:
         outlook = look(workspace, rows, prober, kept)
 
         def start(planned: Start) -> bool:
@@ -120,7 +122,7 @@ def _start(
     workspace: Workspace,
     planned: Start,
     devices: Sequence[Device],
-    prober: Prober,
+    prober: Prober | None,
     registry: Registry,
 ) -> bool:
     """Start a queued job on its GPUs, unless somebody else was faster to take them."""
@@ -129,10 +131,14 @@ def _start(
     def act(job: Job, lock: FileLock) -> bool:
         if not needs_supervisor(job, key, registry) or not _is_whole(workspace, job, key, registry):
             return False
+        if prober is None:
+            _start_supervisor(workspace, job, lock, {})
+            return True
+        from orchestra.gpu.leases import Leases
+
         with Leases() as leases:
             try:
-                if devices:
-                    leases.take(devices, prober, key.run_id, workspace.root, named=planned.named)
+                leases.take(devices, prober, key.run_id, workspace.root, named=planned.named)
             except ConflictError as error:
                 log(f"{key} stays queued: {error}")
                 return False

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from orchestra.gpu.probe import Link
-from orchestra.gpu.topology import choose
 from orchestra.registry.rows import JobKey
 from orchestra.wire.states import RunState
+
+if TYPE_CHECKING:
+    from orchestra.gpu.probe import Link
 
 #: A job that has waited so long has the free GPUs it could use kept for it; until then those behind
 #: it may have them. Long enough that short jobs fill the gaps while a running one ends, short
@@ -169,6 +170,8 @@ class _Line:
             self._keeper = self._keeper or self._ahead
 
     def _start(self, job: Waiting, usable: int) -> None:
+        from orchestra.gpu.topology import choose  # what runs on the CPU does without
+
         free = [gpu for gpu in self._in_order(job) if usable & self._bit[gpu.uuid]]
         chosen = {gpu.uuid: job.key for gpu in choose(job.gpus, free, self._links)}
         self._links = [

@@ -46,6 +46,7 @@ class FileLock:
         while (lock := cls.try_acquire(path)) is None:
             if is_held(path):
                 return None
+            time.sleep(_POLL_S)
         return lock
 
     def close(self) -> None:

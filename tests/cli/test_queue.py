@@ -75,3 +75,14 @@ def test_no_queue_contradicts_waiting(cli: Cli) -> None:
     done = cli(*GPU, "--no-queue", "--after", "x")
     assert (done.returncode, done.stdout) == (2, "")
     assert "contradicts --after" in done.stderr
+
+
+def test_no_queue_leaves_a_run_of_before_as_it_was(full: Cli) -> None:
+    again = (*GPU, "--seed", "3", "--name", "mine", "--or-resume")
+    run_id = full.ok(*again, "--detach").strip()
+    followed = full(*again, "--detach", "--no-queue")
+    assert followed.returncode == 0 and f"run {run_id} (mine) is queued already" in followed.stderr
+    full.ok("stop", "mine")
+    refused = full(*again, "--no-queue")
+    assert refused.returncode == 4 and f"GPU 0: {HELD}" in refused.stderr
+    assert full.json("show", "mine")["state"] == "stopped"
