@@ -12,8 +12,11 @@ from orchestra.cli.output import emit, say
 from orchestra.cli.result import print_result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestra.cli.interrupts import Interrupts
     from orchestra.registry.rows import JobKey
+    from orchestra.schedule.queue import Place
     from orchestra.workspace import Workspace
 
 
@@ -24,11 +27,11 @@ def launch(
     *,
     detach: bool,
     quiet: bool,
-    queue: bool = True,
+    withdraw: Callable[[Workspace, Place], None] | None = None,
 ) -> None:
     """Start `key` if it is its turn; detached, print the id; else follow it to its end.
 
-    `queue` false: if it can't start now, it is withdrawn (ConflictError).
+    `withdraw`: what happens to it if it can't start now, instead of waiting.
     """
     from orchestra.schedule.conductor import ensure_conductor
     from orchestra.schedule.dispatch import dispatch
@@ -36,9 +39,7 @@ def launch(
 
     started_s = time.time()
     if key not in dispatch(workspace) and (place := position_of(workspace, key)) is not None:
-        if not queue:
-            from orchestra.schedule.withdraw import withdraw
-
+        if withdraw is not None:
             withdraw(workspace, place)
         elif not quiet:
             say(str(place))

@@ -37,12 +37,13 @@ def choose(count: int, free: Sequence[_Gpu], links: Sequence[Link]) -> tuple[_Gp
     everyone = range(len(free))
     first = tuple(range(count))
     if count == len(free) or _is_uniform(ranks):
-        best = first
-    elif comb(len(free), count) <= _MOST_SETS:
-        best = max(combinations(everyone, count), key=lambda chosen: _score(chosen, ranks))
+        return tuple(free[:count])
+    if comb(len(free), count) <= _MOST_SETS:
+        sets = list(combinations(everyone, count))
     else:
-        grown = [_grow(seed, count, ranks) for seed in everyone]
-        best = max([first, *grown], key=lambda chosen: _score(chosen, ranks))
+        sets = list(dict.fromkeys([first, *(_grow(seed, count, ranks) for seed in everyone)]))
+    linked = [sum(row) for row in ranks]
+    best = max(sets, key=lambda chosen: _score(chosen, ranks, linked))
     return tuple(free[position] for position in best)
 
 
@@ -62,10 +63,11 @@ def _is_uniform(ranks: _Matrix) -> bool:
     return len({ranks[one][other] for one, other in combinations(range(len(ranks)), 2)}) <= 1
 
 
-def _score(chosen: tuple[int, ...], ranks: _Matrix) -> tuple[int, int, int]:
+def _score(chosen: tuple[int, ...], ranks: _Matrix, linked: list[int]) -> tuple[int, int, int]:
+    """`linked`: the ranks of each device's links in sum."""
     inside = [ranks[one][other] for one, other in combinations(chosen, 2)]
     # Each inner link is met from both its ends; the rest leads to devices left for others.
-    torn = sum(sum(ranks[one]) for one in chosen) - 2 * sum(inside)
+    torn = sum(linked[one] for one in chosen) - 2 * sum(inside)
     return min(inside, default=0), sum(inside), -torn
 
 

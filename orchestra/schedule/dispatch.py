@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from orchestra.gpu.leases import Leases
-from orchestra.gpu.probe import Device, Prober
 from orchestra.provenance.environment import is_recorded
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.plan import Start, plan
-from orchestra.schedule.queue import look, waiting_jobs
+from orchestra.schedule.queue import asked_about, look, waiting_jobs
 from orchestra.schedule.revive import needs_supervisor
 from orchestra.schedule.spawn import own_environment, spawn
 from orchestra.supervise.jobs import job_of
@@ -31,6 +30,9 @@ from orchestra.wire.folders import Job
 from orchestra.wire.queue import QueueEntry
 from orchestra.wire.states import LIVE, RunState
 from orchestra.workspace import Workspace
+
+if TYPE_CHECKING:
+    from orchestra.gpu.probe import Device, Prober
 
 _LOCK_WAIT_S = 30.0
 _OWN = {"PYTHONPATH"}  # the supervisor is this orchestra; attempts get their snapshot's
@@ -100,7 +102,7 @@ def _start_queued(
     rows = waiting_jobs(workspace.runs, registry)
     last = {key: registry.attempts(key)[-1:] for key in revived}
     kept = {uuid: key for key in last for attempt in last[key] for uuid in attempt.devices}
-    with Prober() as prober:
+    with asked_about(rows) as prober:
         outlook = look(workspace, rows, prober, kept)
 
         def start(planned: Start) -> bool:
@@ -114,7 +116,7 @@ def _start(
     workspace: Workspace,
     planned: Start,
     devices: Sequence[Device],
-    prober: Prober,
+    prober: Prober | None,
     registry: Registry,
 ) -> bool:
     """Start a queued job on its GPUs, unless somebody else was faster to take them."""
@@ -123,10 +125,14 @@ def _start(
     def act(job: Job, lock: FileLock) -> bool:
         if not needs_supervisor(job, key, registry) or not _is_whole(workspace, job, key, registry):
             return False
+        if prober is None:
+            _start_supervisor(workspace, job, lock, {})
+            return True
+        from orchestra.gpu.leases import Leases
+
         with Leases() as leases:
             try:
-                if devices:
-                    leases.take(devices, prober, key.run_id, workspace.root, named=planned.named)
+                leases.take(devices, prober, key.run_id, workspace.root, named=planned.named)
             except ConflictError as error:
                 log(f"{key} stays queued: {error}")
                 return False

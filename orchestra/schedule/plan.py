@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from orchestra.gpu.probe import Link
-from orchestra.gpu.topology import choose
 from orchestra.registry.rows import JobKey
 from orchestra.wire.states import RunState
+
+if TYPE_CHECKING:
+    from orchestra.gpu.probe import Link
 
 #: A job that has waited so long has the free GPUs it could use kept for it; until then those behind
 #: it may have them. Long enough that short jobs fill the gaps while a running one ends, short
@@ -134,6 +135,7 @@ class _Line:
         self._snapshot = snapshot
         self._limit = float("inf") if snapshot.limit is None else snapshot.limit
         self._gpus = snapshot.gpus
+        self._links = snapshot.links
         self._bit = {gpu.uuid: 1 << number for number, gpu in enumerate(snapshot.gpus)}
         self._free = self._bits_of(gpu.uuid for gpu in snapshot.gpus if not gpu.taken)
         self._doubtful = self._bits_of(gpu.uuid for gpu in snapshot.gpus if gpu.doubt)
@@ -168,10 +170,15 @@ class _Line:
             self._keeper = self._keeper or self._ahead
 
     def _start(self, job: Waiting, usable: int) -> None:
+        from orchestra.gpu.topology import choose  # what runs on the CPU does without
+
         free = [gpu for gpu in self._in_order(job) if usable & self._bit[gpu.uuid]]
-        chosen = [gpu.uuid for gpu in choose(job.gpus, free, self._snapshot.links)]
+        chosen = {gpu.uuid: job.key for gpu in choose(job.gpus, free, self._links)}
+        self._links = [
+            link for link in self._links if link.first not in chosen and link.second not in chosen
+        ]
         self._free &= ~self._bits_of(chosen)
-        self._given |= dict.fromkeys(chosen, job.key)
+        self._given |= chosen
         self._in_use += job.gpus
         self.starts.append(Start(job.key, tuple(chosen), job.named))
 

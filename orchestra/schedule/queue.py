@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from orchestra.gpu import snapshot
-from orchestra.gpu.pool import visible, wanted
-from orchestra.gpu.probe import Device, Prober
 from orchestra.registry.rows import Demand, JobKey, QueuedRow, gpus_of
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.listing import any_runs
@@ -24,6 +23,11 @@ from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import Job, RunsFolder
 from orchestra.workspace import Workspace
+
+if TYPE_CHECKING:  # what runs on the CPU is dispatched without them
+    from orchestra.gpu.probe import Device, Prober
+    from orchestra.gpu.snapshot import Gpu as SeenGpu
+    from orchestra.gpu.snapshot import Snapshot as GpuSnapshot
 
 _POOL = "CUDA_VISIBLE_DEVICES"
 
@@ -84,7 +88,7 @@ def device_reasons(workspace: Workspace) -> str:
 
 def _judge(workspace: Workspace, registry: Registry) -> tuple[list[QueuedRow], Outlook, Plan]:
     rows = waiting_jobs(workspace.runs, registry)
-    with Prober() as prober:
+    with asked_about(rows) as prober:
         outlook = look(workspace, rows, prober, {})
     return rows, outlook, plan(outlook.snapshot)
 
@@ -98,18 +102,32 @@ def waiting_jobs(runs: RunsFolder, registry: Registry) -> list[QueuedRow]:
     return [row for row in rows if not (row.demand.gpus and _has_supervisor(runs, row.key))]
 
 
+@contextmanager
+def asked_about(rows: Sequence[QueuedRow]) -> Iterator[Prober | None]:
+    """Who can be asked about GPUs, if one of the jobs wants any."""
+    if not any(row.demand.gpus for row in rows):
+        yield None
+        return
+    from orchestra.gpu.probe import Prober
+
+    with Prober() as prober:
+        yield prober
+
+
 def look(
     workspace: Workspace,
     rows: Sequence[QueuedRow],
-    prober: Prober,
+    prober: Prober | None,
     kept: Mapping[str, JobKey],
 ) -> Outlook:
-    """The snapshot for these jobs. NVML is only asked if one of them wants GPUs.
+    """The snapshot for these jobs.
 
     `kept`: GPUs (by UUID) of jobs that are about to lease them again.
     """
-    if not any(row.demand.gpus for row in rows):
+    if prober is None:
         return Outlook(Snapshot(time.time(), [_waiting(row) for row in rows]), {})
+    from orchestra.gpu import snapshot
+
     try:
         now = snapshot.read(workspace.root, prober)
     except UsageError as error:  # the settings are wrong: what runs on the CPU may start
@@ -135,7 +153,7 @@ def look(
 class _Pools:
     """Which GPUs a job may have, as the user, the submitter's shell and the workspace say."""
 
-    def __init__(self, now: snapshot.Snapshot) -> None:
+    def __init__(self, now: GpuSnapshot) -> None:
         self._devices = [gpu.device for gpu in now.gpus]
         self._inside = [gpu.device for gpu in now.gpus if gpu.inside]
         self._known: dict[tuple[str | None, tuple[str, ...]], tuple[tuple[str, ...], str]] = {}
@@ -152,6 +170,8 @@ class _Pools:
 
     def _resolve(self, exported: str | None, ids: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
         """UUIDs, and why they can't be told."""
+        from orchestra.gpu.pool import visible, wanted
+
         shown = visible(self._devices, exported)
         pool = [device for device in shown if device in self._inside]
         try:
@@ -172,7 +192,7 @@ def _waiting(row: QueuedRow) -> Waiting:
     )
 
 
-def _gpu(gpu: snapshot.Gpu, promised: Mapping[str, JobKey]) -> Gpu:
+def _gpu(gpu: SeenGpu, promised: Mapping[str, JobKey]) -> Gpu:
     device, status = gpu.device, gpu.status
     taken = "" if status.may_be_taken(named=True) else status.reason
     if device.uuid in promised:

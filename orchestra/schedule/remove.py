@@ -45,7 +45,7 @@ def remove_run(workspace: Workspace, run_id: str) -> None:
         if row.state in LIVE or unfinished_evaluations(workspace, run_id):
             raise ConflictError(f"run {run_id} is at work: `orchestra stop {run_id}` first")
         if run.path.is_dir():
-            lock = FileLock.try_acquire(run.job.lock)
+            lock = FileLock.acquire_if_free(run.job.lock)
             if lock is None:
                 raise ConflictError(f"run {run_id} is just starting or ending; try again")
             with lock:

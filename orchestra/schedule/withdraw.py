@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from orchestra.registry.store import open_registry
 from orchestra.schedule.queue import Place, device_reasons
 from orchestra.schedule.remove import remove_run
 from orchestra.supervise.stop import stop_job
@@ -10,21 +9,27 @@ from orchestra.wire.errors import ConflictError
 from orchestra.workspace import Workspace
 
 
-def withdraw(workspace: Workspace, place: Place) -> None:
-    """Forget a run that has never started, stop a resumed one; unless it starts in this moment.
+def forget(workspace: Workspace, place: Place) -> None:
+    """Remove a new run, as if it had never been asked for; unless it starts in this moment.
 
     Raises:
-        ConflictError: it is withdrawn; the message says why it could not start.
+        ConflictError: it is removed; the message says why it could not start.
     """
-    why = f"--no-queue: {place.reason}; {device_reasons(workspace)}"
-    run_id = place.key.run_id
-    with open_registry(workspace.runs) as registry:
-        is_new = registry.get_run(run_id).started_at is None
-    if not is_new:
-        stop_job(workspace, place.key)
-        raise ConflictError(why)
+    refusal = _refusal(workspace, place)
     try:
-        remove_run(workspace, run_id)
+        remove_run(workspace, place.key.run_id)
     except ConflictError:  # another dispatcher was faster
         return
-    raise ConflictError(why)
+    raise refusal
+
+
+def end_again(workspace: Workspace, place: Place) -> None:
+    """Stop a run that was just resumed (ConflictError, always: why it could not start)."""
+    refusal = _refusal(workspace, place)
+    stop_job(workspace, place.key)
+    raise refusal
+
+
+def _refusal(workspace: Workspace, place: Place) -> ConflictError:
+    devices = device_reasons(workspace)
+    return ConflictError(f"--no-queue: {place.reason}" + (f" [{devices}]" if devices else ""))

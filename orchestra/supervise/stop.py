@@ -41,7 +41,7 @@ def stop_job(
 
 
 def _stop(workspace: Workspace, key: JobKey, job: Job, *, now: bool, grace_s: float | None) -> None:
-    lock = FileLock.try_acquire(job.lock)
+    lock = FileLock.acquire_if_free(job.lock)
     if lock is None:
         _refuse_if_ended(key, JobState.read(job))
         if grace_s is None:

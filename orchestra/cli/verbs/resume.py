@@ -28,7 +28,7 @@ def resume(
     detach: options.Detach = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Continue a run that was stopped, failed, or completed with fewer steps than wanted now.
+    """Continue a run that failed, was stopped or preempted, or completed too few steps.
 
     \b
     Examples:

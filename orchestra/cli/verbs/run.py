@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,6 +71,7 @@ def run(
     """
     from orchestra.schedule import submit
     from orchestra.schedule.submission import Submission
+    from orchestra.schedule.withdraw import forget
 
     if or_resume and name is None:
         raise UsageError("--or-resume needs the --name by which it finds the run")
@@ -94,9 +96,8 @@ def run(
     if dry_run:
         _print_plan(submit.plan(workspace, submission))
         return
-    if or_resume and _continue(
-        workspace, submission, queue=not no_queue, detach=detach, quiet=quiet
-    ):
+    again = partial(_continue, workspace, submission, no_queue=no_queue, detach=detach, quiet=quiet)
+    if or_resume and again():
         return
     with ExitStack() as stack:
         try:
@@ -105,30 +106,23 @@ def run(
                 interrupts = stack.enter_context(Interrupts())
                 submitted = staged.commit()
         except ConflictError:  # the same command, given at the same moment, may have been faster
-            if or_resume and _continue(
-                workspace, submission, queue=not no_queue, detach=detach, quiet=quiet
-            ):
+            if or_resume and again():
                 return
             raise
         if not quiet:
             for note in submitted.notes:
                 say(f"note: {note}")
             say(f"run {submitted.run_id} ({submitted.name}) in {submitted.folder.path}")
-        launch(
-            workspace,
-            submitted.key,
-            interrupts,
-            detach=detach,
-            quiet=quiet,
-            queue=not no_queue,
-        )
+        withdraw = forget if no_queue else None
+        launch(workspace, submitted.key, interrupts, detach=detach, quiet=quiet, withdraw=withdraw)
 
 
 def _continue(
-    workspace: Workspace, submission: Submission, *, queue: bool, detach: bool, quiet: bool
+    workspace: Workspace, submission: Submission, *, no_queue: bool, detach: bool, quiet: bool
 ) -> bool:
     """Resume or follow the run that the same command made before; False if there is none."""
     from orchestra.schedule.again import again
+    from orchestra.schedule.withdraw import end_again
     from orchestra.wire.states import ENDED, RunState
 
     assert submission.name is not None
@@ -143,8 +137,9 @@ def _continue(
         if found.state is RunState.COMPLETED:
             _print_completed(workspace, found.key, quiet=quiet)
         else:
-            queue = queue or found.state not in ENDED  # what others queued stays queued
-            launch(workspace, found.key, interrupts, detach=detach, quiet=quiet, queue=queue)
+            resumed = found.state in ENDED  # else it stays queued: another command queued it
+            withdraw = end_again if no_queue and resumed else None
+            launch(workspace, found.key, interrupts, detach=detach, quiet=quiet, withdraw=withdraw)
     return True
 
 

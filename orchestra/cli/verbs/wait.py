@@ -28,8 +28,8 @@ def wait(
       orchestra wait @last && echo "it has a number"
       orchestra wait h7k2 --timeout 3600
 
-    Exits with 0 if all are completed, with 1 if one failed or was stopped. A run whose
-    supervisor died on this machine is given a new one.
+    Exits with 0 if all are completed, with 1 if one failed, was stopped or preempted.
+    A run whose supervisor died on this machine is given a new one.
     """
     from orchestra.registry.rows import JobKey
     from orchestra.schedule.listing import find_run
