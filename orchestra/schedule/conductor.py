@@ -95,8 +95,10 @@ class Conductor:
     """`conduct` is all it does. One process, one thread; it keeps nothing that must survive it."""
 
     def __init__(self, workspace: Workspace, lock: FileLock) -> None:
+        from orchestra.gpu.probe import Prober
         from orchestra.schedule.revive import Revivals, Work
 
+        self._prober = Prober()  # its child lives while jobs wait for GPUs
         self._workspace = workspace
         self._runs = workspace.runs
         self._lock = lock
@@ -152,6 +154,8 @@ class Conductor:
         orphans = self._give_up(orphans)
         if orphans or (looked and self._work.waiting):
             self._dispatch(orphans)
+        if not self._work.waiting:
+            self._prober.close()
         return bool(self._work)
 
     def _look(self) -> bool:
@@ -192,7 +196,7 @@ class Conductor:
         from orchestra.schedule.dispatch import dispatch
         from orchestra.supervise.log import log
 
-        for key in dispatch(self._workspace):
+        for key in dispatch(self._workspace, self._prober):
             died = key in orphans
             if died:
                 self._revivals.note(key, orphans[key])

@@ -38,12 +38,16 @@ _LOCK_WAIT_S = 30.0
 _OWN = {"PYTHONPATH"}  # the supervisor is this orchestra; attempts get their snapshot's
 
 
-def dispatch(workspace: Workspace) -> list[JobKey]:
+def dispatch(workspace: Workspace, prober: Prober | None = None) -> list[JobKey]:
     """Give a supervisor to every job that lost its own and to those whose turn it is; which ones.
+
+    `prober`: of a caller that dispatches again and again; closed by it alone.
 
     Raises:
         WaitTimeoutError: another dispatcher kept its lock for half a minute.
     """
+    if not workspace.runs.path.is_dir():  # removed, or never made
+        return []
     lock = FileLock.acquire(workspace.runs.dispatch_lock, _LOCK_WAIT_S)
     if lock is None:
         raise WaitTimeoutError(
@@ -52,7 +56,7 @@ def dispatch(workspace: Workspace) -> list[JobKey]:
         )
     with lock, open_registry(workspace.runs) as registry:
         revived = [key for key in registry.jobs_in(LIVE) if _revive(workspace, key, registry)]
-        return revived + _start_queued(workspace, registry, revived)
+        return revived + _start_queued(workspace, registry, revived, prober)
 
 
 def _alone(
@@ -96,13 +100,13 @@ def _revive(workspace: Workspace, key: JobKey, registry: Registry) -> bool:
 
 
 def _start_queued(
-    workspace: Workspace, registry: Registry, revived: Sequence[JobKey]
+    workspace: Workspace, registry: Registry, revived: Sequence[JobKey], mine: Prober | None
 ) -> list[JobKey]:
     """Start what `plan` says."""
     rows = waiting_jobs(workspace.runs, registry)
     last = {key: registry.attempts(key)[-1:] for key in revived}
     kept = {uuid: key for key in last for attempt in last[key] for uuid in attempt.devices}
-    with asked_about(rows) as prober:
+    with asked_about(rows, mine) as prober:
         outlook = look(workspace, rows, prober, kept)
 
         def start(planned: Start) -> bool:

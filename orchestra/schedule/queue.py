@@ -103,10 +103,13 @@ def waiting_jobs(runs: RunsFolder, registry: Registry) -> list[QueuedRow]:
 
 
 @contextmanager
-def asked_about(rows: Sequence[QueuedRow]) -> Iterator[Prober | None]:
-    """Who can be asked about GPUs, if one of the jobs wants any."""
+def asked_about(rows: Sequence[QueuedRow], mine: Prober | None = None) -> Iterator[Prober | None]:
+    """Who can be asked about GPUs, if one of the jobs wants any; `mine` if there is that one."""
     if not any(row.demand.gpus for row in rows):
         yield None
+        return
+    if mine is not None:
+        yield mine
         return
     from orchestra.gpu.probe import Prober
 

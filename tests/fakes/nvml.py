@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).with_name("nvml.c")
+UUIDS = [f"GPU-{os.getpid():05x}-{index}" for index in range(64)]
+"""Of this process alone: ranks of other tests, found in procfs, use other devices."""
 
 
 def build(folder: Path) -> Path:
@@ -46,6 +48,6 @@ class FakeNvml:
 
     def idle(self, count: int) -> list[str]:
         """`count` idle GPUs; returns their UUIDs."""
-        uuids = [f"GPU-0000{index}" for index in range(count)]
+        uuids = UUIDS[:count]
         self.write(*(f"gpu {uuid} 81920 3 0 Fake H100" for uuid in uuids))
         return uuids

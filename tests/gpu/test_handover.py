@@ -13,7 +13,7 @@ import pytest
 from orchestra.gpu.leases import Leases
 from orchestra.gpu.probe import Prober
 from orchestra.wire.errors import ConflictError, OrchestraError
-from tests.fakes.nvml import FakeNvml
+from tests.fakes.nvml import UUIDS, FakeNvml
 
 HERE = Path("/workspace")
 
@@ -89,11 +89,11 @@ def test_the_lease_outlives_its_giver_and_ends_with_its_holder(
     assert giver.wait() == 0
     holders = Leases().holders()
     assert {uuid: holder.pid for uuid, holder in holders.items()} == {
-        "GPU-00000": adopter,
-        "GPU-00001": adopter,
+        UUIDS[0]: adopter,
+        UUIDS[1]: adopter,
     }
-    assert holders["GPU-00000"].run_id == "run1"
-    assert holders["GPU-00000"].workspace == "/workspace"
+    assert holders[UUIDS[0]].run_id == "run1"
+    assert holders[UUIDS[0]].workspace == "/workspace"
     with Leases() as leases, pytest.raises(ConflictError, match="leased by run run1"):
         leases.acquire(1, [], "mine", HERE)
     assert "/proc/" in inherited and ".lock" not in inherited
@@ -109,11 +109,11 @@ def test_release_after_the_handover_frees_nothing(nvml: FakeNvml, start: Start) 
     with Leases() as leases:
         leases.acquire(1, [], "run1", HERE)
         fds = leases.hand_over()
-        given = f'{{"GPU-00000": {fds["GPU-00000"]}}}'
+        given = f'{{"{UUIDS[0]}": {fds[UUIDS[0]]}}}'
         adopter = start(ADOPT, given, pass_fds=tuple(fds.values()))
         leases.release()
         listing(adopter)
-    assert Leases().holders()["GPU-00000"].pid == adopter.pid
+    assert Leases().holders()[UUIDS[0]].pid == adopter.pid
     adopter.kill()
     adopter.wait()
     assert Leases().holders() == {}
@@ -132,9 +132,9 @@ def test_a_descriptor_of_another_file_is_refused(nvml: FakeNvml, tmp_path: Path)
     with Leases() as leases, (tmp_path / "other").open("w") as other:
         leases.acquire(2, [], "run1", HERE)
         fds = leases.hand_over()
-        for wrong in (other.fileno(), fds["GPU-00001"], 999):
+        for wrong in (other.fileno(), fds[UUIDS[1]], 999):
             with pytest.raises(OrchestraError, match=f"descriptor {wrong} is not the lease"):
-                Leases.adopt({"GPU-00000": wrong}, "run1", HERE)
+                Leases.adopt({UUIDS[0]: wrong}, "run1", HERE)
 
 
 def test_an_unlocked_descriptor_of_the_right_file_is_refused(
@@ -143,9 +143,9 @@ def test_an_unlocked_descriptor_of_the_right_file_is_refused(
     nvml.idle(1)
     with Leases() as leases:
         leases.acquire(1, [], "run1", HERE)
-        fd = os.open(tmp_path / "leases" / "GPU-00000.lock", os.O_RDONLY)
+        fd = os.open(tmp_path / "leases" / f"{UUIDS[0]}.lock", os.O_RDONLY)
         with pytest.raises(OrchestraError, match="is not the lease"):
-            Leases.adopt({"GPU-00000": fd}, "run1", HERE)
+            Leases.adopt({UUIDS[0]: fd}, "run1", HERE)
         os.close(fd)
 
 
@@ -156,9 +156,9 @@ def test_take_is_all_or_none(nvml: FakeNvml) -> None:
         theirs.take([second], prober, "them", HERE, named=False)
         with pytest.raises(ConflictError, match=r"1 of 2 can be had; GPU 1: leased by run them"):
             mine.take([first, second], prober, "mine", HERE, named=False)
-        assert set(mine.holders()) == {"GPU-00001"}
+        assert set(mine.holders()) == {UUIDS[1]}
         mine.take([third, first], prober, "mine", HERE, named=False)
-        assert set(mine.hand_over()) == {"GPU-00000", "GPU-00002"}
+        assert set(mine.hand_over()) == {UUIDS[0], UUIDS[2]}
 
 
 def test_all_holders_in_the_way_are_named(nvml: FakeNvml) -> None:
@@ -178,10 +178,12 @@ def test_take_looks_again_once_the_locks_are_won(nvml: FakeNvml) -> None:
     nvml.idle(2)
     with Prober() as prober, Leases() as leases:
         devices = prober.read().devices
-        nvml.write("gpu GPU-00000 81920 3 0 X", "gpu GPU-00001 81920 700 0 X", "process 999 700")
+        nvml.write(
+            f"gpu {UUIDS[0]} 81920 3 0 X", f"gpu {UUIDS[1]} 81920 700 0 X", "process 999 700"
+        )
         with pytest.raises(ConflictError, match=r"GPU 1: .*pid 999"):
             leases.take(devices, prober, "mine", HERE, named=False)
-        nvml.write("gpu GPU-00000 81920 3 0 X")
+        nvml.write(f"gpu {UUIDS[0]} 81920 3 0 X")
         with pytest.raises(ConflictError, match="GPU 1: it vanished"):
             leases.take(devices, prober, "mine", HERE, named=False)
         nvml.write("broken")

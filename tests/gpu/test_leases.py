@@ -17,7 +17,7 @@ from orchestra.gpu.lease_file import FOLDER, machine_folder
 from orchestra.gpu.leases import Leases
 from orchestra.gpu.probe import Prober
 from orchestra.wire.errors import ConflictError, NotFoundError
-from tests.fakes.nvml import FakeNvml
+from tests.fakes.nvml import UUIDS, FakeNvml
 
 HERE = Path("/workspace")
 
@@ -37,7 +37,7 @@ def other(nvml: FakeNvml) -> subprocess.Popen[bytes]:
         [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert holder.stdout is not None
-    assert holder.stdout.readline().strip() == b"GPU-00000"
+    assert holder.stdout.readline().strip() == UUIDS[0].encode()
     yield holder  # type: ignore[misc]
     holder.kill()
     holder.communicate()
@@ -45,7 +45,7 @@ def other(nvml: FakeNvml) -> subprocess.Popen[bytes]:
 
 def test_a_leased_device_is_passed_over(other: subprocess.Popen[bytes]) -> None:
     with Leases() as leases:
-        assert [device.uuid for device in leases.acquire(1, [], "mine", HERE)] == ["GPU-00001"]
+        assert [device.uuid for device in leases.acquire(1, [], "mine", HERE)] == [UUIDS[1]]
 
 
 def test_the_refusal_names_run_and_user(other: subprocess.Popen[bytes]) -> None:
@@ -53,7 +53,7 @@ def test_the_refusal_names_run_and_user(other: subprocess.Popen[bytes]) -> None:
         with pytest.raises(ConflictError, match="GPU 0: leased by run other123 of user"):
             leases.acquire(2, [], "mine", HERE)
         # All or none: the free one was given back.
-        assert set(leases.holders()) == {"GPU-00000"}
+        assert set(leases.holders()) == {UUIDS[0]}
 
 
 def test_a_killed_holder_frees_its_lease(other: subprocess.Popen[bytes]) -> None:
@@ -69,8 +69,8 @@ def test_release_and_lock_file_stays(nvml: FakeNvml, tmp_path: Path) -> None:
     for run in ("one", "two"):
         with Leases() as leases:
             leases.acquire(1, [], run, HERE)
-            assert leases.holders()["GPU-00000"].run_id == run
-    assert (tmp_path / "leases" / "GPU-00000.lock").exists()
+            assert leases.holders()[UUIDS[0]].run_id == run
+    assert (tmp_path / "leases" / f"{UUIDS[0]}.lock").exists()
 
 
 def test_folder_is_the_first_home_that_is_open_to_all(
@@ -124,7 +124,7 @@ def test_exported_devices_limit_the_pool(nvml: FakeNvml, monkeypatch: pytest.Mon
 def test_a_hostile_note_is_only_text(
     nvml: FakeNvml, other: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
-    note = tmp_path / "leases" / "GPU-00000.lock"
+    note = tmp_path / "leases" / f"{UUIDS[0]}.lock"
     for text in (
         "",
         "{",
@@ -135,24 +135,24 @@ def test_a_hostile_note_is_only_text(
     ):
         note.write_text(text)
         with Leases() as leases:
-            assert len(leases.holders()["GPU-00000"].run_id) <= 64
+            assert len(leases.holders()[UUIDS[0]].run_id) <= 64
 
 
 def test_a_note_without_workspace_is_read(
     nvml: FakeNvml, other: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     """Versions before this one wrote none."""
-    note = tmp_path / "leases" / "GPU-00000.lock"
+    note = tmp_path / "leases" / f"{UUIDS[0]}.lock"
     document = json.loads(note.read_text())
     del document["workspace"]
     note.write_text(json.dumps(document))
-    holder = Leases().holders()["GPU-00000"]
+    holder = Leases().holders()[UUIDS[0]]
     assert (holder.run_id, holder.workspace) == ("other123", "")
 
 
 def test_a_replaced_lock_file_is_not_a_second_lock(nvml: FakeNvml, tmp_path: Path) -> None:
     nvml.idle(1)
-    path = tmp_path / "leases" / "GPU-00000.lock"
+    path = tmp_path / "leases" / f"{UUIDS[0]}.lock"
     with Leases() as leases:
         leases.acquire(1, [], "mine", HERE)
         leases.release()
@@ -323,7 +323,7 @@ def nobody(nvml: FakeNvml) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize("first", ["root", "nobody"])
 def test_two_users_share_a_lock_file(nobody: subprocess.Popen[str], first: str) -> None:
     """Whoever made it: in a sticky folder the kernel refuses O_CREAT on another's file."""
-    lock = Path(os.environ[FOLDER]) / "GPU-00000.lock"
+    lock = Path(os.environ[FOLDER]) / f"{UUIDS[0]}.lock"
     with Leases() as leases:
         if first == "root":
             leases.acquire(1, [], "mine", HERE)
@@ -334,7 +334,7 @@ def test_two_users_share_a_lock_file(nobody: subprocess.Popen[str], first: str) 
         assert lock.parent.stat().st_mode & 0o7777 == 0o1777
         with pytest.raises(ConflictError, match="leased by run theirs of user nobody"):
             leases.acquire(1, [], "mine", HERE)
-        assert leases.holders()["GPU-00000"].workspace == "/theirs"
+        assert leases.holders()[UUIDS[0]].workspace == "/theirs"
         assert _tell([nobody], "release") == ["released"]
         leases.acquire(1, [], "mine", HERE)
         (said,) = _tell([nobody], "acquire")

@@ -127,7 +127,7 @@ def test_no_work_no_conductor(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_it_ends_when_its_runs_are_gone(sandbox: Sandbox) -> None:
-    job = sandbox.add_run(hold=True, nproc=1)
+    job = sandbox.add_run(hold=True, nproc=1, save_every=100)
     assert ensure_conductor(sandbox.workspace)
     process = conductor(sandbox.workspace.runs)
     assert process is not None
@@ -182,7 +182,8 @@ def test_supervisors_that_die_at_once_are_not_replaced_for_ever(
     started: list[JobKey] = []
     monkeypatch.setattr(module, "_TURN_S", 0.0)
     monkeypatch.setattr(
-        "orchestra.schedule.dispatch.dispatch", lambda workspace: started.append(key) or [key]
+        "orchestra.schedule.dispatch.dispatch",
+        lambda workspace, prober: started.append(key) or [key],
     )
     lock = FileLock.acquire_if_free(sandbox.workspace.runs.conductor_lock)
     assert lock is not None
@@ -215,7 +216,7 @@ def test_a_full_disk_starts_nothing(sandbox: Sandbox, monkeypatch: pytest.Monkey
     told: list[int] = []
     monkeypatch.setattr(
         "orchestra.schedule.dispatch.dispatch",
-        lambda workspace: told.append(len(full)) or sandbox.release(job) or [],
+        lambda workspace, prober: told.append(len(full)) or sandbox.release(job) or [],
     )
     lock = FileLock.acquire_if_free(sandbox.workspace.runs.conductor_lock)
     assert lock is not None
