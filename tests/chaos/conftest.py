@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.sandbox import Sandbox
+from tests.gpu.conftest import nvml, nvml_library
+
+__all__ = ["nvml", "nvml_library", "sandbox"]
 
 
 @pytest.fixture
