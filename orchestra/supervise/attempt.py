@@ -30,6 +30,7 @@ _SETTLE_S = 0.1  # from a rank's death until the other ranks are killed
 _STACKS_S = 0.5  # for all ranks of a hanging attempt to write their stacks
 _KILL_S = 0.5
 _VERDICT_S = 3.0  # from a rank's death until the agent, which writes failures.json, is killed
+_FAREWELL_S = 10.0  # from the last rank's end until the agent, which has nothing left to do, is
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Watch:
         self._on_turn = on_turn
         self._beats: list[Beat] = []
         self._ranks: dict[int, int] = {}  # rank -> pid
+        self._dead: set[int] = set()
         self._judge = Judge(nproc, deadlines)
         self._judged_at = time.monotonic()
         self._stall: Stall | None = None
@@ -123,6 +125,9 @@ class Watch:
 
     def _note_deaths(self, died: list[int]) -> None:
         """A rank that dies before it says it is done takes the others with it, quickly."""
+        self._dead.update(died)
+        if died and len(self._dead) == self._nproc:
+            self._after(_FAREWELL_S, self._kill_all)
         if not died or self._first_dead is not None:
             return
         done = {beat.pid for beat in self._beats if beat.phase == Phase.DONE}
@@ -199,6 +204,11 @@ class Watch:
         tree.sweep(self._tag, _KILL_S, spare=agent)
 
     def _kill_all(self) -> None:
-        """Everything; again and again, should the agent sit in the kernel for a while."""
+        """Everything; again and again, should the agent sit in the kernel for a while.
+
+        Where the agent never came or is dead, its launcher should have told by now.
+        """
+        if self._agent.pid is None or start_ticks(self._agent.pid) is None:
+            self._agent.kill_launcher()
         tree.sweep(self._tag, _KILL_S)
         self._after(_VERDICT_S, self._kill_all)

@@ -26,6 +26,7 @@ class Fault:
 
 
 _GOES_ON = "restarted from the newest checkpoint, completed"
+_SET_ASIDE = "set aside, the one before it used"
 _OF_A_RANK = f"class %s, the rank named; {_GOES_ON}"
 _HANG = f"class hang, stacks of all ranks; {_GOES_ON}"
 _NO_KILL = "same processes, no restart, completed"
@@ -39,7 +40,7 @@ FAULTS = {
     "os.abort": Fault("SIGABRT of a rank by itself", _OF_A_RANK % "signal"),
     "GIL held": Fault("sleep(3) in C, GIL held, for ever", _HANG),
     "segmentation fault": Fault("a rank reads address 0", _OF_A_RANK % "signal"),
-    "SIGINT of a rank": Fault("kill -INT", _OF_A_RANK % "signal"),
+    "SIGINT of a rank": Fault("kill -INT", _OF_A_RANK % "crash"),
     "SIGKILL of a rank": Fault("kill -KILL in mid-run", _OF_A_RANK % "signal"),
     "SIGTERM of a rank": Fault("kill -TERM", _OF_A_RANK % "signal"),
     "SIGSTOP of a rank": Fault("kill -STOP", _HANG),
@@ -49,6 +50,9 @@ FAULTS = {
     "SIGKILL of a stand-in": Fault("kill -KILL of a torchrun child", "its rank dies too; restart"),
     "SIGKILL of the supervisor": Fault("kill -KILL", "ranks die by the death chain; revived"),
     "SIGKILL of a loader worker": Fault("kill -KILL of a DataLoader worker", _OF_A_RANK % "crash"),
+    "SIGSTOP of torchrun": Fault("kill -STOP of the agent", "the ranks' result counts; completed"),
+    "SIGSTOP of the launcher": Fault("kill -STOP", "the ranks' result counts; completed"),
+    "launcher hangs while it imports": Fault("its import never returns", "class hang; ended"),
     # Moments.
     "SIGKILL in the first step": Fault("before any checkpoint", "restarted from the beginning"),
     "SIGKILL during a save": Fault("in fsync, at each write boundary", "the checkpoint before it"),
@@ -58,23 +62,23 @@ FAULTS = {
     # What is hard to kill or to find.
     "deaf to SIGTERM": Fault("Python handler of SIGTERM, stuck in C", "gone at once with its peer"),
     "escaped child": Fault("double fork, setsid, tag inherited", "killed by its tag"),
-    "escaped child, no environment": Fault("the same with an empty environment", "adopted, not killed"),
-    "a neighbour with a similar tag": Fault("processes whose tags differ by little", "never touched"),
+    "escaped child, no environment": Fault("the same, no environment", "adopted, not killed"),
+    "a neighbour with a similar tag": Fault("tags that differ by little", "not touched"),
     # Checkpoints.
-    "truncated checkpoint": Fault("the newest one's weights cut in half", "set aside; one before it"),
-    "bit flip in a checkpoint": Fault("one bit of the newest one's weights", "set aside; one before it"),
-    "empty file in a checkpoint": Fault("the newest one's weights emptied", "set aside; one before it"),
-    "checkpoint without manifest": Fault("the newest one's manifest removed", "set aside; one before it"),
+    "truncated checkpoint": Fault("the newest one's weights cut in half", _SET_ASIDE),
+    "bit flip in a checkpoint": Fault("one bit of the newest one's weights", _SET_ASIDE),
+    "empty file in a checkpoint": Fault("the newest one's weights emptied", _SET_ASIDE),
+    "checkpoint without manifest": Fault("the newest one's manifest removed", _SET_ASIDE),
     "newest two checkpoints bad": Fault("a bit of each flipped", "both set aside; the third"),
     # Resources.
-    "disk full": Fault("no byte left from step 3 to 9", "training goes on, no save; completed"),
-    "read-only folder": Fault("checkpoints/ mounted read-only", "class config: ended with a sentence"),
+    "disk full": Fault("no byte left for 10 steps", "training goes on, no save; completed"),
+    "read-only folder": Fault("checkpoints/ mounted read-only", "class config: ended"),
     "port taken": Fault("a store on a port that is in use", "class rendezvous; restarted"),
     "foreign MASTER_PORT": Fault("MASTER_PORT of the environment is in use", "not used; completed"),
-    "shared memory full": Fault("/dev/shm of one page", "class disk full: ended with a sentence"),
-    "out of memory (torch)": Fault("torch's CPU allocator refuses", "class out of memory; restarted"),
+    "shared memory full": Fault("/dev/shm of one page", "class disk full: ended"),
+    "out of memory (torch)": Fault("torch's allocator refuses", "class out of memory; restarted"),
     "out of memory (Python)": Fault("MemoryError", "class out of memory; restarted"),
-    "out of memory, oom_split": Fault("the same, split allowed", "micro-batches cut in 2; completed"),
+    "out of memory, oom_split": Fault("split allowed", "micro-batches cut in 2; completed"),
     # Time.
     "clock jump": Fault("wall clock +1 day, then -2 days", _NO_KILL),
     "suspended machine": Fault("all stopped longer than any deadline", _NO_KILL),
@@ -83,7 +87,7 @@ FAULTS = {
     "long evaluation": Fault("an evaluation longer than any deadline", _NO_KILL),
     # Endings.
     "NaN": Fault("the loss is NaN in 20 steps", "class nan: ended, not retried"),
-    "failing import": Fault("task.py imports what is not there", "class import: ended, not retried"),
+    "failing import": Fault("task.py imports what is not there", "class import: ended"),
     "bad config": Fault("exit code 78", "class config: ended, not retried"),
     "crash loop": Fault("SIGKILL in each attempt, no progress", "ended after launch.max_restarts"),
     "same exception twice": Fault("at the same step", "a deterministic bug: ended"),
@@ -131,9 +135,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     terminalreporter.section(f"fault matrix: {len({name for name, _ in rows})} of {len(FAULTS)}")
     order = list(FAULTS)
-    for (name, _), cells in sorted(rows.items(), key=lambda row: order.index(row[0][0])):
+    for cells in sorted(rows.values(), key=lambda cells: order.index(cells[0])):
         widths = (*_WIDTHS, 0)
-        terminalreporter.write_line(" ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)))
+        terminalreporter.write_line(
+            " ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True))
+        )
 
 
 def _names(item: pytest.Item) -> list[str]:
