@@ -74,7 +74,8 @@ class Told:
 
 def run(sandbox: RealSandbox, links: Sequence[Link], **tables: dict[str, Any]) -> list[Told]:
     """One run through all of them, to its end; what became of each."""
-    faults, resumes, start = [], [], 0
+    faults: list[dict[str, Any]] = []
+    resumes, start = [], 0
     for number, link in enumerate(links, 1):
         step = 0 if link.at is None else start + link.at
         fault = {"attempt": number, "where": link.where, "step": step}
@@ -84,7 +85,8 @@ def run(sandbox: RealSandbox, links: Sequence[Link], **tables: dict[str, Any]) -
         start += link.keeps
         resumes.append(start)
     task = {**tables.pop("task", {}), "faults": faults}
-    job = sandbox.add_real_run(steps=start + EVERY, task=task, **tables)
+    steps = max(fault["step"] for fault in faults) + EVERY
+    job = sandbox.add_real_run(steps=steps, task=task, **tables)
     state = sandbox.wait_end(sandbox.start(job))
     attempts = sandbox.attempts(job)
     _check_the_end(sandbox, job.run.id, attempts, state)

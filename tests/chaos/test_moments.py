@@ -1,4 +1,4 @@
-"""SIGKILL at each tender moment of a rank's life: real ranks, one run, which ends by a bad import."""
+"""SIGKILL at each tender moment of a rank's life: real ranks, one run; a bad import ends it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def told(shared: RealSandbox) -> list[Told]:
 @pytest.mark.parametrize(
     "number", [pytest.param(n, marks=pytest.mark.fault(link.fault)) for n, link in enumerate(LINKS)]
 )
-def test_the_restart_is_from_the_newest_checkpoint(
-    told: list[Told], number: int, saw: Saw
-) -> None:
+def test_the_restart_is_from_the_newest_checkpoint(told: list[Told], number: int, saw: Saw) -> None:
     told[number].check(saw)
 
 

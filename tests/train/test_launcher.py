@@ -1,4 +1,4 @@
-"""The warm launcher, asked as the supervisor and torchrun's children ask it; stand-ins for torch."""
+"""The warm launcher, asked as the supervisor and torchrun's children ask it; without torch."""
 
 from __future__ import annotations
 
@@ -135,7 +135,9 @@ def test_without_retag_a_sweep_would_miss_them(tmp_path: Path, saw: Saw) -> None
         warm.close()
 
 
-@pytest.mark.parametrize(("what", "code"), [("exit", 0), ("exit", 7), ("signal", 9), ("signal", 11)])
+@pytest.mark.parametrize(
+    ("what", "code"), [("exit", 0), ("exit", 7), ("signal", 9), ("signal", 11)]
+)
 def test_how_a_rank_ended_is_handed_through(warm: Warm, what: str, code: int) -> None:
     ask_for_rank(warm, what, str(code))
     assert warm.told("agent.end")["code"] == (-code if what == "signal" else code)

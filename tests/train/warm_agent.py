@@ -58,7 +58,7 @@ def tell(path: Path) -> None:
         {
             "pid": os.getpid(),
             "environment": dict(os.environ),
-            "descriptors": {fd.name: os.readlink(fd) for fd in folder.iterdir() if fd.exists()},
+            "descriptors": {fd.name: str(fd.readlink()) for fd in folder.iterdir() if fd.exists()},
             "draws": [random.random(), float(numpy.random.rand())],
         },
     )

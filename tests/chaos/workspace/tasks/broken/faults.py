@@ -100,6 +100,9 @@ def slow_disk(seconds: float) -> None:
             tell()
             _HOW[saves[0]["how"]]()
         time.sleep(seconds)
+        if seconds:
+            with (_job.folder / "fsyncs").open("a") as file:
+                file.write(".")
         fsync(fd)
 
     os.fsync = slow
@@ -178,8 +181,10 @@ def _sigstop() -> NoReturn:
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def _kill_a_loader_worker() -> None:
-    os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+def _kill_a_loader_worker() -> NoReturn:
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid or 0, signal.SIGKILL)
+    _linger()  # in which torch notices
 
 
 def _escape() -> None:
