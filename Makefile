@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := .demo/LibriSpeech
 
-.PHONY: setup demo digits test exactness lint bench wheel
+.PHONY: setup demo digits test exactness chaos lint bench wheel
 
 setup: $(VENV)/.installed
 
@@ -30,6 +30,10 @@ test: lint
 # Interrupted == uninterrupted at all worlds, workers and moments, and 50 random kills.
 exactness: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "exactness or not exactness" tests/exactness
+
+# The whole fault matrix: each fault, how it was injected and what was seen, in one table.
+chaos: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(fault or chaos) and not exactness"
 
 lint: setup
 	$(BIN)/ruff check .

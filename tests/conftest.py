@@ -7,6 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.chaos.matrix import pytest_runtest_setup, pytest_terminal_summary, saw
+
+__all__ = ["pytest_runtest_setup", "pytest_terminal_summary", "saw"]
+
 
 def _same_environment_afterwards() -> Iterator[None]:
     """Programs called in-process announce themselves to their children by an environment variable;

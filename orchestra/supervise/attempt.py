@@ -30,6 +30,7 @@ _SETTLE_S = 0.1  # from a rank's death until the other ranks are killed
 _STACKS_S = 0.5  # for all ranks of a hanging attempt to write their stacks
 _KILL_S = 0.5
 _VERDICT_S = 3.0  # from a rank's death until the agent, which writes failures.json, is killed
+_FAREWELL_S = 10.0  # from the last rank's end until the agent, which has nothing left to do, is
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Watch:
         self._on_turn = on_turn
         self._beats: dict[int, Beat] = {}  # by rank; the last that could be read
         self._ranks: dict[int, int] = {}  # rank -> pid
+        self._dead: set[int] = set()
         self._judge = Judge(nproc, deadlines)
         self._goodbye_s = deadlines.long_s
         self._judged_at = time.monotonic()
@@ -128,6 +130,9 @@ class Watch:
 
     def _note_deaths(self, died: list[int]) -> None:
         """A rank that dies before it says it is done takes the others with it, quickly."""
+        self._dead.update(died)
+        if died and len(self._dead) == self._nproc:
+            self._after(_FAREWELL_S, self._kill_all)
         if not died or self._first_dead is not None:
             return
         done = {beat.pid for beat in self._beats.values() if beat.phase == Phase.DONE}
@@ -212,9 +217,19 @@ class Watch:
         tree.sweep(self._tag, _KILL_S, spare=agent)
 
     def _kill_all(self) -> None:
+<<<<<<< HEAD
         """Everything, the launcher too: it may be about to fork the agent.
 
         Again and again, should something sit in the kernel for a while.
         """
         tree.sweep(self._all_tags, _KILL_S)
+=======
+        """Everything; again and again, should the agent sit in the kernel for a while.
+
+        Where the agent never came or is dead, its launcher should have told by now.
+        """
+        if self._agent.pid is None or start_ticks(self._agent.pid) is None:
+            self._agent.kill_launcher()
+        tree.sweep(self._tag, _KILL_S)
+>>>>>>> h6
         self._after(_VERDICT_S, self._kill_all)

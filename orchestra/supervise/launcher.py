@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestra.supervise import tree
 from orchestra.supervise.events import Events
 from orchestra.supervise.launch import Launch
 from orchestra.supervise.reaper import ExitStatus, Reaper
 
 _ANSWER_BYTES = 4096
+_KILL_S = 0.5
 
 
 @dataclass
@@ -47,6 +49,10 @@ class Agent:
                 self.status = ExitStatus(answer["code"], answer["signal"])
         if self.status is None:
             self.status = self._launcher.status(self._process)
+
+    def kill_launcher(self) -> None:
+        """It does not tell any more what becomes of the agent; its end is the agent's."""
+        tree.sweep(self._launcher.tag, _KILL_S)
 
 
 class Launcher:

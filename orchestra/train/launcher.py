@@ -99,6 +99,7 @@ class Launcher:
             pid = os.fork()
             if pid == 0:
                 self._close()
+                asker.close()
                 if fds:
                     sys.exit(warm.be_rank(request, fds))
                 os._exit(warm.be_agent(request))  # tearing torch down would take its time

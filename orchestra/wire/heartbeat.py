@@ -92,6 +92,7 @@ class Heartbeat:
 
     Raises:
         OrchestraError: somebody else made this user's folder.
+        OSError: there is no room for the page.
     """
 
     def __init__(self, folder: Path, rank: int) -> None:
@@ -100,7 +101,7 @@ class Heartbeat:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(self._path, flags, 0o600)
         try:
-            os.ftruncate(fd, _PAGE_BYTES)
+            _reserve(fd, self._path)
             page = mmap.mmap(fd, _PAGE_BYTES)
         finally:
             os.close(fd)
@@ -154,6 +155,14 @@ def read_beats(folder: Path) -> list[Beat]:
         return []
     beats = [_beat(page) for page in pages if page is not None]
     return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)
+
+
+def _reserve(fd: int, path: Path) -> None:
+    """Have room for the page now: the first write to a mapping without it ends by SIGBUS."""
+    try:
+        os.posix_fallocate(fd, 0, _PAGE_BYTES)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def _whole_ids(data: bytes) -> bytes:

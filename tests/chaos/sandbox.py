@@ -24,6 +24,7 @@ from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.conductor import conductor_is_alive
 from orchestra.schedule.dispatch import dispatch
 from orchestra.supervise import tree
+from orchestra.supervise.stop import stop_job
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.files import read_json, write_json
 from orchestra.wire.folders import Job, RunFolder, RunsFolder
@@ -49,6 +50,9 @@ def wait_for(what: str, condition: Callable[[], Any], patience_s: float = PATIEN
 
 class Sandbox:
     """Made by the fixture `sandbox`, which leaves nothing of it running."""
+
+    patience_s = PATIENCE_S
+    """For a run to end."""
 
     def __init__(self, root: Path) -> None:
         for name in ("tasks", "presets", "runs"):
@@ -165,10 +169,14 @@ class Sandbox:
         """Let held ranks go on."""
         (job.folder / "hold").unlink()
 
+    def stop(self, job: Job, *, now: bool = True) -> None:
+        stop_job(self.workspace, JobKey(job.run.id), now=now)
+
     def wait_state(self, job: Job, states: Collection[RunState]) -> JobState:
         wait_for(
             f"{sorted(states)}, log: {self.log(job)}",
             lambda: JobState.read(job).state in states,
+            self.patience_s,
         )
         return JobState.read(job)
 
