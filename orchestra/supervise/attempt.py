@@ -54,7 +54,6 @@ class Watch:
         agent: Agent,
         folder: AttemptFolder,
         tag: str,
-        launcher_tag: str,
         nproc: int,
         deadlines: Deadlines,
         events: Events,
@@ -70,7 +69,6 @@ class Watch:
         self._agent = agent
         self._folder = folder
         self._tag = tag
-        self._all_tags = {tag, launcher_tag}
         self._pages = pages_folder(tag)
         self._nproc = nproc
         self._events = events
@@ -217,13 +215,6 @@ class Watch:
         tree.sweep(self._tag, _KILL_S, spare=agent)
 
     def _kill_all(self) -> None:
-<<<<<<< HEAD
-        """Everything, the launcher too: it may be about to fork the agent.
-
-        Again and again, should something sit in the kernel for a while.
-        """
-        tree.sweep(self._all_tags, _KILL_S)
-=======
         """Everything; again and again, should the agent sit in the kernel for a while.
 
         Where the agent never came or is dead, its launcher should have told by now.
@@ -231,5 +222,4 @@ class Watch:
         if self._agent.pid is None or start_ticks(self._agent.pid) is None:
             self._agent.kill_launcher()
         tree.sweep(self._tag, _KILL_S)
->>>>>>> h6
         self._after(_VERDICT_S, self._kill_all)

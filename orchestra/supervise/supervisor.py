@@ -247,7 +247,6 @@ class Supervisor:
             agent=current.agent,
             folder=current.folder,
             tag=launch.tag,
-            launcher_tag=self._launcher.tag,
             nproc=launch.settings.nproc,
             deadlines=launch.settings.deadlines,
             events=self._events,

@@ -25,6 +25,7 @@ if __name__ == "__main__":
     lifeline.die_with_parent()
     lifeline.announce(os.environ)
 
+import contextlib
 import json
 import selectors
 import signal
@@ -32,7 +33,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from orchestra.train import warm
 from orchestra.wire.heartbeat import make_private, pages_folder
@@ -41,20 +42,29 @@ from orchestra.wire.job import LAUNCHER, TAG
 _REQUEST_BYTES = 2**20
 
 
+@dataclass
+class _Asker:
+    """The supervisor, or a rank's stand-in, and what has arrived of its request."""
+
+    socket: socket.socket
+    data: bytes = b""
+    fds: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True)
 class _Child:
     pid: int
-    asker: socket.socket
+    asker: _Asker
 
 
 class Launcher:
     """Serves one supervisor."""
 
     def __init__(self, control: socket.socket, listener: socket.socket) -> None:
-        self._control = control
+        self._control = _Asker(control)
         self._listener = listener
         self._selector = selectors.DefaultSelector()
-        self._selector.register(control, selectors.EVENT_READ)
+        self._selector.register(control, selectors.EVENT_READ, self._control)
         self._selector.register(listener, selectors.EVENT_READ)
         self._children: dict[int, _Child] = {}  # by pidfd
 
@@ -66,43 +76,41 @@ class Launcher:
                     self._tell_end(key.fd)
                 elif key.fileobj is self._listener:
                     self._take_in()
-                elif not self._answer(key.fileobj):
+                elif not self._hear(key.data):
                     return
 
     def _take_in(self) -> None:
         """Somebody asks for a rank; only this user can reach the socket."""
-        asker, _ = self._listener.accept()
-        self._selector.register(asker, selectors.EVENT_READ)
+        accepted, _ = self._listener.accept()
+        self._selector.register(accepted, selectors.EVENT_READ, _Asker(accepted))
 
-    def _answer(self, asker: Any) -> bool:
-        """Fork what is asked for; False if it was the supervisor who went away."""
+    def _hear(self, asker: _Asker) -> bool:
+        """Take in what there is of a request; False if it was the supervisor who went away."""
         try:
-            data, fds, _, _ = socket.recv_fds(asker, _REQUEST_BYTES, 2)
-            while data and not data.endswith(b"\n"):
-                data += asker.recv(_REQUEST_BYTES)
+            data, fds, _, _ = socket.recv_fds(asker.socket, _REQUEST_BYTES, 2)
         except ConnectionResetError:
             data, fds = b"", []
-        if data:
-            self._start(asker, json.loads(data), fds)
-            for fd in fds:
-                os.close(fd)
-        elif asker is self._control:
-            return False
-        else:
+        asker.data += data
+        asker.fds += tuple(fds)
+        if not data:
             self._let_go(asker)
+            return asker is not self._control
+        if asker.data.endswith(b"\n"):
+            request, asker.data = json.loads(asker.data), b""
+            self._start(asker, request)
         return True
 
-    def _start(self, asker: socket.socket, request: dict[str, Any], fds: list[int]) -> None:
-        if not warm.may_fork():
-            pid = warm.spawn_agent(request) if asker is self._control else 0
-        else:
-            pid = os.fork()
-            if pid == 0:
-                self._close()
-                asker.close()
-                if fds:
-                    sys.exit(warm.be_rank(request, fds))
-                os._exit(warm.be_agent(request))  # tearing torch down would take its time
+    def _start(self, asker: _Asker, request: dict[str, Any]) -> None:
+        """Fork what is asked for. A rank that can't be forked is told so: it starts by itself."""
+        pid = 0
+        if warm.may_fork():
+            with contextlib.suppress(OSError):  # no process, or no memory, is to be had now
+                pid = os.fork()
+                if pid == 0:
+                    self._live_as(asker, request)
+        if pid == 0 and asker is self._control:
+            pid = warm.spawn_agent(request)
+        self._drop_fds(asker)
         self._tell(asker, {"pid": pid})
         if pid:
             pidfd = os.pidfd_open(pid)
@@ -118,28 +126,37 @@ class Launcher:
         end = {"pid": child.pid, "code": max(0, code), "signal": max(0, -code)}
         self._tell(child.asker, end)
 
-    def _let_go(self, asker: socket.socket) -> None:
+    def _live_as(self, asker: _Asker, request: dict[str, Any]) -> NoReturn:
+        """In a child: nothing of the launcher is its own."""
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+            else:
+                os.close(key.fd)
+        self._selector.close()
+        if asker is not self._control:
+            sys.exit(warm.be_rank(request, asker.fds))
+        os._exit(warm.be_agent(request))  # tearing torch down would take its time
+
+    def _let_go(self, asker: _Asker) -> None:
         """Who asked has ended: torchrun has stopped its rank, or has died."""
         for pidfd, child in self._children.items():
             if child.asker is asker:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        self._selector.unregister(asker)
-        asker.close()
+        self._drop_fds(asker)
+        self._selector.unregister(asker.socket)
+        asker.socket.close()
 
-    def _tell(self, asker: socket.socket, answer: dict[str, int]) -> None:
+    def _drop_fds(self, asker: _Asker) -> None:
+        for fd in asker.fds:
+            os.close(fd)
+        asker.fds = ()
+
+    def _tell(self, asker: _Asker, answer: dict[str, int]) -> None:
         try:
-            asker.sendall(json.dumps(answer).encode() + b"\n")
+            asker.socket.sendall(json.dumps(answer).encode() + b"\n")
         except OSError:  # it is gone, which its end of the socket tells
             return
-
-    def _close(self) -> None:
-        """In a child: nothing of the launcher is its own."""
-        for pidfd, child in self._children.items():
-            os.close(pidfd)
-            child.asker.close()
-        self._listener.close()
-        self._control.close()
-        self._selector.close()
 
 
 def main(argv: list[str]) -> int:

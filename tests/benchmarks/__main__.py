@@ -1,6 +1,7 @@
 """`python -m tests.benchmarks [NAME ...]`: measure, print one table; never a pass or a fail.
 
-Bars stand beside the numbers. Compare ratios within one run: the machine may be shared.
+Without a name all are measured but those that take minutes each (LONG). Bars stand beside the
+numbers. Compare ratios within one run: the machine may be shared.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from tests.benchmarks import (
     batches,
     bookkeeping,
     cli_start,
+    deaths,
     evaluation_ranks,
     first_step,
+    hang,
     heartbeat,
     leases,
+    many_runs,
     plan,
     restart,
     save,
+    supervisor_cost,
     throughput,
 )
 from tests.benchmarks.table import Row, print_table
@@ -36,13 +41,21 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "evaluation_ranks": evaluation_ranks.measure,
     "throughput": throughput.measure,
     "restart": restart.measure,
+    "hang": hang.measure,
+    "supervisor_cost": supervisor_cost.measure,
+    "deaths": deaths.measure,
+    "deaths_standins": deaths.measure_standins,
+    "many_runs": many_runs.measure,
 }
+LONG = ("deaths", "deaths_standins", "many_runs")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
-    names: list[str] = parser.parse_args().names or list(BENCHMARKS)
+    names: list[str] = parser.parse_args().names or [
+        name for name in BENCHMARKS if name not in LONG
+    ]
     unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
         print(f"no benchmark {unknown[0]!r}: there are {', '.join(BENCHMARKS)}", file=sys.stderr)
