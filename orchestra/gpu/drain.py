@@ -13,6 +13,7 @@ from orchestra.gpu.status import MEMORY_FLOOR, describe
 
 DEADLINE_S = 50.0
 _PAUSE_S = 0.2
+_TRIES = 2  # with a driver that does not answer
 
 
 def wait_until_drained(
@@ -28,24 +29,23 @@ def wait_until_drained(
     `wait` is called with a number of seconds between two readings. A device whose memory the
     driver never tells counts as drained.
     """
-    started = clock()
+    started, errors = clock(), 0
     while True:
         left_s = deadline_s - (clock() - started)
-        held = _held(uuids, prober, max(left_s, _PAUSE_S))
-        if not held:
+        reading = prober.read(min(max(left_s, _PAUSE_S), 5.0))
+        held = [_describe(each) for each in reading.devices if _is_held(each, uuids)]
+        errors += reading.error is not None
+        if errors == _TRIES:
+            return f"whether the GPUs have drained is not known ({reading.error})"
+        if not held and reading.error is None:
             return ""
         if left_s <= 0:
             return f"{'; '.join(held)} after {deadline_s:g} s"
         wait(min(_PAUSE_S, left_s))
 
 
-def _held(uuids: Collection[str], prober: Prober, deadline_s: float) -> list[str]:
-    """What is not drained now, one phrase for each device."""
-    reading = prober.read(min(deadline_s, 5.0))
-    if reading.error is not None:
-        return [f"whether the GPUs have drained is not known ({reading.error})"]
-    devices = [device for device in reading.devices if device.uuid in uuids]
-    return [_describe(device) for device in devices if (device.memory_used or 0) > MEMORY_FLOOR]
+def _is_held(device: Device, uuids: Collection[str]) -> bool:
+    return device.uuid in uuids and (device.memory_used or 0) > MEMORY_FLOOR
 
 
 def _describe(device: Device) -> str:

@@ -11,7 +11,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from orchestra.registry.store import open_registry
+from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.conductor import ensure_conductor
 from orchestra.schedule.reap import reap_dead
 from orchestra.supervise.jobs import key_of
@@ -38,37 +38,41 @@ def main(argv: list[str]) -> int:
         log(f"{job.folder} has a supervisor already; this one ends")
         return ExitCode.CONFLICT
     try:
-        with lock:
-            state = _supervise(job, workspace, dict(arguments.lease))
-        if state != RunState.QUEUED:  # else its devices are taken, and it would start again at once
-            from orchestra.schedule.dispatch import dispatch
+        with open_registry(workspace.runs) as registry:
+            supervisor = None
+            with lock:
+                os.chdir(workspace.root)
+                state = reconcile(job, key_of(job), registry)
+                if state is not None and state.state not in ENDED:
+                    supervisor = _supervisor(job, workspace, registry, dict(arguments.lease))
+                    # Its devices are taken if it is queued again: it would start again at once.
+                    others_may_start = supervisor.run() != RunState.QUEUED
+            if supervisor is None or others_may_start:
+                from orchestra.schedule.dispatch import dispatch
 
-            dispatch(workspace)
-        ensure_conductor(workspace)
+                dispatch(workspace)
+            ensure_conductor(workspace)
+            if supervisor is not None:
+                supervisor.finish()
     except OrchestraError as error:
         log(str(error))
         return error.exit_code
     return ExitCode.OK
 
 
-def _supervise(job: Job, workspace: Workspace, handed: dict[str, int]) -> RunState:
-    os.chdir(workspace.root)
-    with open_registry(workspace.runs) as registry:
-        state = reconcile(job, key_of(job), registry)
-        if state is None:
-            return RunState.FAILED
-        if state.state in ENDED:
-            return state.state
-        return Supervisor(
-            job,
-            key_of(job),
-            workspace.runs,
-            workspace.root,
-            registry,
-            handed,
-            keep_conductor=partial(ensure_conductor, workspace),
-            reap_dead=partial(reap_dead, workspace.runs),
-        ).run()
+def _supervisor(
+    job: Job, workspace: Workspace, registry: Registry, handed: dict[str, int]
+) -> Supervisor:
+    return Supervisor(
+        job,
+        key_of(job),
+        workspace.runs,
+        workspace.root,
+        registry,
+        handed,
+        keep_conductor=partial(ensure_conductor, workspace),
+        reap_dead=partial(reap_dead, workspace.runs),
+    )
 
 
 def _lock(job: Job, fd: int | None) -> FileLock | None:

@@ -100,7 +100,7 @@ def new_tag(job: Job, attempt: int) -> str:
     `attempt` 0 is the launcher.
     """
     part = "" if job.kind == "train" else f".e{int(job.folder.name)}"
-    return f"{job.run.id}{part}.{attempt:04d}.{os.urandom(8).hex()}"
+    return f"{job.run.id}{part}.{attempt:06d}.{os.urandom(8).hex()}"
 
 
 @dataclass(frozen=True)

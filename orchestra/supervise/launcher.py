@@ -19,6 +19,7 @@ from orchestra.supervise import tree
 from orchestra.supervise.events import Events
 from orchestra.supervise.launch import Launch
 from orchestra.supervise.reaper import ExitStatus, Reaper
+from orchestra.wire.errors import OrchestraError
 
 _ANSWER_BYTES = 4096
 _KILL_S = 0.5
@@ -66,10 +67,15 @@ class Launcher:
         self._process: _Process | None = None
 
     def fork(self, launch: Launch, log: Path) -> Agent:
-        """Ask for the agent of an attempt, whose output goes to `log` (OSError).
+        """Ask for the agent of an attempt, whose output goes to `log`.
 
         A new launcher's own output goes there too.
+
+        Raises:
+            OSError: it can't be started.
+            OrchestraError: the run's code is of an orchestra without a launcher.
         """
+        _require_launcher(launch.code)
         process = self._running(launch, log)
         request = {
             "arguments": launch.agent_arguments(),
@@ -83,17 +89,33 @@ class Launcher:
     def close(self) -> None:
         """Let it go: it ends with its socket."""
         if self._process is not None:
-            self._events.ignore(self._process.control.fileno())
-            self._process.control.close()
+            self._hang_up(self._process)
             self._process = None
+
+    def _hang_up(self, process: _Process) -> None:
+        if process.control.fileno() >= 0:
+            self._events.ignore(process.control.fileno())
+            process.control.close()
 
     def answers(self, process: _Process) -> list[dict[str, Any]]:
         """What it has told since the last call."""
-        with contextlib.suppress(BlockingIOError, ConnectionResetError):
-            while piece := process.control.recv(_ANSWER_BYTES):
+        with contextlib.suppress(BlockingIOError):
+            while piece := self._received(process):
                 process.answers += piece
         *lines, process.answers = process.answers.split(b"\n")
         return [json.loads(line) for line in lines]
+
+    def _received(self, process: _Process) -> bytes:
+        """A piece; empty at the end of the socket, which wakes nobody any more from then on."""
+        if process.control.fileno() < 0:
+            return b""
+        try:
+            piece = process.control.recv(_ANSWER_BYTES)
+        except ConnectionResetError:
+            piece = b""
+        if not piece:
+            self._hang_up(process)
+        return piece
 
     def status(self, process: _Process) -> ExitStatus | None:
         """How the process behind it ended; None while it runs."""
@@ -101,7 +123,8 @@ class Launcher:
 
     def _running(self, launch: Launch, log: Path) -> _Process:
         """The process; a new one if there is none alive."""
-        if self._process is not None and self.status(self._process) is None:
+        alive = self._process is not None and self.status(self._process) is None
+        if self._process is not None and alive and self._process.control.fileno() >= 0:
             return self._process
         self.close()
         ours, theirs = socket.socketpair()
@@ -113,3 +136,12 @@ class Launcher:
         self._process = _Process(pid, ours)
         self._events.listen(ours.fileno())
         return self._process
+
+
+def _require_launcher(code: Path) -> None:
+    """Every attempt runs the code of its run's snapshot, which may be an older orchestra's."""
+    if not (code / "orchestra" / "train" / "launcher.py").is_file():
+        raise OrchestraError(
+            f"the run's code in {code} is of an older orchestra, which this one can't launch: "
+            "resume with that version, or start from its weights (`orchestra run --init-from`)"
+        )

@@ -63,6 +63,7 @@ class Reaper:
             setsigdef=_DEFAULT_IN_CHILDREN,
         )
         self._started.add(pid)
+        self._statuses.pop(pid, None)  # of an earlier one with this pid
         return pid
 
     def reap(self) -> None:

@@ -52,13 +52,12 @@ def settle(record: JobRecord, why: str = "its supervisor died") -> Attempt | Non
         except FileNotFoundError:  # it died between making the folder and naming the tag
             continue
         if attempt.state == AttemptState.RUNNING:
-            remains = clear(attempt.tag)
-            if attempt.launcher:
-                remains = "; ".join(filter(None, (remains, clear(attempt.launcher))))
-            reason = "; ".join(filter(None, (why, remains)))
+            reason = "; ".join(filter(None, (why, clear(attempt.tag))))
             attempt = replace(
                 attempt, state=AttemptState.LOST, reason=reason, ended_at=time.time(), agent=None
             )
             record.end_attempt(folder, attempt)
         newest = attempt
+    if newest is not None and newest.launcher:
+        clear(newest.launcher)
     return newest

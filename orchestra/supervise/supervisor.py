@@ -31,10 +31,10 @@ from orchestra.supervise.settle import clear, settle
 from orchestra.supervise.state import JobRecord
 from orchestra.supervise.tail import Tail
 from orchestra.supervise.verdict import judge, start_of_next, why_stopped
-from orchestra.wire.errors import ConflictError, OrchestraError
+from orchestra.wire.errors import ConflictError, DiskFullError, OrchestraError
 from orchestra.wire.files import is_disk_full
 from orchestra.wire.folders import AttemptFolder, Job, RunsFolder
-from orchestra.wire.identity import ProcessIdentity, self_identity
+from orchestra.wire.identity import ProcessIdentity, boot_id, self_identity
 from orchestra.wire.job import Attempt, JobState, Result, StopFlag, config_sha256
 from orchestra.wire.states import ENDED, AttemptState, RunState
 
@@ -81,6 +81,7 @@ class Supervisor:
         self._keep_conductor = keep_conductor
         self._conductor_due = time.monotonic() + _CONDUCTOR_S
         self._reap_dead = reap_dead
+        self._signalled: StopFlag | None = None
         self._mirror = Mirror()
         self._record = JobRecord(job, key, registry, self._mirror, supervisor=self_identity())
         self._metrics = MetricStore(job.run.metrics)
@@ -106,6 +107,9 @@ class Supervisor:
             self._notify("completed", state)
         elif state.state == RunState.FAILED:
             self._notify("failed", state)
+
+    def finish(self) -> None:
+        """Wait, bounded, for the notices. The job may have another owner by then."""
         self._notifier.finish()
 
     def _supervise(self) -> None:
@@ -170,7 +174,10 @@ class Supervisor:
                 self._job.stop.unlink()  # it was meant for an earlier life of the job
             self._record.move(RunState.STARTING)
             return
-        self._record.move(RunState.RESTARTING, "the supervisor had died; a new one goes on")
+        failures = found.failures + self._took_it_down(found, newest)
+        self._record.move(
+            RunState.RESTARTING, "the supervisor had died; a new one goes on", failures=failures
+        )
         if newest is None:
             return
         folder = self._job.attempt(newest.number)
@@ -182,6 +189,24 @@ class Supervisor:
         result = Result.read(folder)
         if result is not None and result.outcome == "completed":
             self._record.move(RunState.COMPLETED, result.reason)
+        elif failures > read_settings(self._job.config).budget.max_restarts:
+            self._record.move(
+                RunState.FAILED,
+                f"its supervisor died; gave up after {failures} failures without a new checkpoint",
+            )
+
+    def _took_it_down(self, found: JobState, newest: Attempt | None) -> bool:
+        """Whether an attempt that saved nothing may be what killed its supervisor, too.
+
+        A reboot is nobody's failure.
+        """
+        return (
+            newest is not None
+            and newest.state == AttemptState.LOST
+            and found.supervisor is not None
+            and found.supervisor.boot_id == boot_id()
+            and start_of_next(self._job) <= newest.first_step
+        )
 
     def _tail(self, folder: AttemptFolder, attempt: Attempt) -> Tail:
         return Tail(
@@ -261,6 +286,7 @@ class Supervisor:
         ).run()
 
     def _look_after_the_rest(self) -> None:
+        self._reaper.reap()
         self._notifier.look()
         self._flush()
         self._look_after_conductor()
@@ -279,8 +305,12 @@ class Supervisor:
         """The flag; a signal to the supervisor raises it too."""
         flag = StopFlag.read(self._job)
         if flag is None and self._events.termination_requested:
-            flag = StopFlag(time.time(), settings.grace_s, preempted=True)
-            flag.write(self._job)
+            self._signalled = self._signalled or StopFlag(
+                time.time(), settings.grace_s, preempted=True
+            )
+            flag = self._signalled
+            with contextlib.suppress(DiskFullError):  # then the ranks end without a save
+                flag.write(self._job)
         return flag
 
     def _report_stall(self, sentence: str) -> None:
@@ -338,7 +368,7 @@ class Supervisor:
                 self._record.move(RunState.FAILED, reason)
 
     def _end_stopped(self, result: Result | None) -> None:
-        flag = StopFlag.read(self._job)
+        flag = StopFlag.read(self._job) or self._signalled
         state = RunState.PREEMPTED if flag and flag.preempted else RunState.STOPPED
         self._record.move(state, why_stopped(self._job, flag, result))
         self._job.stop.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ supervisor (wire/lifeline.py).
 from __future__ import annotations
 
 import os
+import signal
 
 from orchestra.wire import lifeline
 
@@ -24,11 +25,13 @@ if __name__ == "__main__":
     # Before torch is imported: that takes seconds in which the supervisor may die.
     lifeline.die_with_parent()
     lifeline.announce(os.environ)
+    # Schedulers send it to every process of a job: it is meant for the supervisor, and ranks that
+    # died of it could save nothing. Whatever is started from here ignores it too.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 import contextlib
 import json
 import selectors
-import signal
 import socket
 import sys
 from dataclasses import dataclass

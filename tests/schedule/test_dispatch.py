@@ -167,7 +167,7 @@ def test_evaluation_is_a_job_of_its_own(sandbox: Sandbox) -> None:
     dispatch(sandbox.workspace)  # unless the run's ending supervisor was faster
     assert sandbox.wait_state(folder.job, {RunState.COMPLETED})
     (attempt,) = sandbox.attempts(folder.job)
-    assert attempt.tag.startswith(f"{run.run.id}.e1.0001.")
+    assert attempt.tag.startswith(f"{run.run.id}.e1.000001.")
     with sandbox.registry() as registry:
         wait_for(
             "the registry",

@@ -39,7 +39,7 @@ with on_request(Path(sys.argv[1])):
 """
 SLEEPS = "time.sleep(600)"
 HOLDS_GIL = "deque(repeat(0), maxlen=0)  # one call into C that never ends"
-IN_A_THREAD = "threading.Thread(target=time.sleep, args=(600,), name='other').start(); " + SLEEPS
+IN_A_THREAD = "threading.Thread(target=time.sleep, args=(600,)).start(); " + SLEEPS
 ENDS = "pass"
 DEAF = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); " + SLEEPS
 PATIENCE_S = 10.0
@@ -94,7 +94,10 @@ def test_stacks_tell_where_it_hangs(ranks: Ranks, how: str) -> None:
 
 
 def test_stacks_of_all_threads(ranks: Ranks) -> None:
-    dump([ranks.start(IN_A_THREAD)], ranks.folder, PATIENCE_S)
+    beat = ranks.start(IN_A_THREAD)
+    threads = Path(f"/proc/{beat.pid}/task")
+    wait_for("its thread", lambda: len(list(threads.iterdir())) == 2)
+    dump([beat], ranks.folder, PATIENCE_S)
     assert ranks.stacks(0).count("most recent call first") == 2
 
 
