@@ -40,7 +40,7 @@ _ORDER = (
 _EXCUSE_NOBODY = frozenset({Phase.EVALUATION, Phase.DONE})
 
 LONGEST_TURN_S = 2.0
-"""What counts of the time between two looks: the reader itself was asleep for the rest."""
+"""What counts at most of the time between two looks: the reader was asleep for the rest."""
 _ENOUGH = 20  # silences of a phase that teach its deadline
 _REMEMBERED = 1000  # silences of a phase
 _FACTOR = 5.0
@@ -156,6 +156,8 @@ class Judge:
         self._ranks = [_Watched(rank) for rank in range(world_size)]
         self._deadlines = deadlines
         self._lessons = {phase: _Lessons() for phase in Phase}
+        # One look after a sleep is no verdict, however short the deadlines.
+        self._longest_turn_s = min(LONGEST_TURN_S, deadlines.step_s / 2, deadlines.long_s / 2)
 
     def see(
         self, beats: Sequence[Beat], elapsed_s: float, signs: Callable[[int], Signs]
@@ -166,7 +168,7 @@ class Judge:
             elapsed_s: by the reader's monotonic clock since the last call.
             signs: of a rank that has a page; asked only of one that is silent for long.
         """
-        self._count(beats, min(elapsed_s, LONGEST_TURN_S))
+        self._count(beats, min(elapsed_s, self._longest_turn_s))
         self._look_half_way(signs)
         late = [each for each in self._ranks if self._is_late(each)]
         found = {each.rank: signs(each.rank) for each in late if each.beat}

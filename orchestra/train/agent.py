@@ -56,6 +56,7 @@ def preload(job: Path) -> None:
     config = tomllib.loads(Job("train", job).config.read_text(encoding="utf-8"))
     if config["upstream"]["kind"] == "huggingface":
         import_module("orchestra.upstreams.huggingface")
+        import_module("transformers.modeling_utils")  # which that one imports as it loads a model
 
 
 def main(argv: list[str]) -> int:

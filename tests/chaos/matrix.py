@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import pytest
 
 _PROPERTY = "fault"
-_WIDTHS = (34, 44, 8)
+SHORTLY = 34
+"""Characters of a fault's name."""
+_WIDTHS = (SHORTLY, 44, 8)
 
 
 @dataclass(frozen=True)

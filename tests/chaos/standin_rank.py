@@ -68,11 +68,15 @@ def fail(how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == "raise":
         raise RuntimeError("boom")
-    elif how == "escape":  # a grandchild with another session and another parent
+    elif how.startswith("escape"):  # a grandchild with another session and another parent
+        environment = {} if how == "escape_bare" else dict(os.environ)
         if os.fork() == 0:
             os.setsid()
-            if os.fork() == 0:
-                os.execv("/bin/sleep", ["sleep", "600"])
+            child = os.fork()
+            if child == 0:
+                os.execve("/bin/sleep", ["sleep", "600"], environment)
+            (job.folder / "escaped.new").write_text(str(child))
+            (job.folder / "escaped.new").rename(job.folder / "escaped")
             os._exit(0)
         os.wait()
     elif how == "record":  # as torch's @record does

@@ -51,6 +51,7 @@ def first_rank_with_a_checkpoint(cli: Cli, run: str) -> int:
         time.sleep(0.05)
 
 
+@pytest.mark.fault("code edited")
 def test_a_restart_runs_the_submitted_code(cli: Cli) -> None:
     long = ("--set", "train.max_steps=30", "--set", "checkpoint.every=5")
     patient = ("--set", "launch.max_restarts=1", "--set", "task.delay_s=0.1")

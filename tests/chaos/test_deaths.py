@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
+
+import pytest
 
 from orchestra.registry.rows import JobKey
 from orchestra.schedule.dispatch import dispatch
 from orchestra.wire.heartbeat import pages_folder
+from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.states import AttemptState, RunState
+from tests.chaos.matrix import Saw
 from tests.chaos.sandbox import Sandbox, wait_for
 
 
@@ -26,6 +31,7 @@ def test_run_without_faults(sandbox: Sandbox) -> None:
         assert len(registry.attempts(JobKey(job.run.id))[0].ranks) == 2
 
 
+@pytest.mark.fault("SIGKILL of a rank")
 def test_sigkill_of_a_rank(sandbox: Sandbox) -> None:
     job = sandbox.start(sandbox.add_run(hold=True))
     attempt = sandbox.held(job)
@@ -42,6 +48,7 @@ def test_sigkill_of_a_rank(sandbox: Sandbox) -> None:
     assert not pages_folder(first.tag).exists()
 
 
+@pytest.mark.fault("SIGKILL of torchrun")
 def test_sigkill_of_the_agent(sandbox: Sandbox) -> None:
     job = sandbox.start(sandbox.add_run(hold=True))
     attempt = sandbox.held(job)
@@ -54,6 +61,7 @@ def test_sigkill_of_the_agent(sandbox: Sandbox) -> None:
     assert not sandbox.alive(job)
 
 
+@pytest.mark.fault("SIGKILL of the supervisor")
 def test_sigkill_of_the_supervisor(sandbox: Sandbox) -> None:
     job = sandbox.start(sandbox.add_run(hold=True))
     sandbox.held(job)
@@ -85,6 +93,7 @@ def test_result_that_a_dead_supervisor_did_not_see_counts(sandbox: Sandbox) -> N
         assert registry.get_run(job.run.id).step == 12
 
 
+@pytest.mark.fault("control: no death chain")
 def test_without_the_death_chain_a_rank_survives(sandbox: Sandbox) -> None:
     """Negative control: and what survived is swept by the next supervisor."""
     job = sandbox.start(sandbox.add_run(hold=True, armed=False))
@@ -113,6 +122,7 @@ def test_stopped_rank_is_killed(sandbox: Sandbox) -> None:
     assert not sandbox.alive(job)
 
 
+@pytest.mark.fault("escaped child")
 def test_escaped_grandchild_is_swept(sandbox: Sandbox) -> None:
     fault = {"attempt": 1, "rank": 1, "step": 3, "how": "escape"}
     job = sandbox.start(sandbox.add_run(hold=True, faults=[fault]))
@@ -124,6 +134,27 @@ def test_escaped_grandchild_is_swept(sandbox: Sandbox) -> None:
     sandbox.release(job)
     assert sandbox.wait_end(job).state == RunState.COMPLETED
     assert not sandbox.alive(job)
+
+
+@pytest.mark.fault("escaped child, no environment")
+def test_who_escapes_without_environment_is_not_found(sandbox: Sandbox, saw: Saw) -> None:
+    """A known limit: it carries no tag. It is the supervisor's child then, and nobody kills it."""
+    fault = {"attempt": 1, "rank": 1, "step": 3, "how": "escape_bare"}
+    job = sandbox.start(sandbox.add_run(hold=True, faults=[fault]))
+    sandbox.held(job)
+    pid = int((job.folder / "escaped").read_text())
+    escaped = ProcessIdentity.of(pid)
+    assert escaped is not None
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert f"PPid:\t{sandbox.supervisor(job).pid}\n" in status
+        sandbox.release(job)
+        assert sandbox.wait_end(job).state == RunState.COMPLETED
+        assert escaped.is_alive()
+        saw("a child of the supervisor; still alive when the job was completed")
+    finally:
+        if escaped.is_alive():
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_the_attempt_on_record_starts_where_its_ranks_did(sandbox: Sandbox) -> None:

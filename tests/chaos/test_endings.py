@@ -31,6 +31,7 @@ def key(job: object) -> JobKey:
     return JobKey(job.run.id)  # type: ignore[attr-defined]
 
 
+@pytest.mark.fault("crash loop")
 def test_crash_loop_ends_after_max_restarts(sandbox: Sandbox) -> None:
     fault = {"attempt": 0, "rank": 1, "step": 3, "how": "kill"}
     job = sandbox.start(
@@ -50,6 +51,7 @@ def test_a_run_that_ends_early_says_why(sandbox: Sandbox) -> None:
     assert (state.state, state.reason) == (RunState.COMPLETED, "early stopping: enough")
 
 
+@pytest.mark.fault("same exception twice")
 def test_the_same_exception_before_the_first_step_is_tried_twice(sandbox: Sandbox) -> None:
     fault = {"attempt": 0, "rank": 0, "step": 0, "how": "raise"}
     job = sandbox.start(sandbox.add_run(nproc=1, faults=[fault], launch={"max_restarts": 3}))
@@ -76,6 +78,7 @@ def test_progress_refills_the_budget(sandbox: Sandbox) -> None:
     assert sandbox.wait_end(job).state == RunState.COMPLETED
 
 
+@pytest.mark.fault("bad config")
 def test_bad_config_is_not_retried(sandbox: Sandbox) -> None:
     fault = {"attempt": 0, "rank": 0, "step": 2, "how": f"exit{ExitCode.BAD_CONFIG.value}"}
     job = sandbox.start(sandbox.add_run(nproc=1, faults=[fault]))
@@ -355,6 +358,7 @@ def test_job_of_an_earlier_boot_is_revived(sandbox: Sandbox) -> None:
     assert sandbox.wait_end(job).state == RunState.COMPLETED
 
 
+@pytest.mark.fault("a neighbour with a similar tag")
 def test_neighbour_with_a_similar_tag_survives(sandbox: Sandbox) -> None:
     job = sandbox.start(sandbox.add_run(hold=True))
     attempt = sandbox.held(job)
@@ -373,6 +377,7 @@ def test_neighbour_with_a_similar_tag_survives(sandbox: Sandbox) -> None:
             process.wait()
 
 
+@pytest.mark.fault("two jobs at once")
 def test_two_runs_at_once_are_independent(sandbox: Sandbox) -> None:
     first, second = sandbox.add_run(hold=True), sandbox.add_run(hold=True)
     assert dispatch(sandbox.workspace) == [key(first), key(second)]

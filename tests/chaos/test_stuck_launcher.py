@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,25 +57,28 @@ def test_stop_now_does_not_wait_for_a_launcher(never_ready: Sandbox) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize(
-    "who",
-    [
-        pytest.param(who, marks=pytest.mark.fault(f"SIGSTOP of {who}"))
-        for who in ("the launcher", "torchrun")
-    ],
-)
-def test_who_is_stopped_does_not_keep_a_run_from_its_end(
-    sandbox: Sandbox, saw: Saw, who: str
-) -> None:
+@pytest.mark.fault("SIGSTOP of torchrun")
+def test_a_stopped_torchrun_does_not_keep_a_run_from_its_end(sandbox: Sandbox, saw: Saw) -> None:
+    completed_without(sandbox, lambda launcher, agent: agent)
+    saw("the ranks' result counts; completed")
+
+
+@pytest.mark.chaos
+@pytest.mark.fault("SIGSTOP of the launcher")
+def test_nor_does_a_stopped_launcher(sandbox: Sandbox, saw: Saw) -> None:
+    completed_without(sandbox, lambda launcher, agent: launcher)
+    saw("the ranks' result counts; completed")
+
+
+def completed_without(sandbox: Sandbox, who: Callable[[int, int], int]) -> None:
+    """A run comes to its end though that process is stopped."""
     job = sandbox.start(sandbox.add_run(hold=True))
     attempt = sandbox.held(job)
     assert attempt.agent is not None
     (launcher,) = sandbox.launchers(job)
-    pid = launcher.pid if who == "the launcher" else attempt.agent.pid
-    os.kill(pid, signal.SIGSTOP)
+    os.kill(who(launcher.pid, attempt.agent.pid), signal.SIGSTOP)
     sandbox.release(job)
     assert sandbox.wait_end(job).state == RunState.COMPLETED
     (ended,) = sandbox.attempts(job)
     assert ended.state == AttemptState.COMPLETED
     gone(sandbox, job)
-    saw("the ranks' result counts; completed")

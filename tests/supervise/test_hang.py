@@ -119,6 +119,18 @@ def test_a_suspended_machine_is_no_silence(phase: Phase) -> None:
     assert world.wait(FLOORS[phase] - 1.0) is None
 
 
+@pytest.mark.parametrize("phase", JUDGED)
+def test_nor_is_it_where_deadlines_are_shorter_than_a_turn(phase: Phase) -> None:
+    world = World(size=1)
+    world.judge = Judge(1, Deadlines(step_s=1.0, long_s=1.0))
+    world.beat(0, 12, phase)
+    assert world.look() is None
+    assert world.look(elapsed_s=8 * 3600.0) is None
+    world.beat(0, 12, phase)
+    assert world.look() is None
+    assert world.wait(3.0) is not None
+
+
 def test_procfs_is_not_read_while_all_is_well() -> None:
     world = World()
     world.train(steps=200)

@@ -23,6 +23,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
+@pytest.mark.fault("disk full")
 def test_training_and_validations_go_on_while_the_disk_is_full(
     small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,7 @@ def kills(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.fault("SIGKILL during a save")
 @pytest.mark.parametrize(
     ("scene", "before", "after"),
     [
