@@ -283,8 +283,12 @@ supervisor._LAST_WRITES_S = 0.2
 
 class Supervisor(supervisor.Supervisor):
     def run(self):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        return super().run()
+        endless = resource.RLIM_INFINITY
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, endless))
+        try:
+            return super().run()
+        finally:  # what is started afterwards is not to inherit it
+            resource.setrlimit(resource.RLIMIT_FSIZE, (endless, endless))
 
 program.Supervisor = Supervisor
 sys.exit(program.main(sys.argv[1:]))
