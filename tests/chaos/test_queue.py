@@ -11,7 +11,7 @@ from orchestra.wire.states import RunState
 from tests.chaos.sandbox import Sandbox
 from tests.fakes.nvml import FakeNvml
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 JOBS, GPUS, EACH = 18, 4, 2
 
