@@ -137,7 +137,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     terminalreporter.section(f"fault matrix: {len({name for name, _ in rows})} of {len(FAULTS)}")
     order = list(FAULTS)
-    for cells in sorted(rows.values(), key=lambda cells: order.index(cells[0])):
+    different = {tuple(cells): None for cells in rows.values()}
+    for cells in sorted(different, key=lambda cells: order.index(cells[0])):
         widths = (*_WIDTHS, 0)
         terminalreporter.write_line(
             " ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True))

@@ -32,7 +32,7 @@ LINKS = [
 
 @pytest.fixture(scope="module")
 def told(shared: RealSandbox) -> list[Told]:
-    return chain.run(shared, LINKS, train={"eval_every": 2})
+    return chain.run(shared, LINKS, train={"eval_every": 2}, batch={"eval_seconds": 1.0})
 
 
 @pytest.mark.parametrize(

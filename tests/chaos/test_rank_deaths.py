@@ -30,7 +30,8 @@ LINKS = [
          "OutOfMemoryError: out of memory in a training step of"),
     Link("out of memory (Python)", "allocate_bytes", "out of memory", "MemoryError"),
     Link("port taken", "take_a_taken_port", "rendezvous", "EADDRINUSE"),
-    Link("NaN", "nan", "nan", "not finite in 20 steps in a row", rank=0),
+    Link("NaN", "nan", "nan", "not finite in 20 steps in a row", rank=0,
+         either=True),
 ]  # fmt: skip
 
 
