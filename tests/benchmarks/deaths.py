@@ -58,6 +58,7 @@ def _rows(ranks: str, start: Callable[[], AbstractContextManager[Victim]], count
     for part in Part:
         with start() as victim:
             trials[part] = [_kill(victim, part, number) for number in range(count)]
+            victim.at_work()  # after the last kill too
     noticed_ms = [1e3 * each.noticed_s for each in trials[Part.RANK] if each.noticed_s is not None]
     how = f"{count} trials, {ranks}"
     return [

@@ -27,10 +27,12 @@ from tests.benchmarks.workspaces import fresh_workspace, orchestra
 from tests.chaos import sandbox as chaos
 from tests.chaos.sandbox import Sandbox, wait_for
 
+SAVE_EVERY = 20  # steps
 RUN = [
     *("run", "example", "--cpu", "--nproc", "2", "--quiet", "--detach"),
     *("--set", "train.max_steps=1000000", "--set", "train.eval_every=1000000"),
-    *("--set", "checkpoint.every=10", "--set", "task.delay_s=0.02", "--set", "data.workers=1"),
+    *("--set", f"checkpoint.every={SAVE_EVERY}", "--set", "data.workers=1"),
+    *("--set", "task.delay_s=0.01"),
 ]
 LONGEST_S = 120.0
 _HERE = Path(__file__).parent
@@ -94,14 +96,15 @@ class Victim(ABC):
         if state.state != RunState.RUNNING:
             return None
         attempt = Attempt.read(self.job.attempt(state.attempt))
-        world_size = attempt.world_size
-        saved = newest_checkpoint(self.job.run)
         beats = read_beats(pages_folder(attempt.tag))
+        if any(beat.step < attempt.first_step + SAVE_EVERY for beat in beats):
+            return None
+        saved = newest_checkpoint(self.job.run)
         ready = (
             saved > attempt.first_step
-            and len(attempt.ranks) == len(beats) == world_size
+            and len(attempt.ranks) == len(beats) == attempt.world_size
             and all(beat.step > saved for beat in beats)
-            and len(self.processes(Part.WORKER, attempt)) == world_size
+            and len(self.processes(Part.WORKER, attempt)) == attempt.world_size
         )
         return attempt if ready else None
 
@@ -137,7 +140,7 @@ def standin_job() -> Iterator[Victim]:
         sandbox.lay_out(chaos.HERE / "standin_agent.py", _HERE / "loading_rank.py")
         train = sandbox.code / "orchestra" / "train"
         shutil.copy(chaos.HERE / "standin_rank.py", train / "plain_rank.py")
-        job = sandbox.start(sandbox.add_run(steps=1_000_000, save_every=20))
+        job = sandbox.start(sandbox.add_run(steps=1_000_000, save_every=SAVE_EVERY))
         yield from _until_ended(_StandIn(sandbox, job))
 
 
