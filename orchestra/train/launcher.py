@@ -29,7 +29,6 @@ if __name__ == "__main__":
     # died of it could save nothing. Whatever is started from here ignores it too.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-import contextlib
 import json
 import selectors
 import socket
@@ -105,14 +104,11 @@ class Launcher:
 
     def _start(self, asker: _Asker, request: dict[str, Any]) -> None:
         """Fork what is asked for. A rank that can't be forked is told so: it starts by itself."""
-        pid = 0
-        if warm.may_fork():
-            with contextlib.suppress(OSError):  # no process, or no memory, is to be had now
-                pid = os.fork()
-                if pid == 0:
-                    self._live_as(asker, request)
-        if pid == 0 and asker is self._control:
-            pid = warm.spawn_agent(request)
+        pid = _fork() if warm.may_fork() else None
+        if pid == 0:
+            self._live_as(asker, request)
+        if pid is None:
+            pid = warm.spawn_agent(request) if asker is self._control else 0
         self._drop_fds(asker)
         self._tell(asker, {"pid": pid})
         if pid:
@@ -160,6 +156,14 @@ class Launcher:
             asker.socket.sendall(json.dumps(answer).encode() + b"\n")
         except OSError:  # it is gone, which its end of the socket tells
             return
+
+
+def _fork() -> int | None:
+    """None where no process, or no memory for it, is to be had now."""
+    try:
+        return os.fork()
+    except OSError:
+        return None
 
 
 def main(argv: list[str]) -> int:

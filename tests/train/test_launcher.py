@@ -143,6 +143,24 @@ def test_how_a_rank_ended_is_handed_through(warm: Warm, what: str, code: int) ->
     assert warm.told("agent.end")["code"] == (-code if what == "signal" else code)
 
 
+def test_an_exception_of_a_rank_is_its_end(warm: Warm) -> None:
+    """An OSError too, which the launcher expects of a fork."""
+    ask_for_rank(warm, "raise")
+    assert warm.told("agent.end")["code"] == 1
+    assert warm.log.read_text().splitlines()[-1] == "OSError: boom"
+
+
+def test_a_standin_that_dies_while_it_asks_keeps_nobody_waiting(warm: Warm) -> None:
+    _, tag = warm.ask("sleep")
+    (pid,) = pids(tag)
+    path = pages_folder(warm.tag) / "launcher"
+    with socket.socket(socket.AF_UNIX) as half:
+        half.connect(str(path))
+        half.sendall(b'{"arguments": [')  # the rest never comes
+    os.kill(pid, signal.SIGKILL)
+    assert warm.answer() == {"pid": pid, "code": 0, "signal": 9}
+
+
 def test_how_an_agent_ended_is_told(warm: Warm) -> None:
     for what, number, code, signal_ in (("exit", "3", 3, 0), ("signal", "9", 0, 9)):
         pid, _ = warm.ask(what, number)

@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     if what == "signal":
         signal.signal(int(rest[0]), signal.SIG_DFL) if rest[0] != "9" else None
         os.kill(os.getpid(), int(rest[0]))
+    elif what == "raise":
+        raise OSError("boom")
     elif what == "tell":
         tell(Path(rest[0]))
     elif what == "rank":  # as torchrun starts one
