@@ -151,8 +151,7 @@ def test_an_exception_of_a_rank_is_its_end(warm: Warm) -> None:
 
 
 def test_a_standin_that_dies_while_it_asks_keeps_nobody_waiting(warm: Warm) -> None:
-    _, tag = warm.ask("sleep")
-    (pid,) = pids(tag)
+    pid, _ = warm.ask("sleep")
     path = pages_folder(warm.tag) / "launcher"
     with socket.socket(socket.AF_UNIX) as half:
         half.connect(str(path))
