@@ -219,7 +219,8 @@ class Sandbox:
             for attempt in self.attempts(job):
                 for tag in (attempt.tag, attempt.launcher):
                     tree.sweep(tag, 5.0)
-                    shutil.rmtree(pages_folder(tag), ignore_errors=True)
+                    if tag:
+                        shutil.rmtree(pages_folder(tag), ignore_errors=True)
 
 
 def conductor(runs: RunsFolder) -> ProcessIdentity | None:
