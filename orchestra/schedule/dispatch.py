@@ -56,7 +56,7 @@ def dispatch(workspace: Workspace, prober: Prober | None = None) -> list[JobKey]
         )
     with lock, open_registry(workspace.runs) as registry:
         revived = [key for key in registry.jobs_in(LIVE) if _revive(workspace, key, registry)]
-        return revived + _start_queued(workspace, registry, revived, prober)
+        return revived + _start_queued(workspace, registry, prober)
 
 
 def _alone(
@@ -100,14 +100,12 @@ def _revive(workspace: Workspace, key: JobKey, registry: Registry) -> bool:
 
 
 def _start_queued(
-    workspace: Workspace, registry: Registry, revived: Sequence[JobKey], mine: Prober | None
+    workspace: Workspace, registry: Registry, mine: Prober | None
 ) -> list[JobKey]:
     """Start what `plan` says."""
     rows = waiting_jobs(workspace.runs, registry)
-    last = {key: registry.attempts(key)[-1:] for key in revived}
-    kept = {uuid: key for key in last for attempt in last[key] for uuid in attempt.devices}
     with asked_about(rows, mine) as prober:
-        outlook = look(workspace, rows, prober, kept)
+        outlook = look(workspace, registry, rows, prober)
 
         def start(planned: Start) -> bool:
             devices = [outlook.devices[uuid] for uuid in planned.devices]

@@ -272,7 +272,11 @@ def test_a_run_whose_supervisor_died_keeps_its_gpu(sandbox: Sandbox, nvml: FakeN
     sandbox.held(first)
     second = sandbox.add_run(demand=Demand(priority=9), **GPU)
     sandbox.kill_supervisor(first)
+    kept = f"(GPU 0: kept for {first.run.id}, which goes on)"
+    third = sandbox.add_run(**{**GPU, "launch": {**GPU["launch"], "gpu_ids": ["0"]}})
+    assert kept in waits(sandbox, third), "before the dispatch, too"
     assert dispatch(sandbox.workspace) == [JobKey(first.run.id)]
+    assert dispatch(sandbox.workspace) == [], "its new supervisor has yet to lease them"
     sandbox.release(first)
     assert sandbox.wait_end(first).state == RunState.COMPLETED
     assert sandbox.attempts(first)[-1].devices == (gpu,)
