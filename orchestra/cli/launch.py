@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from orchestra.cli.interrupts import Interrupts
     from orchestra.registry.rows import JobKey
-    from orchestra.schedule.queue import Place
     from orchestra.workspace import Workspace
 
 
@@ -27,11 +26,11 @@ def launch(
     *,
     detach: bool,
     quiet: bool,
-    withdraw: Callable[[Workspace, Place], None] | None = None,
+    withdraw: Callable[[Workspace, JobKey, str], None] | None = None,
 ) -> None:
     """Start `key` if it is its turn; detached, print the id; else follow it to its end.
 
-    `withdraw`: what happens to it if it can't start now, instead of waiting.
+    `withdraw`: what happens to it if it can't start now, and why, instead of waiting.
     """
     from orchestra.schedule.conductor import ensure_conductor
     from orchestra.schedule.dispatch import dispatch
@@ -40,7 +39,7 @@ def launch(
     started_s = time.time()
     if key not in dispatch(workspace) and (place := position_of(workspace, key)) is not None:
         if withdraw is not None:
-            withdraw(workspace, place)
+            withdraw(workspace, key, place.reason)
         elif not quiet:
             say(str(place))
     ensure_conductor(workspace)

@@ -101,7 +101,7 @@ def waiting_jobs(runs: RunsFolder, registry: Registry) -> list[QueuedRow]:
     A supervisor that was just started has not told the registry yet.
     """
     rows = [_with_gpus(runs, row) for row in registry.queued()]
-    return [row for row in rows if not (row.demand.gpus and _has_supervisor(runs, row.key))]
+    return [row for row in rows if not _has_supervisor(runs, row.key)]
 
 
 @contextmanager
