@@ -24,7 +24,7 @@ from orchestra.supervise.log import log
 from orchestra.supervise.mirror import Mirror
 from orchestra.supervise.reconcile import give_up, reconcile
 from orchestra.supervise.state import JobRecord
-from orchestra.wire.errors import ConflictError, OrchestraError, WaitTimeoutError
+from orchestra.wire.errors import OrchestraError, WaitTimeoutError
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import Job
 from orchestra.wire.queue import QueueEntry
@@ -76,7 +76,9 @@ def _alone(
             return act(job, lock)
     except FileNotFoundError:
         give_up(key, registry, f"its folder {job.folder} was removed")
-    except OSError as error:  # another user's, or a machine without a process to spare
+    # Another user's, GPUs that somebody else was faster to take, a machine without a process to
+    # spare: it is tried again.
+    except (OSError, OrchestraError) as error:
         log(f"{key} can't be started now: {error}")
     return False
 
@@ -121,23 +123,19 @@ def _start(
     prober: Prober | None,
     registry: Registry,
 ) -> bool:
-    """Start a queued job on its GPUs, unless somebody else was faster to take them."""
+    """Start a queued job on its GPUs; it stays queued if they can't be leased."""
     key = planned.key
 
     def act(job: Job, lock: FileLock) -> bool:
         if not needs_supervisor(job, key, registry) or not _is_whole(workspace, job, key, registry):
             return False
-        if prober is None:
+        if prober is None or not devices:  # on the CPU: however NVML is, it is not asked again
             _start_supervisor(workspace, job, lock, {})
             return True
         from orchestra.gpu.leases import Leases
 
         with Leases() as leases:
-            try:
-                leases.take(devices, prober, key.run_id, workspace.root, named=planned.named)
-            except ConflictError as error:
-                log(f"{key} stays queued: {error}")
-                return False
+            leases.take(devices, prober, key.run_id, workspace.root, named=planned.named)
             _start_supervisor(workspace, job, lock, leases.hand_over())
         return True
 

@@ -211,12 +211,16 @@ def _waiting(row: QueuedRow) -> Waiting:
 
 
 def _gpu(gpu: SeenGpu, promised: Mapping[str, JobKey]) -> Gpu:
+    from orchestra.gpu.lease_file import lock_path, machine_folder, obstacle
+
     device, status = gpu.device, gpu.status
-    taken = "" if status.may_be_taken(named=True) else status.reason
+    obstructed = obstacle(lock_path(machine_folder(), device.uuid))
+    taken = obstructed or ("" if status.may_be_taken(named=True) else status.reason)
     if device.uuid in promised:
         taken = f"kept for {promised[device.uuid]}, which goes on"
     doubt = "" if taken or status.may_be_taken(named=False) else status.reason
-    return Gpu(device.uuid, device.index, taken, doubt)
+    leased = not obstructed and (gpu.holder is not None or device.uuid in promised)
+    return Gpu(device.uuid, device.index, taken, doubt, leased)
 
 
 def _with_gpus(runs: RunsFolder, row: QueuedRow) -> QueuedRow:
