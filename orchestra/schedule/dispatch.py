@@ -101,9 +101,7 @@ def _revive(workspace: Workspace, key: JobKey, registry: Registry) -> bool:
     return _alone(workspace, key, registry, act)
 
 
-def _start_queued(
-    workspace: Workspace, registry: Registry, mine: Prober | None
-) -> list[JobKey]:
+def _start_queued(workspace: Workspace, registry: Registry, mine: Prober | None) -> list[JobKey]:
     """Start what `plan` says."""
     rows = waiting_jobs(workspace.runs, registry)
     with asked_about(rows, mine) as prober:
