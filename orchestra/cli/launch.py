@@ -10,13 +10,13 @@ import typer
 from orchestra.cli.attach import Attached
 from orchestra.cli.output import emit, say
 from orchestra.cli.result import print_result
+from orchestra.wire.errors import OrchestraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestra.cli.interrupts import Interrupts
     from orchestra.registry.rows import JobKey
-    from orchestra.schedule.queue import Place
     from orchestra.workspace import Workspace
 
 
@@ -27,23 +27,19 @@ def launch(
     *,
     detach: bool,
     quiet: bool,
-    withdraw: Callable[[Workspace, Place], None] | None = None,
+    withdraw: Callable[[Workspace, JobKey, str], None] | None = None,
 ) -> None:
     """Start `key` if it is its turn; detached, print the id; else follow it to its end.
 
-    `withdraw`: what happens to it if it can't start now, instead of waiting.
+    `withdraw`: what happens to it if it can't start now, and why, instead of waiting.
     """
     from orchestra.schedule.conductor import ensure_conductor
-    from orchestra.schedule.dispatch import dispatch
-    from orchestra.schedule.queue import position_of
 
     started_s = time.time()
-    if key not in dispatch(workspace) and (place := position_of(workspace, key)) is not None:
-        if withdraw is not None:
-            withdraw(workspace, place)
-        elif not quiet:
-            say(str(place))
-    ensure_conductor(workspace)
+    try:
+        _dispatch(workspace, key, withdraw, quiet=quiet)
+    finally:  # whatever has become of this job, others may wait
+        ensure_conductor(workspace)
     if detach or quiet:
         emit(key.run_id)
     if detach:
@@ -57,3 +53,28 @@ def launch(
     if not quiet:
         print_result(workspace, view, started_s)
     raise typer.Exit(attached.exit_code(view))
+
+
+def _dispatch(
+    workspace: Workspace,
+    key: JobKey,
+    withdraw: Callable[[Workspace, JobKey, str], None] | None,
+    *,
+    quiet: bool,
+) -> None:
+    """Start what can start; if `key` is not among it, say why it waits, or withdraw it."""
+    from orchestra.schedule.dispatch import dispatch
+    from orchestra.schedule.queue import position_of
+
+    try:
+        started = dispatch(workspace)
+    except OrchestraError as error:
+        if withdraw is not None:
+            withdraw(workspace, key, str(error))
+        raise
+    if key in started or (place := position_of(workspace, key)) is None:
+        return
+    if withdraw is not None:
+        withdraw(workspace, key, place.reason)
+    elif not quiet:
+        say(str(place))

@@ -72,6 +72,19 @@ def lock(path: Path) -> int | None:
         os.close(fd)
 
 
+def obstacle(path: Path) -> str:
+    """Why no lock can be had at `path`, whoever holds it; empty if there is nothing to say."""
+    try:
+        if not stat.S_ISDIR(path.parent.lstat().st_mode):
+            return f"{path.parent} is no folder; leases can't be kept there"
+        with _opened(path):
+            return ""
+    except FileNotFoundError:  # the lock file is made when it is wanted, and the folder too
+        return ""
+    except OSError as error:
+        return f"cannot open the lease {path}: {error.strerror}"
+
+
 def relock(fd: int) -> bool:
     """Whether `fd` (an inherited descriptor) holds the lock, as it does if nobody else can."""
     return _try_lock(fd, fcntl.LOCK_EX, tries=_TRIES)

@@ -152,8 +152,9 @@ class Conductor:
             return True
         self._complain("")
         orphans = self._give_up(orphans)
+        queued = self._give_up(self._queued()) if looked else {}
         if orphans or (looked and self._work.waiting):
-            self._dispatch(orphans)
+            self._dispatch(orphans, queued)
         if not self._work.waiting:
             self._prober.close()
         return bool(self._work)
@@ -167,11 +168,11 @@ class Conductor:
         self._next_look_s = now_s + _LOOK_EVERY_S
         return True
 
-    def _orphans(self) -> dict[JobKey, int]:
+    def _orphans(self) -> dict[JobKey, float]:
         """Jobs whose supervisor died, with their newest attempt. Where one ended: look again."""
         from orchestra.schedule.revive import read_state
 
-        orphans = {}
+        orphans: dict[JobKey, float] = {}
         for key in self._work.owned:
             state = read_state(self._runs, key)
             if state is None or state.supervisor is None:
@@ -180,27 +181,40 @@ class Conductor:
                 orphans[key] = state.attempt
         return orphans
 
-    def _give_up(self, orphans: dict[JobKey, int]) -> dict[JobKey, int]:
+    def _queued(self) -> dict[JobKey, float]:
+        """Queued jobs, with the time of their last change: a supervisor that comes up makes one."""
+        from orchestra.schedule.revive import read_state
+        from orchestra.wire.states import RunState
+
+        states = {key: read_state(self._runs, key) for key in self._work.waiting}
+        return {
+            key: state.updated_at
+            for key, state in states.items()
+            if state is not None and state.state == RunState.QUEUED
+        }
+
+    def _give_up(self, jobs: dict[JobKey, float]) -> dict[JobKey, float]:
         """End those that a new supervisor would not help; the others."""
         from orchestra.registry.store import open_registry
-        from orchestra.schedule.revive import fail_orphan
+        from orchestra.schedule.revive import end_hopeless
 
-        hopeless = {key for key in orphans if self._revivals.exhausted(key, orphans[key])}
+        hopeless = {key for key in jobs if self._revivals.exhausted(key, jobs[key])}
         if hopeless:
             with open_registry(self._runs) as registry:
                 for key in hopeless:
-                    fail_orphan(self._runs, key, registry)
-        return {key: orphans[key] for key in orphans if key not in hopeless}
+                    end_hopeless(self._runs, key, registry)
+        return {key: jobs[key] for key in jobs if key not in hopeless}
 
-    def _dispatch(self, orphans: dict[JobKey, int]) -> None:
+    def _dispatch(self, orphans: dict[JobKey, float], queued: dict[JobKey, float]) -> None:
         from orchestra.schedule.dispatch import dispatch
         from orchestra.supervise.log import log
 
         for key in dispatch(self._workspace, self._prober):
-            died = key in orphans
-            if died:
-                self._revivals.note(key, orphans[key])
-            log(f"{key}: {'its supervisor had died; ' if died else ''}a supervisor starts")
+            found = orphans.get(key, queued.get(key))
+            if found is not None:
+                self._revivals.note(key, found)
+            died = "its supervisor had died; " if key in orphans else ""
+            log(f"{key}: {died}a supervisor starts")
             self._next_look_s = 0.0
 
     def _lock_is_in_place(self) -> bool:

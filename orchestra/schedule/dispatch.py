@@ -24,7 +24,7 @@ from orchestra.supervise.log import log
 from orchestra.supervise.mirror import Mirror
 from orchestra.supervise.reconcile import give_up, reconcile
 from orchestra.supervise.state import JobRecord
-from orchestra.wire.errors import ConflictError, OrchestraError, WaitTimeoutError
+from orchestra.wire.errors import OrchestraError, WaitTimeoutError
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import Job
 from orchestra.wire.queue import QueueEntry
@@ -56,7 +56,7 @@ def dispatch(workspace: Workspace, prober: Prober | None = None) -> list[JobKey]
         )
     with lock, open_registry(workspace.runs) as registry:
         revived = [key for key in registry.jobs_in(LIVE) if _revive(workspace, key, registry)]
-        return revived + _start_queued(workspace, registry, revived, prober)
+        return revived + _start_queued(workspace, registry, prober)
 
 
 def _alone(
@@ -76,7 +76,9 @@ def _alone(
             return act(job, lock)
     except FileNotFoundError:
         give_up(key, registry, f"its folder {job.folder} was removed")
-    except OSError as error:  # another user's, or a machine without a process to spare
+    # Another user's, GPUs that somebody else was faster to take, a machine without a process to
+    # spare: it is tried again.
+    except (OSError, OrchestraError) as error:
         log(f"{key} can't be started now: {error}")
     return False
 
@@ -99,15 +101,11 @@ def _revive(workspace: Workspace, key: JobKey, registry: Registry) -> bool:
     return _alone(workspace, key, registry, act)
 
 
-def _start_queued(
-    workspace: Workspace, registry: Registry, revived: Sequence[JobKey], mine: Prober | None
-) -> list[JobKey]:
+def _start_queued(workspace: Workspace, registry: Registry, mine: Prober | None) -> list[JobKey]:
     """Start what `plan` says."""
     rows = waiting_jobs(workspace.runs, registry)
-    last = {key: registry.attempts(key)[-1:] for key in revived}
-    kept = {uuid: key for key in last for attempt in last[key] for uuid in attempt.devices}
     with asked_about(rows, mine) as prober:
-        outlook = look(workspace, rows, prober, kept)
+        outlook = look(workspace, registry, rows, prober)
 
         def start(planned: Start) -> bool:
             devices = [outlook.devices[uuid] for uuid in planned.devices]
@@ -123,23 +121,19 @@ def _start(
     prober: Prober | None,
     registry: Registry,
 ) -> bool:
-    """Start a queued job on its GPUs, unless somebody else was faster to take them."""
+    """Start a queued job on its GPUs; it stays queued if they can't be leased."""
     key = planned.key
 
     def act(job: Job, lock: FileLock) -> bool:
         if not needs_supervisor(job, key, registry) or not _is_whole(workspace, job, key, registry):
             return False
-        if prober is None:
+        if prober is None or not devices:  # on the CPU: however NVML is, it is not asked again
             _start_supervisor(workspace, job, lock, {})
             return True
         from orchestra.gpu.leases import Leases
 
         with Leases() as leases:
-            try:
-                leases.take(devices, prober, key.run_id, workspace.root, named=planned.named)
-            except ConflictError as error:
-                log(f"{key} stays queued: {error}")
-                return False
+            leases.take(devices, prober, key.run_id, workspace.root, named=planned.named)
             _start_supervisor(workspace, job, lock, leases.hand_over())
         return True
 

@@ -35,6 +35,8 @@ class Gpu:
     """Why nobody may have it; empty if it is free."""
     doubt: str = ""
     """Why only a job that names it may have it; empty if there is none."""
+    leased: bool = False
+    """Whether it is a run, of whomever, that has it: the GPU is free when that run ends."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,9 @@ class _Line:
         self._links = snapshot.links
         self._bit = {gpu.uuid: 1 << number for number, gpu in enumerate(snapshot.gpus)}
         self._free = self._bits_of(gpu.uuid for gpu in snapshot.gpus if not gpu.taken)
+        self._stuck = self._bits_of(
+            gpu.uuid for gpu in snapshot.gpus if gpu.taken and not gpu.leased
+        )
         self._doubtful = self._bits_of(gpu.uuid for gpu in snapshot.gpus if gpu.doubt)
         self._pools: dict[tuple[str, ...] | None, int] = {None: (1 << len(self._gpus)) - 1}
         self._in_use = snapshot.held
@@ -217,13 +222,13 @@ class _Line:
         return f"{why}; behind {self._ahead}" if self._ahead else f"{why}; next when they are free"
 
     def _lack(self, job: Waiting, pool: int, free: int) -> str:
-        """What is missing; of GPUs that the user named, who has them."""
+        """What is missing, and who has it: of GPUs that the user named, or if it is no run."""
         known = (job.gpus, job.named, pool, free)
         text = self._lacks.get(known)
         if text is None:
             text = f"{_needs(job)}, {free.bit_count()} free"
-            if job.named:
-                taken = [gpu for gpu in self._gpus if self._bit[gpu.uuid] & pool & ~free]
+            told = pool & ~free if job.named else pool & self._stuck
+            if taken := [gpu for gpu in self._gpus if self._bit[gpu.uuid] & told]:
                 text += f" ({', '.join(map(self._holder, taken[:_MOST_NAMED]))})"
             self._lacks[known] = text
         return text

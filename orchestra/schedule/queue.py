@@ -16,12 +16,14 @@ from orchestra.registry.rows import Demand, JobKey, QueuedRow, gpus_of
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.listing import any_runs
 from orchestra.schedule.plan import Gpu, Plan, Snapshot, Waiting, plan
+from orchestra.schedule.revive import read_state
 from orchestra.supervise.jobs import job_of
 from orchestra.supervise.launch import read_settings
 from orchestra.supervise.lock import is_held
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import Job, RunsFolder
+from orchestra.wire.states import LIVE, RunState
 from orchestra.workspace import Workspace
 
 if TYPE_CHECKING:  # what runs on the CPU is dispatched without them
@@ -89,7 +91,7 @@ def device_reasons(workspace: Workspace) -> str:
 def _judge(workspace: Workspace, registry: Registry) -> tuple[list[QueuedRow], Outlook, Plan]:
     rows = waiting_jobs(workspace.runs, registry)
     with asked_about(rows) as prober:
-        outlook = look(workspace, rows, prober, {})
+        outlook = look(workspace, registry, rows, prober)
     return rows, outlook, plan(outlook.snapshot)
 
 
@@ -99,7 +101,7 @@ def waiting_jobs(runs: RunsFolder, registry: Registry) -> list[QueuedRow]:
     A supervisor that was just started has not told the registry yet.
     """
     rows = [_with_gpus(runs, row) for row in registry.queued()]
-    return [row for row in rows if not (row.demand.gpus and _has_supervisor(runs, row.key))]
+    return [row for row in rows if not _has_supervisor(runs, row.key)]
 
 
 @contextmanager
@@ -119,14 +121,11 @@ def asked_about(rows: Sequence[QueuedRow], mine: Prober | None = None) -> Iterat
 
 def look(
     workspace: Workspace,
+    registry: Registry,
     rows: Sequence[QueuedRow],
     prober: Prober | None,
-    kept: Mapping[str, JobKey],
 ) -> Outlook:
-    """The snapshot for these jobs.
-
-    `kept`: GPUs (by UUID) of jobs that are about to lease them again.
-    """
+    """The snapshot for these jobs."""
     if prober is None:
         return Outlook(Snapshot(time.time(), [_waiting(row) for row in rows]), {})
     from orchestra.gpu import snapshot
@@ -138,6 +137,7 @@ def look(
         return Outlook(Snapshot(time.time(), waiting, problem=str(error)), {})
     pools = _Pools(now)
     leased = {gpu.device.uuid for gpu in now.gpus if gpu.holder is not None}
+    kept = _gpus_of_live_jobs(workspace.runs, registry)
     promised = {uuid: key for uuid, key in kept.items() if uuid not in leased}
     return Outlook(
         Snapshot(
@@ -151,6 +151,21 @@ def look(
         ),
         {gpu.device.uuid: gpu.device for gpu in now.gpus},
     )
+
+
+def _gpus_of_live_jobs(runs: RunsFolder, registry: Registry) -> dict[str, JobKey]:
+    """GPUs (by UUID) of jobs at work here: who has no lease follows a dead supervisor, or is about
+    to be given one that does, and leases them again."""
+    found = {}
+    for key in registry.jobs_in(LIVE):
+        state = read_state(runs, key)
+        if state is None or state.supervisor is None or not state.supervisor.is_here():
+            continue
+        if state.state == RunState.STARTING and not state.is_orphaned():
+            continue  # it was handed its leases: those of an attempt of before are not its any more
+        for attempt in registry.attempts(key)[-1:]:
+            found |= dict.fromkeys(attempt.devices, key)
+    return found
 
 
 class _Pools:
@@ -196,12 +211,16 @@ def _waiting(row: QueuedRow) -> Waiting:
 
 
 def _gpu(gpu: SeenGpu, promised: Mapping[str, JobKey]) -> Gpu:
+    from orchestra.gpu.lease_file import lock_path, machine_folder, obstacle
+
     device, status = gpu.device, gpu.status
-    taken = "" if status.may_be_taken(named=True) else status.reason
+    obstructed = obstacle(lock_path(machine_folder(), device.uuid))
+    taken = obstructed or ("" if status.may_be_taken(named=True) else status.reason)
     if device.uuid in promised:
         taken = f"kept for {promised[device.uuid]}, which goes on"
     doubt = "" if taken or status.may_be_taken(named=False) else status.reason
-    return Gpu(device.uuid, device.index, taken, doubt)
+    leased = not obstructed and (gpu.holder is not None or device.uuid in promised)
+    return Gpu(device.uuid, device.index, taken, doubt, leased)
 
 
 def _with_gpus(runs: RunsFolder, row: QueuedRow) -> QueuedRow:

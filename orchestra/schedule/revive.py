@@ -21,7 +21,7 @@ from orchestra.wire.folders import Job, RunsFolder
 from orchestra.wire.job import JobState
 from orchestra.wire.states import LIVE, RunState
 
-#: So many supervisors in a row that get no attempt started, and there will be no more.
+#: So many supervisors in a row that change nothing, and there will be no more.
 MOST_REVIVALS = 5
 
 
@@ -72,22 +72,26 @@ class Revivals:
     """Counts the new supervisors of each job: what killed one may kill them all."""
 
     def __init__(self) -> None:
-        self._counts: dict[JobKey, tuple[int, int]] = {}  # attempt, supervisors since it
+        self._counts: dict[JobKey, tuple[float, int]] = {}  # mark, supervisors since it
 
-    def note(self, key: JobKey, attempt: int) -> None:
-        """The job, whose newest attempt is this, was given one more supervisor."""
-        self._counts[key] = (attempt, self._count(key, attempt) + 1)
+    def note(self, key: JobKey, mark: float) -> None:
+        """The job was given one more supervisor.
 
-    def exhausted(self, key: JobKey, attempt: int) -> bool:
-        """Whether as many as there may be died before they could start an attempt."""
-        return self._count(key, attempt) >= MOST_REVIVALS
+        `mark` is what a supervisor of use changes: of an orphan its newest attempt, of a queued
+        job the time of its state.
+        """
+        self._counts[key] = (mark, self._count(key, mark) + 1)
 
-    def _count(self, key: JobKey, attempt: int) -> int:
-        seen, count = self._counts.get(key, (attempt, 0))
-        return count if seen == attempt else 0
+    def exhausted(self, key: JobKey, mark: float) -> bool:
+        """Whether as many as there may be died and left `mark` as it was."""
+        return self._count(key, mark) >= MOST_REVIVALS
+
+    def _count(self, key: JobKey, mark: float) -> int:
+        seen, count = self._counts.get(key, (mark, 0))
+        return count if seen == mark else 0
 
 
-def fail_orphan(runs: RunsFolder, key: JobKey, registry: Registry) -> None:
+def end_hopeless(runs: RunsFolder, key: JobKey, registry: Registry) -> None:
     """End a job whose supervisors die as fast as they are started; its processes go too."""
     job = job_of(runs, key)
     lock = FileLock.try_acquire(job.lock)
@@ -97,10 +101,15 @@ def fail_orphan(runs: RunsFolder, key: JobKey, registry: Registry) -> None:
         if needs_supervisor(job, key, registry):
             record = JobRecord(job, key, registry, Mirror(), supervisor=None)
             settle(record)
-            record.fail(
-                f"its supervisor died, and so did {MOST_REVIVALS} new ones before they could start "
-                f"an attempt: mend what {job.supervisor_log} names, then {how_to_go_on(key)}"
-            )
+            if record.state.state == RunState.QUEUED:
+                told = f"{MOST_REVIVALS} supervisors died before they could take it over"
+            else:
+                told = (
+                    f"its supervisor died, and so did {MOST_REVIVALS} new ones before they could "
+                    "start an attempt"
+                )
+            remedy = f"mend what {job.supervisor_log} names, then {how_to_go_on(key)}"
+            record.fail(f"{told}: {remedy}")
 
 
 def how_to_go_on(key: JobKey) -> str:

@@ -47,13 +47,15 @@ def main(argv: list[str]) -> int:
                     supervisor = _supervisor(job, workspace, registry, dict(arguments.lease))
                     # Its devices are taken if it is queued again: it would start again at once.
                     others_may_start = supervisor.run() != RunState.QUEUED
-            if supervisor is None or others_may_start:
-                from orchestra.schedule.dispatch import dispatch
+            try:
+                if supervisor is None or others_may_start:
+                    from orchestra.schedule.dispatch import dispatch
 
-                dispatch(workspace)
-            ensure_conductor(workspace)
-            if supervisor is not None:
-                supervisor.finish()
+                    dispatch(workspace)
+            finally:  # what could not be dispatched now is the conductor's
+                ensure_conductor(workspace)
+                if supervisor is not None:
+                    supervisor.finish()
     except OrchestraError as error:
         log(str(error))
         return error.exit_code

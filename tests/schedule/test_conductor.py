@@ -8,6 +8,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from orchestra.registry.rows import JobKey
 from orchestra.schedule import conductor as module
 from orchestra.schedule.conductor import Conductor, conductor_is_alive, ensure_conductor
 from orchestra.schedule.revive import MOST_REVIVALS, Revivals, find_work
+from orchestra.schedule.spawn import spawn
 from orchestra.supervise.lock import FileLock
 from orchestra.wire.folders import Job
 from orchestra.wire.identity import ProcessIdentity
@@ -193,6 +195,60 @@ def test_supervisors_that_die_at_once_are_not_replaced_for_ever(
     assert state.state == RunState.FAILED
     assert "5 new ones before they could start an attempt" in state.reason
     assert f"`orchestra resume {job.run.id}`" in state.reason
+
+
+def test_a_queued_job_whose_supervisors_never_come_up_ends(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = sandbox.add_run(nproc=1)
+    started: list[str] = []
+
+    def broken(module: str, *arguments: Any, **options: Any) -> None:
+        assert len(started) < 2 * MOST_REVIVALS, "for ever"
+        started.append(module)
+        spawn("orchestra.no_such_module", *arguments, **options)
+
+    monkeypatch.setattr("orchestra.schedule.dispatch.spawn", broken)
+    monkeypatch.setattr(module, "_TURN_S", 0.1)
+    monkeypatch.setattr(module, "_LOOK_EVERY_S", 0.1)
+    lock = FileLock.acquire_if_free(sandbox.workspace.runs.conductor_lock)
+    assert lock is not None
+    Conductor(sandbox.workspace, lock).conduct()
+    assert started == ["orchestra.supervise"] * MOST_REVIVALS
+    state = sandbox.wait_end(job)
+    assert state.state == RunState.FAILED
+    assert "5 supervisors died before they could take it over" in state.reason
+    assert f"mend what {job.supervisor_log} names, then `orchestra resume" in state.reason
+    assert "no_such_module" in sandbox.log(job)
+
+
+def test_a_job_that_went_back_to_the_queue_is_not_counted(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its supervisors came up, and found that its GPUs were taken."""
+    job = sandbox.add_run(nproc=1)
+    key = JobKey(job.run.id)
+    started: list[JobKey] = []
+
+    def give_back(workspace: object, prober: object) -> list[JobKey]:
+        state = JobState.read(job)
+        done = len(started) == 2 * MOST_REVIVALS
+        told = RunState.STOPPED if done else RunState.QUEUED
+        replace(state, state=told, updated_at=state.updated_at + 1).write(job)
+        if done:
+            with sandbox.registry() as registry:
+                registry.transition(key, {RunState.QUEUED}, told)
+            return []
+        started.append(key)
+        return [key]
+
+    monkeypatch.setattr(module, "_TURN_S", 0.0)
+    monkeypatch.setattr("orchestra.schedule.dispatch.dispatch", give_back)
+    monkeypatch.setattr(module, "_LOOK_EVERY_S", 0.0)
+    lock = FileLock.acquire_if_free(sandbox.workspace.runs.conductor_lock)
+    assert lock is not None
+    Conductor(sandbox.workspace, lock).conduct()
+    assert sandbox.wait_end(job).state == RunState.STOPPED
 
 
 def test_an_attempt_refills_the_revivals() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestra.gpu.lease_file import FOLDER
 from orchestra.gpu.leases import Leases
 from orchestra.gpu.probe import Prober
 from orchestra.provenance.environment import allowed
@@ -17,6 +18,7 @@ from orchestra.registry.rows import Demand, JobKey
 from orchestra.schedule.dispatch import dispatch
 from orchestra.schedule.plan import Plan, Snapshot, plan
 from orchestra.schedule.queue import position_of
+from orchestra.wire.errors import OrchestraError
 from orchestra.wire.files import write_json
 from orchestra.wire.folders import Job
 from orchestra.wire.job import RUN, TAG, EvaluationSpec, JobState
@@ -272,7 +274,12 @@ def test_a_run_whose_supervisor_died_keeps_its_gpu(sandbox: Sandbox, nvml: FakeN
     sandbox.held(first)
     second = sandbox.add_run(demand=Demand(priority=9), **GPU)
     sandbox.kill_supervisor(first)
+    kept = f"(GPU 0: kept for {first.run.id}, which goes on)"
+    third = sandbox.add_run(**{**GPU, "launch": {**GPU["launch"], "gpu_ids": ["0"]}})
+    assert kept in waits(sandbox, third), "before the dispatch, too"
+    sandbox.stop(third)
     assert dispatch(sandbox.workspace) == [JobKey(first.run.id)]
+    assert dispatch(sandbox.workspace) == [], "its new supervisor has yet to lease them"
     sandbox.release(first)
     assert sandbox.wait_end(first).state == RunState.COMPLETED
     assert sandbox.attempts(first)[-1].devices == (gpu,)
@@ -302,6 +309,45 @@ def test_wrong_settings_stop_only_what_wants_gpus(sandbox: Sandbox, nvml: FakeNv
     settings.unlink()
     assert sandbox.wait_end(cpu).state == RunState.COMPLETED
     assert sandbox.wait_end(gpu).state == RunState.COMPLETED
+
+
+def test_leases_that_cannot_be_kept_stop_only_what_wants_them(
+    sandbox: Sandbox, nvml: FakeNvml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gpu,) = nvml.idle(1)
+    folder = tmp_path / "my-leases"
+    monkeypatch.setenv(FOLDER, str(folder))
+    wants, cpu = sandbox.add_run(**GPU), sandbox.add_run(hold=True, nproc=1)
+    folder.touch()
+    assert dispatch(sandbox.workspace) == [JobKey(cpu.run.id)]
+    told = f"GPU 0: {folder} is no folder; leases can't be kept there"
+    assert told in waits(sandbox, wants)
+    folder.unlink()
+    folder.mkdir()
+    (folder / f"{gpu}.lock").symlink_to("elsewhere")
+    assert dispatch(sandbox.workspace) == []
+    assert f"GPU 0: cannot open the lease {folder}/{gpu}.lock: " in waits(sandbox, wants)
+    (folder / f"{gpu}.lock").unlink()
+    sandbox.release(cpu)
+    assert sandbox.wait_end(cpu).state == RunState.COMPLETED
+    assert sandbox.wait_end(wants).state == RunState.COMPLETED
+
+
+def test_a_lease_that_cannot_be_opened_any_more_stops_no_other(
+    sandbox: Sandbox, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml.idle(1)
+    wants, cpu = sandbox.add_run(**GPU), sandbox.add_run(nproc=1)
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise OrchestraError("cannot open the lease")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Leases, "take", broken)
+        assert dispatch(sandbox.workspace) == [JobKey(cpu.run.id)]
+    assert JobState.read(wants).state == RunState.QUEUED
+    assert sandbox.wait_end(cpu).state == RunState.COMPLETED
+    assert sandbox.wait_end(wants).state == RunState.COMPLETED
 
 
 def test_a_run_after_another_starts_when_that_one_is_completed(sandbox: Sandbox) -> None:

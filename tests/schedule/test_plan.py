@@ -17,8 +17,11 @@ NOW = 10_000.0
 
 
 def gpus(*taken: str) -> tuple[Gpu, ...]:
-    """One GPU per argument; an empty one is free."""
-    return tuple(Gpu(f"GPU-{index}", index, reason) for index, reason in enumerate(taken))
+    """One GPU per argument; an empty one is free, and one that is "foreign" is leased by nobody."""
+    return tuple(
+        Gpu(f"GPU-{index}", index, reason, leased=bool(reason) and "foreign" not in reason)
+        for index, reason in enumerate(taken)
+    )
 
 
 def job(name: str, count: int, *, waited: float = 0.0, **more: object) -> Waiting:
@@ -93,6 +96,13 @@ def test_backfill_ends_when_the_head_has_waited_long() -> None:
         assert ("small" in started(verdict)) == goes
         assert reasons(verdict)["large"] == (1, "needs 4 GPUs, 2 free; next when they are free")
     assert reasons(verdict)["small"] == (2, "needs 1 GPU; the free ones are kept for large")
+
+
+def test_what_no_run_has_is_told() -> None:
+    """Nobody knows when it is free."""
+    verdict = plan(Snapshot(NOW, [job("any", 2)], gpus("foreign process", "busy", "")))
+    told = "needs 2 GPUs, 1 free (GPU 0: foreign process); next when they are free"
+    assert reasons(verdict)["any"] == (1, told)
 
 
 def test_only_what_the_head_could_use_is_kept() -> None:
