@@ -1,7 +1,7 @@
 """The heartbeat page: one small tmpfs file per rank, written by the training thread itself.
 
-A side thread would prove nothing: it beats on while the training thread hangs. The writer packs
-one struct into a shared mapping (no system call). The sequence number is 0 while it does and is
+A side thread would prove nothing: it beats on while the training thread hangs. The writer stores
+64-bit words into a shared mapping (no system call). The sequence number is 0 while it does and is
 written last, so that a reader can tell a whole beat from a torn one. Behind it stand the ids of
 the utterances at work, so that they are known of a rank that was killed.
 """
@@ -14,12 +14,13 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from orchestra.wire.errors import OrchestraError
+from orchestra.wire.errors import DiskFullError, OrchestraError
+from orchestra.wire.files import DISK_FULL
 from orchestra.wire.identity import start_ticks
 
 VERSION = 1
@@ -92,18 +93,14 @@ class Heartbeat:
 
     Raises:
         OrchestraError: somebody else made this user's folder.
+        DiskFullError: there is no room for the page.
     """
 
     def __init__(self, folder: Path, rank: int) -> None:
-        make_private(folder)
         self._path = folder / f"rank{rank}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self._path, flags, 0o600)
-        try:
-            os.ftruncate(fd, _PAGE_BYTES)
-            page = mmap.mmap(fd, _PAGE_BYTES)
-        finally:
-            os.close(fd)
+        with _room_in(folder):
+            make_private(folder)
+            page = _new_page(self._path)
         pid = os.getpid()
         _HEAD.pack_into(page, 0, _MAGIC, VERSION, rank, pid, start_ticks(pid) or 0)
         self._bytes = memoryview(page)
@@ -154,6 +151,30 @@ def read_beats(folder: Path) -> list[Beat]:
         return []
     beats = [_beat(page) for page in pages if page is not None]
     return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)
+
+
+@contextlib.contextmanager
+def _room_in(folder: Path) -> Iterator[None]:
+    """Tell what to do where there is none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise DiskFullError(
+            f"no room for a heartbeat in {folder} ({error.strerror}): remove what fills that file "
+            "system, or start the container with a larger --shm-size"
+        ) from error
+
+
+def _new_page(path: Path) -> mmap.mmap:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        # Have the memory now: the first write to a mapping without it ends by SIGBUS.
+        os.posix_fallocate(fd, 0, _PAGE_BYTES)
+        return mmap.mmap(fd, _PAGE_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _whole_ids(data: bytes) -> bytes:

@@ -13,7 +13,7 @@ from orchestra.train.trainer import Trainer, train
 from orchestra.wire.heartbeat import Heartbeat
 from orchestra.wire.job import Result
 from tests.exactness.launching import final_state, write_job
-from tests.fakes.disk import mounted
+from tests.fakes.disk import fill, mounted
 from tests.train.running import open_here, records_of, run_here
 
 
@@ -21,15 +21,6 @@ from tests.train.running import open_here, records_of, run_here
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     with mounted(tmp_path / "disk", mebibytes=4) as disk:
         yield disk
-
-
-def fill(disk: Path) -> Path:
-    """To the last byte."""
-    filler = disk / "filler"
-    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
-        while file.write(b"x" * 4096):
-            pass
-    return filler
 
 
 def test_training_and_validations_go_on_while_the_disk_is_full(

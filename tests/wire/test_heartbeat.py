@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.wire import heartbeat
-from orchestra.wire.errors import OrchestraError
+from orchestra.wire.errors import DiskFullError, OrchestraError
 from orchestra.wire.heartbeat import Heartbeat, Phase, read_beats
+from tests.fakes.disk import fill, mounted
 
 
 def change(page: Path, at: int, value: bytes) -> None:
@@ -158,3 +159,12 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert len(read_beats(folder)) == 1
     with pytest.raises(OSError):
         Heartbeat(folder, 1)
+
+
+def test_a_page_without_room_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """Not SIGBUS at the first beat."""
+    with mounted(tmp_path / "shm", mebibytes=1) as shm:
+        fill(shm)
+        said = rf"no room for a heartbeat in {shm}/base/tag \(No space left .* larger --shm-size"
+        with pytest.raises(DiskFullError, match=said):
+            Heartbeat(shm / "base" / "tag", 0)
