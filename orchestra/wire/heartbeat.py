@@ -140,17 +140,52 @@ class Heartbeat:
             self._path.parent.rmdir()  # by the last of the ranks
 
 
-def read_beats(folder: Path) -> list[Beat]:
-    """All pages of an attempt, by rank.
+class Pages:
+    """The pages of one attempt, to be read again and again; close it at the end.
 
-    A page that is not whole yet, of another version or another user's is left out.
+    A page that was whole once stays open: logind unlinks what a user has in /dev/shm at the last
+    logout (RemoveIPC), and its rank beats on.
     """
-    try:
-        pages = [_read_page(path) for path in folder.iterdir()]
-    except OSError:
-        return []
-    beats = [_beat(page) for page in pages if page is not None]
-    return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, int] = {}  # file name -> descriptor
+
+    def read(self) -> list[Beat]:
+        """By rank; a page that is torn, of another version or another user's is left out."""
+        beats = [_beat(_read_page(fd)) for fd in self._open.values()]
+        beats += [self._meet(path) for path in self._unknown()]
+        return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)
+
+    def close(self) -> None:
+        """Nothing is read any more."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def _unknown(self) -> list[Path]:
+        try:
+            return [path for path in self._folder.iterdir() if path.name not in self._open]
+        except OSError:
+            return []
+
+    def _meet(self, path: Path) -> Beat | None:
+        """Keep it open if it is a page."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        beat = _beat(_read_page(fd))
+        if beat is None:
+            os.close(fd)
+        else:
+            self._open[path.name] = fd
+        return beat
+
+
+def read_beats(folder: Path) -> list[Beat]:
+    """All pages of an attempt, once, as `Pages` reads them."""
+    with contextlib.closing(Pages(folder)) as pages:
+        return pages.read()
 
 
 @contextlib.contextmanager
@@ -198,25 +233,19 @@ def _make_private(folder: Path) -> None:
             folder.chmod(0o700)
 
 
-def _read_page(path: Path) -> bytes | None:
-    """A page that read the same twice."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
+def _read_page(fd: int) -> bytes:
+    """A page that read the same twice; empty if none did, or if it is another user's."""
     try:
         if os.fstat(fd).st_uid != os.getuid():
-            return None
+            return b""
         page = os.pread(fd, _PAGE_BYTES, 0)
         for _ in range(_READS):
             before, page = page, os.pread(fd, _PAGE_BYTES, 0)
             if page == before:
                 return page
     except OSError:
-        return None
-    finally:
-        os.close(fd)
-    return None
+        pass
+    return b""
 
 
 def _beat(page: bytes) -> Beat | None:
