@@ -16,6 +16,7 @@ from typing import Any
 from orchestra.supervise.reaper import ExitStatus
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.failures import RankFailure
+from orchestra.wire.memory import OUT_OF_MEMORY
 
 
 class Cause(StrEnum):
@@ -160,7 +161,7 @@ _BY_MESSAGE = (
         Cause.OUT_OF_MEMORY,
         re.compile(
             r"([\w.]+\.)?(OutOfMemoryError|_?(Array)?MemoryError)\b"
-            r"|(?s:.*)(CUDA (error: )?out of memory|can't allocate memory)"
+            rf"|(?s:.*)({OUT_OF_MEMORY.pattern})"
         ),
     ),
     (Cause.DISK_FULL, re.compile(r"(?s:.*)(No space left on device|Disk quota exceeded)")),

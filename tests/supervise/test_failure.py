@@ -61,6 +61,11 @@ CPU_FULL = (
     "allocate memory: you tried to allocate 4503599627370496 bytes. Error code 12 (Cannot allocate "
     "memory)"
 )
+CUDA_ERROR = "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"
+CUBLAS_FULL = (
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`\nException raised"
+)
+CUDNN_FULL = "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"
 NUMPY_FULL = (
     "MemoryError: Unable to allocate 256. TiB for an array with shape (35184372088832,) and data "
     "type float64"
@@ -97,7 +102,10 @@ NO_SERVER = (
         (CUDA_FULL, Cause.OUT_OF_MEMORY),
         (CPU_FULL, Cause.OUT_OF_MEMORY),
         (NUMPY_FULL, Cause.OUT_OF_MEMORY),
-        ("AcceleratorError: CUDA error: out of memory\nCUDA kernel errors", Cause.OUT_OF_MEMORY),
+        (f"AcceleratorError: {CUDA_ERROR}", Cause.OUT_OF_MEMORY),
+        (f"RuntimeError: {CUBLAS_FULL}", Cause.OUT_OF_MEMORY),
+        (f"RuntimeError: {CUDNN_FULL}", Cause.OUT_OF_MEMORY),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_NOT_INITIALIZED", Cause.CRASH),
         ("OSError: [Errno 28] No space left on device", Cause.DISK_FULL),
         ("OSError: [Errno 122] Disk quota exceeded: 'x'", Cause.DISK_FULL),
         (PORT_TAKEN, Cause.RENDEZVOUS),
