@@ -288,10 +288,10 @@ class LaunchConfig(Table):
     """The first restart after progress is at once; the next waits about so long, each one after it
     twice as long, up to 60 s."""
     step_deadline_s: PositiveFloat = 30.0
-    """A rank silent for so long within a step hangs; five times the slowest usual step, if that is
-    longer."""
+    """A rank silent for so long in forward, backward or optimizer hangs; for five times the 99th
+    percentile of that phase's silences, if that is longer."""
     long_deadline_s: PositiveFloat = 300.0
-    """The same for starting, evaluating and saving."""
+    """The same for starting, loading data, evaluating and saving."""
     oom_split: bool = False
     """Out of memory: try again with each micro-batch cut in two. The run is then not exact."""
     grace_s: NonNegativeFloat = 30.0

@@ -55,7 +55,7 @@ def examine(start: Path | None, runs_dir: Path | None) -> list[Check]:
         *_machine(),
         *_limits(),
         *_gpus(),
-        _logout(),
+        *_logout(),
         *_workspace(start, runs_dir),
     ]
 
@@ -113,13 +113,21 @@ def _gpus() -> Iterator[Check]:
         )
 
 
-def _logout() -> Check:
-    """Whether logging out kills what a user has started."""
-    from orchestra.schedule.logout import fate
+def _logout() -> Iterator[Check]:
+    """Whether logging out kills what a user has started, or takes its heartbeats."""
+    from orchestra.schedule.logout import fate, removes_ipc
     from orchestra.schedule.service import user
 
     found = fate(user())
-    return Check("logout", found.survives, found.detail, found.hint)
+    yield Check("logout", found.survives, found.detail, found.hint)
+    if removes_ipc(user(), os.getuid()):
+        yield Check(
+            "RemoveIPC",
+            True,
+            "logind unlinks heartbeats when you have logged out; runs go on, a new attempt makes "
+            "new pages",
+            f"`loginctl enable-linger {user()}`, or RemoveIPC=no in logind.conf, keeps them",
+        )
 
 
 def _limits() -> Iterator[Check]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CONFIG = "systemd/logind.conf"
+_LINGER = "var/lib/systemd/linger"
+_LAST_SYSTEM_UID = 999  # logind spares root and system users
 # Later folders win (logind.conf(5)); of the main file the first found in reverse counts.
 _FOLDERS = ("usr/lib", "usr/local/lib", "run", "etc")
 _TRUE = frozenset({"1", "yes", "y", "true", "t", "on"})
@@ -35,7 +37,7 @@ def fate(user: str, root: Path = Path("/"), proc: Path = Path("/proc/self")) -> 
             "let the container's start call `orchestra up`: it goes on with what was at work",
         )
     group = _control_group(proc)
-    lingers = (root / "var/lib/systemd/linger" / user).exists()
+    lingers = (root / _LINGER / user).exists()
     linger = "" if lingers else f"`loginctl enable-linger {user}`, then "
     if _MANAGER.search(group):  # a user unit, or a terminal that the desktop started
         if lingers:
@@ -67,6 +69,15 @@ def kills_user_processes(user: str, root: Path = Path("/")) -> bool:
     if only:
         return user in only
     return settings.get("KillUserProcesses", "no").lower() in _TRUE
+
+
+def removes_ipc(user: str, uid: int, root: Path = Path("/")) -> bool:
+    """Whether logind unlinks what this user has in /dev/shm, once no session is left."""
+    if not (root / "run/systemd/system").is_dir() or uid <= _LAST_SYSTEM_UID:
+        return False
+    if (root / _LINGER / user).exists():  # such a user is never gone
+        return False
+    return _settings(root).get("RemoveIPC", "yes").lower() in _TRUE
 
 
 def _settings(root: Path) -> dict[str, str]:

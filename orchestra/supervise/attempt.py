@@ -19,7 +19,7 @@ from orchestra.supervise.reaper import ExitStatus
 from orchestra.supervise.signs import read_signs
 from orchestra.supervise.tail import Tail
 from orchestra.wire.folders import AttemptFolder
-from orchestra.wire.heartbeat import Beat, Phase, pages_folder, read_beats
+from orchestra.wire.heartbeat import Beat, Pages, Phase, pages_folder
 from orchestra.wire.identity import ProcessIdentity, start_ticks
 from orchestra.wire.job import StopFlag
 
@@ -69,7 +69,7 @@ class Watch:
         self._agent = agent
         self._folder = folder
         self._tag = tag
-        self._pages = pages_folder(tag)
+        self._pages = Pages(pages_folder(tag))
         self._nproc = nproc
         self._events = events
         self._tail = tail
@@ -97,7 +97,7 @@ class Watch:
         """Return when the agent has ended and is reaped; other processes may still live."""
         while (status := self._agent.status) is None:
             died = self._events.wait(self._turn_s())
-            self._beats |= {beat.rank: beat for beat in read_beats(self._pages)}
+            self._read_beats()
             self._note_deaths(died)
             self._find_ranks()
             self._tail.poll()
@@ -111,9 +111,14 @@ class Watch:
         self._events.forget_all()
         self._tail.close()
         stacks.tidy(self._folder)
-        beats = tuple(read_beats(self._pages))
+        self._read_beats()
+        self._pages.close()
+        beats = tuple(self._beats[rank] for rank in sorted(self._beats))
         step, first_step = self._tail.step, self._tail.first_step
         return Outcome(status, self._first_dead, beats, step, first_step, self._stall)
+
+    def _read_beats(self) -> None:
+        self._beats |= {beat.rank: beat for beat in self._pages.read()}
 
     def _turn_s(self) -> float:
         longest = _TURN_S if len(self._ranks) == self._nproc else _STARTING_TURN_S

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from orchestra.supervise.failure import Blame, Evidence, Failure, blame
+from orchestra.supervise.failure import FATAL, Blame, Evidence, Failure, blame
 from orchestra.supervise.hang import Stall
 from orchestra.supervise.reaper import ExitStatus
 from orchestra.wire.capsules import capsules_in, read_document, what_happened
@@ -24,6 +24,9 @@ from orchestra.wire.job import Attempt
 
 _TAIL_BYTES = 4096
 _TAIL_LINES = 20
+_REPORT_BYTES = 2**16  # of faulthandler: the stacks of many threads
+_REPORT_LINE = 300
+_BEFORE_REPORT = 5  # lines: what C++ says before it aborts
 
 
 def gather(
@@ -51,12 +54,14 @@ def gather(
     if died is None:
         lines = _last_lines(folder.agent_log)
         return Evidence(agent, None, lines, step, first_step)
+    log = folder.rank_log(died.rank)
+    lines = (died.signal and _report(log)) or _last_lines(log)
     beat = _beat_of(died.pid, beats)
     run = RunFolder(folder.path.parents[1])
     return Evidence(
         agent,
         died,
-        _last_lines(folder.rank_log(died.rank)),
+        lines,
         (beat.step if beat else 0) or step,
         first_step,
         beat.samples if beat else (),
@@ -157,15 +162,30 @@ def _capsule(run: RunFolder, died: RankFailure) -> str:
 
 def _last_lines(path: Path) -> tuple[str, ...]:
     """What stands last in a log; nothing if it can't be read."""
+    return tuple(_tail(path, _TAIL_BYTES)[-_TAIL_LINES:])
+
+
+def _report(path: Path) -> tuple[str, ...]:
+    """The beginning of faulthandler's: the innermost calls come first. Empty if there is none."""
+    lines = _tail(path, _REPORT_BYTES)
+    found = [number for number, line in enumerate(lines) if line.startswith(FATAL)]
+    if not found:
+        return ()
+    first = max(0, found[-1] - _BEFORE_REPORT)
+    return tuple(line[:_REPORT_LINE] for line in lines[first : first + _TAIL_LINES])
+
+
+def _tail(path: Path, size: int) -> list[str]:
+    """The lines in the last so many bytes."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
-            start = max(0, end - _TAIL_BYTES)
+            start = max(0, end - size)
             file.seek(start)
-            text = file.read(_TAIL_BYTES).decode(errors="replace")
+            text = file.read(size).decode(errors="replace")
     except OSError:
-        return ()
+        return []
     lines = text.rstrip("\n").split("\n")
     if start and len(lines) > 1:
         del lines[0]  # its beginning is cut off
-    return tuple(lines[-_TAIL_LINES:]) if text else ()
+    return lines if text else []

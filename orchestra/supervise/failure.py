@@ -16,6 +16,7 @@ from typing import Any
 from orchestra.supervise.reaper import ExitStatus
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.failures import RankFailure
+from orchestra.wire.memory import OUT_OF_MEMORY
 
 
 class Cause(StrEnum):
@@ -160,7 +161,7 @@ _BY_MESSAGE = (
         Cause.OUT_OF_MEMORY,
         re.compile(
             r"([\w.]+\.)?(OutOfMemoryError|_?(Array)?MemoryError)\b"
-            r"|(?s:.*)(CUDA (error: )?out of memory|can't allocate memory)"
+            rf"|(?s:.*)({OUT_OF_MEMORY.pattern})"
         ),
     ),
     (Cause.DISK_FULL, re.compile(r"(?s:.*)(No space left on device|Disk quota exceeded)")),
@@ -196,6 +197,8 @@ _RECORD_LINE = re.compile(
     r"|all( +[\d,]+){2}$"  # the last of a start record's table
 )
 _BY_SIGNAL = 128
+FATAL = "Fatal Python error: "
+"""How faulthandler's report begins."""
 
 
 def classify(evidence: Evidence) -> Failure:
@@ -239,7 +242,7 @@ def _hang(evidence: Evidence) -> Failure:
 def _of_rank(evidence: Evidence, died: RankFailure) -> Failure:
     where = f"rank {died.rank}"
     after = f" after step {evidence.step}" if evidence.step else ""
-    last = _last_word(evidence.last_lines)
+    last = _fatal_error(evidence.last_lines) or _last_word(evidence.last_lines)
     if died.signal:
         name = signal_name(died.signal)
         hint = _FROM_THE_KERNEL if died.signal == signal.SIGKILL else ""
@@ -248,7 +251,7 @@ def _of_rank(evidence: Evidence, died: RankFailure) -> Failure:
     if not died.exit_code:
         unseen = f"{where} died first{after}, how is not on record{_quote(last)}"
         return Failure(Cause.UNKNOWN, unseen)
-    words = died.message or last
+    words = died.message or _last_word(evidence.last_lines)
     sentence = f"{where} failed{after} with exit code {died.exit_code}{_quote(words)}"
     if evidence.capsule:
         replay = f"`orchestra replay {evidence.run}`"
@@ -297,6 +300,11 @@ def _quote(line: str) -> str:
         whole, _, _ = line[: _LONGEST_LINE - 3].rpartition(" ")
         line = f"{whole or line[: _LONGEST_LINE - 4]} ..."
     return f": {line}" if line else ""
+
+
+def _fatal_error(lines: Sequence[str]) -> str:
+    """What faulthandler said when a signal came; stacks and a list of modules follow it."""
+    return next((line for line in reversed(lines) if line.startswith(FATAL)), "")
 
 
 def _last_word(lines: Sequence[str]) -> str:

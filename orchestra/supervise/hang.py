@@ -4,8 +4,8 @@ A rank is silent while the sequence number on its page stays the same, as counte
 clock alone. Who may be silent for how long:
 
 - Each phase has a floor, is learned (five times the longest usual silence), and a rank may promise
-  a later beat. A phase that is not learned yet is given the same time once more where the rank's
-  CPU time or log show work.
+  a later beat. A phase that is not learned yet is given the same time once more where CPU time, the
+  log or what the rank's loader workers read show work.
 - Ranks wait for each other only in INIT, BACKWARD, OPTIMIZER and CHECKPOINT. There a rank is
   excused while one that it may wait for (no further in steps, not evaluating, not done) is within
   its own deadline, and its count begins anew when that one beats. Elsewhere there are no
@@ -24,7 +24,8 @@ from orchestra.wire.heartbeat import Beat, Phase
 
 WAITING = frozenset({Phase.INIT, Phase.BACKWARD, Phase.OPTIMIZER, Phase.CHECKPOINT})
 """Phases in which a rank may wait for another one."""
-_STEP = frozenset({Phase.DATA, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER})
+_COMPUTING = frozenset({Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER})
+"""Phases with the short floor: a loader may have to wait for a slow disk."""
 _ORDER = (
     Phase.IMPORT,
     Phase.EVALUATION,
@@ -53,7 +54,10 @@ class Signs:
     """What else shows that a rank is at work."""
 
     cpu_s: float
+    """Of the rank and its children."""
     log_bytes: int
+    moved_bytes: int
+    """Read and written by its children."""
     state: str
     """The kernel's letter: R, S, D, T (stopped), t (held by a debugger), Z; empty: gone."""
 
@@ -67,7 +71,7 @@ class Deadlines:
 
     def floor_s(self, phase: Phase) -> float:
         """Of a phase."""
-        return self.step_s if phase in _STEP else self.long_s
+        return self.step_s if phase in _COMPUTING else self.long_s
 
 
 @dataclass(frozen=True)
@@ -230,7 +234,8 @@ class Judge:
             return False
         worked_s = now.cpu_s - one.before.cpu_s
         busy = worked_s > _BUSY * self._deadline_s(one) / 2
-        one.extended = busy or now.log_bytes > one.before.log_bytes
+        told = now.log_bytes > one.before.log_bytes
+        one.extended = busy or told or now.moved_bytes > one.before.moved_bytes
         return one.extended
 
     def _name(self, one: _Watched, states: dict[int, str]) -> Stall:

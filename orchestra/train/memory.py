@@ -12,6 +12,7 @@ from orchestra.data import SAMPLE_RATE
 from orchestra.data.batches import NAMED
 from orchestra.tasks import Batch
 from orchestra.wire.errors import OutOfMemoryError
+from orchestra.wire.memory import OUT_OF_MEMORY
 
 
 @contextmanager
@@ -50,5 +51,6 @@ def evaluation_remedy(config: RunConfig) -> str:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """The CPU's allocator raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Not only torch's allocator on the GPU runs out, and others raise a plain RuntimeError."""
+    told = OUT_OF_MEMORY.search(str(error)) is not None
+    return told or isinstance(error, torch.OutOfMemoryError)

@@ -1,7 +1,7 @@
 """The heartbeat page: one small tmpfs file per rank, written by the training thread itself.
 
-A side thread would prove nothing: it beats on while the training thread hangs. The writer packs
-one struct into a shared mapping (no system call). The sequence number is 0 while it does and is
+A side thread would prove nothing: it beats on while the training thread hangs. The writer stores
+64-bit words into a shared mapping (no system call). The sequence number is 0 while it does and is
 written last, so that a reader can tell a whole beat from a torn one. Behind it stand the ids of
 the utterances at work, so that they are known of a rank that was killed.
 """
@@ -14,12 +14,13 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from orchestra.wire.errors import OrchestraError
+from orchestra.wire.errors import DiskFullError, OrchestraError
+from orchestra.wire.files import DISK_FULL
 from orchestra.wire.identity import start_ticks
 
 VERSION = 1
@@ -92,19 +93,14 @@ class Heartbeat:
 
     Raises:
         OrchestraError: somebody else made this user's folder.
-        OSError: there is no room for the page.
+        DiskFullError: there is no room for the page.
     """
 
     def __init__(self, folder: Path, rank: int) -> None:
-        make_private(folder)
         self._path = folder / f"rank{rank}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self._path, flags, 0o600)
-        try:
-            _reserve(fd, self._path)
-            page = mmap.mmap(fd, _PAGE_BYTES)
-        finally:
-            os.close(fd)
+        with _room_in(folder):
+            make_private(folder)
+            page = _new_page(self._path)
         pid = os.getpid()
         _HEAD.pack_into(page, 0, _MAGIC, VERSION, rank, pid, start_ticks(pid) or 0)
         self._bytes = memoryview(page)
@@ -144,25 +140,76 @@ class Heartbeat:
             self._path.parent.rmdir()  # by the last of the ranks
 
 
-def read_beats(folder: Path) -> list[Beat]:
-    """All pages of an attempt, by rank.
+class Pages:
+    """The pages of one attempt, to be read again and again; close it at the end.
 
-    A page that is not whole yet, of another version or another user's is left out.
+    A page that was whole once stays open: logind unlinks what a user has in /dev/shm at the last
+    logout (RemoveIPC), and its rank beats on.
     """
-    try:
-        pages = [_read_page(path) for path in folder.iterdir()]
-    except OSError:
-        return []
-    beats = [_beat(page) for page in pages if page is not None]
-    return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, int] = {}  # file name -> descriptor
+
+    def read(self) -> list[Beat]:
+        """By rank; a page that is torn, of another version or another user's is left out."""
+        beats = [_beat(_read_page(fd)) for fd in self._open.values()]
+        beats += [self._meet(path) for path in self._unknown()]
+        return sorted((beat for beat in beats if beat is not None), key=lambda beat: beat.rank)
+
+    def close(self) -> None:
+        """Nothing is read any more."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def _unknown(self) -> list[Path]:
+        try:
+            return [path for path in self._folder.iterdir() if path.name not in self._open]
+        except OSError:
+            return []
+
+    def _meet(self, path: Path) -> Beat | None:
+        """Keep it open if it is a page."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        beat = _beat(_read_page(fd))
+        if beat is None:
+            os.close(fd)
+        else:
+            self._open[path.name] = fd
+        return beat
 
 
-def _reserve(fd: int, path: Path) -> None:
-    """Have room for the page now: the first write to a mapping without it ends by SIGBUS."""
+def read_beats(folder: Path) -> list[Beat]:
+    """All pages of an attempt, once, as `Pages` reads them."""
+    with contextlib.closing(Pages(folder)) as pages:
+        return pages.read()
+
+
+@contextlib.contextmanager
+def _room_in(folder: Path) -> Iterator[None]:
+    """Tell what to do where there is none."""
     try:
-        os.posix_fallocate(fd, 0, _PAGE_BYTES)
+        yield
     except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        if error.errno not in DISK_FULL:
+            raise
+        raise DiskFullError(
+            f"no room for a heartbeat in {folder} ({error.strerror}): remove what fills that file "
+            "system, or start the container with a larger --shm-size"
+        ) from error
+
+
+def _new_page(path: Path) -> mmap.mmap:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        # Have the memory now: the first write to a mapping without it ends by SIGBUS.
+        os.posix_fallocate(fd, 0, _PAGE_BYTES)
+        return mmap.mmap(fd, _PAGE_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _whole_ids(data: bytes) -> bytes:
@@ -186,25 +233,19 @@ def _make_private(folder: Path) -> None:
             folder.chmod(0o700)
 
 
-def _read_page(path: Path) -> bytes | None:
-    """A page that read the same twice."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
+def _read_page(fd: int) -> bytes:
+    """A page that read the same twice; empty if none did, or if it is another user's."""
     try:
         if os.fstat(fd).st_uid != os.getuid():
-            return None
+            return b""
         page = os.pread(fd, _PAGE_BYTES, 0)
         for _ in range(_READS):
             before, page = page, os.pread(fd, _PAGE_BYTES, 0)
             if page == before:
                 return page
     except OSError:
-        return None
-    finally:
-        os.close(fd)
-    return None
+        pass
+    return b""
 
 
 def _beat(page: bytes) -> Beat | None:

@@ -21,6 +21,7 @@ from orchestra.supervise.stop import stop_job
 from orchestra.wire.errors import ConflictError, NotFoundError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.folders import Job
+from orchestra.wire.heartbeat import pages_folder
 from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import TAG, JobState, StopFlag
 from orchestra.wire.states import AttemptState, RunState
@@ -489,3 +490,16 @@ def test_code_of_an_orchestra_without_launcher_is_refused_with_a_sentence(sandbo
     state = sandbox.wait_end(sandbox.start(sandbox.add_run()))
     assert state.state == RunState.FAILED
     assert "is of an older orchestra, which this one can't launch" in state.reason
+
+
+def test_a_logout_that_removes_heartbeats_kills_no_run(sandbox: Sandbox) -> None:
+    """logind's RemoveIPC unlinks all that a user has in /dev/shm; ranks beat on."""
+    launch = {"step_deadline_s": 1.0, "long_deadline_s": 2.0}
+    job = sandbox.start(sandbox.add_run(hold=True, launch=launch))
+    attempt = sandbox.held(job)
+    shutil.rmtree(pages_folder(attempt.tag))
+    before = _turns(sandbox.supervisor(job).pid)
+    wait_for("turns", lambda: _turns(sandbox.supervisor(job).pid) > before + 20)
+    sandbox.release(job)
+    assert sandbox.wait_end(job).state == RunState.COMPLETED
+    assert len(sandbox.attempts(job)) == 1

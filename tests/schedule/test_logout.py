@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.schedule.logout import fate, kills_user_processes
+from orchestra.schedule.logout import fate, kills_user_processes, removes_ipc
 
 SESSION = "0::/user.slice/user-1000.slice/session-3.scope\n"
 MANAGER = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-terminal.scope\n"
@@ -90,3 +90,20 @@ def test_only_the_login_table_counts(root: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("[Other]\nKillUserProcesses=yes\n[Login]\n; KillUserProcesses=yes\n")
     assert not kills_user_processes("ann", root)
+
+
+def test_heartbeats_are_unlinked_at_logout_unless_logind_is_told_otherwise(root: Path) -> None:
+    assert removes_ipc("ann", 1000, root), "its default"
+    assert not removes_ipc("root", 0, root) and not removes_ipc("postgres", 999, root)
+    write(root, "etc/systemd/logind.conf", "RemoveIPC=no")
+    assert not removes_ipc("ann", 1000, root)
+    write(root, "etc/systemd/logind.conf", "RemoveIPC=yes")
+    assert removes_ipc("ann", 1000, root)
+    (root / "var/lib/systemd/linger").mkdir(parents=True)
+    (root / "var/lib/systemd/linger/ann").touch()
+    assert not removes_ipc("ann", 1000, root)
+
+
+def test_without_systemd_nobody_unlinks_heartbeats(root: Path) -> None:
+    (root / "run/systemd/system").rmdir()
+    assert not removes_ipc("ann", 1000, root)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,28 @@ def test_last_lines_are_bounded_and_kept_as_they_are(attempt: AttemptFolder) -> 
     assert line == "y" * 4096
     attempt.agent_log.write_text("")
     assert gather(attempt, AGENT_FAILED, None, 0).last_lines == ()
+
+
+def test_of_a_fault_the_beginning_of_its_report_is_kept(attempt: AttemptFolder) -> None:
+    """The real one of a deep stack, behind which a list of modules stands."""
+    program = """
+import ctypes, faulthandler, numpy, sys
+faulthandler.enable()
+def fall(depth):
+    ctypes.string_at(0) if depth == 0 else fall(depth - 1)
+print("step 7", "terminate called", sep="\\n", file=sys.stderr)
+fall(50)
+"""
+    with attempt.rank_log(0).open("wb") as log:
+        died = subprocess.run([sys.executable, "-c", program], stderr=log, check=False)
+    assert died.returncode == -signal.SIGSEGV
+    assert "Extension modules: " in attempt.rank_log(0).read_text()
+    write_failures(attempt.failures, [rank_failure(0, signal=signal.SIGSEGV)])
+    failure = classify(gather(attempt, AGENT_FAILED, None, 7))
+    assert failure.sentence.endswith("step 7: Fatal Python error: Segmentation fault")
+    said = "\n".join(failure.last_lines)
+    assert "terminate called" in said and "in string_at" in said
+    assert len(failure.last_lines) == 20 and "Extension modules" not in said
 
 
 @dataclass(frozen=True)

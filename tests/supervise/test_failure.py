@@ -61,9 +61,25 @@ CPU_FULL = (
     "allocate memory: you tried to allocate 4503599627370496 bytes. Error code 12 (Cannot allocate "
     "memory)"
 )
+CUDA_ERROR = "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"
+CUBLAS_FULL = (
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`\nException raised"
+)
+CUDNN_FULL = "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"
 NUMPY_FULL = (
     "MemoryError: Unable to allocate 256. TiB for an array with shape (35184372088832,) and data "
     "type float64"
+)
+FAULT = (  # of Python 3.11
+    "Fatal Python error: Segmentation fault",
+    "",
+    "Current thread 0x00007f877ce6bb80 (most recent call first):",
+    '  File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at',
+    '  File "task.py", line 4 in loss',
+    '  File "task.py", line 5 in <module>',
+    "",
+    "Extension modules: numpy._core._multiarray_umath, numpy.linalg._umath_linalg, yaml._yaml "
+    "(total: 3)",
 )
 CLIENTS_MISSING = (
     "DistStoreError: Timed out after 3 seconds waiting for clients. 1/2 clients joined."
@@ -86,7 +102,10 @@ NO_SERVER = (
         (CUDA_FULL, Cause.OUT_OF_MEMORY),
         (CPU_FULL, Cause.OUT_OF_MEMORY),
         (NUMPY_FULL, Cause.OUT_OF_MEMORY),
-        ("AcceleratorError: CUDA error: out of memory\nCUDA kernel errors", Cause.OUT_OF_MEMORY),
+        (f"AcceleratorError: {CUDA_ERROR}", Cause.OUT_OF_MEMORY),
+        (f"RuntimeError: {CUBLAS_FULL}", Cause.OUT_OF_MEMORY),
+        (f"RuntimeError: {CUDNN_FULL}", Cause.OUT_OF_MEMORY),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_NOT_INITIALIZED", Cause.CRASH),
         ("OSError: [Errno 28] No space left on device", Cause.DISK_FULL),
         ("OSError: [Errno 122] Disk quota exceeded: 'x'", Cause.DISK_FULL),
         (PORT_TAKEN, Cause.RENDEZVOUS),
@@ -158,6 +177,18 @@ def test_signal_with_the_last_log_line() -> None:
     failure = of_rank("loss 1.5", step=7, signal=signal.SIGSEGV)
     assert failure.sentence == "rank 0 was killed by SIGSEGV after step 7: loss 1.5"
     assert failure.cause == Cause.SIGNAL
+
+
+def test_of_a_fault_the_error_is_quoted_not_the_modules() -> None:
+    died = rank_failure(0, signal=signal.SIGSEGV)
+    failure = classify(Evidence(AGENT_FAILED, died, FAULT, step=7))
+    assert failure.sentence == (
+        "rank 0 was killed by SIGSEGV after step 7: Fatal Python error: Segmentation fault"
+    )
+    # As when a loader worker died of it: the rank's own words count.
+    died = rank_failure(0, exit_code=1)
+    failure = classify(Evidence(AGENT_FAILED, died, (*FAULT, "RuntimeError: worker died")))
+    assert failure.sentence == "rank 0 failed with exit code 1: RuntimeError: worker died"
 
 
 def test_the_kernel_may_have_sent_a_sigkill() -> None:

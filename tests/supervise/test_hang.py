@@ -16,9 +16,7 @@ STEP_S, LONG_S = 30.0, 300.0
 LOOK_S, COARSE_S = 0.2, 1.0
 JUDGED = [phase for phase in Phase if phase is not Phase.DONE]
 FLOORS = {
-    phase: STEP_S
-    if phase in (Phase.DATA, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER)
-    else LONG_S
+    phase: STEP_S if phase in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER) else LONG_S
     for phase in JUDGED
 }
 
@@ -32,6 +30,7 @@ class World:
     states: dict[int, str] = field(default_factory=dict)
     cpu_s: Callable[[float], float] = lambda now_s: 0.0
     log_bytes: Callable[[float], int] = lambda now_s: 0
+    moved_bytes: Callable[[float], int] = lambda now_s: 0
     asked: int = 0
 
     def __post_init__(self) -> None:
@@ -50,7 +49,8 @@ class World:
     def signs(self, rank: int) -> Signs:
         self.asked += 1
         state = self.states.get(rank, "S")
-        return Signs(self.cpu_s(self.now_s), self.log_bytes(self.now_s), state)
+        now_s = self.now_s
+        return Signs(self.cpu_s(now_s), self.log_bytes(now_s), self.moved_bytes(now_s), state)
 
     def look(self, elapsed_s: float = LOOK_S) -> Stall | None:
         self.now_s += elapsed_s
@@ -283,7 +283,7 @@ def test_usual_silences_teach_the_deadline() -> None:
     stall = world.wait(5.0)
     assert stall is not None and stall.deadline_s == pytest.approx(100.0, abs=3.0)
     # The control: another phase has learned nothing of it.
-    world.all_beat(13, Phase.DATA)
+    world.all_beat(13, Phase.OPTIMIZER)
     assert world.wait(STEP_S + 1.0) is not None
 
 
@@ -302,14 +302,16 @@ def test_a_wait_for_another_rank_teaches_nothing() -> None:
     assert stall is not None and stall.deadline_s == STEP_S
 
 
-@pytest.mark.parametrize("sign", ["cpu", "log"])
+@pytest.mark.parametrize("sign", ["cpu", "log", "loader"])
 def test_work_extends_a_phase_that_is_not_known_yet_once(sign: str) -> None:
     world = World(size=1)
     if sign == "cpu":
         world.cpu_s = lambda now_s: now_s
-    else:
+    elif sign == "log":
         world.log_bytes = int
-    world.beat(0, 0, Phase.INIT)
+    else:
+        world.moved_bytes = int
+    world.beat(0, 0, Phase.DATA)
     assert world.wait(2 * LONG_S) is None
     stall = world.wait(1.0)
     assert stall is not None and stall.deadline_s == 2 * LONG_S
@@ -331,19 +333,19 @@ def test_a_little_work_is_none() -> None:
 def test_a_page_that_cannot_be_read_counts_as_unchanged() -> None:
     """As that of a rank that was stopped in the middle of a beat."""
     world = World(size=1)
-    world.beat(0, 2, Phase.DATA)
+    world.beat(0, 2, Phase.FORWARD)
     world.look()
     world._beats.clear()
     stall = world.wait(STEP_S + 1.0)
-    assert stall is not None and (stall.phase, stall.step) == (Phase.DATA, 2)
+    assert stall is not None and (stall.phase, stall.step) == (Phase.FORWARD, 2)
 
 
 @pytest.mark.parametrize(
     ("beats", "states", "guilty"),
     [
-        ({0: (7, Phase.BACKWARD), 1: (7, Phase.BACKWARD), 2: (7, Phase.DATA)}, {}, 2),
+        ({0: (7, Phase.BACKWARD), 1: (7, Phase.BACKWARD), 2: (7, Phase.FORWARD)}, {}, 2),
         ({0: (7, Phase.BACKWARD), 1: (6, Phase.OPTIMIZER), 2: (7, Phase.BACKWARD)}, {}, 1),
-        ({0: (7, Phase.DATA), 1: (7, Phase.BACKWARD), 2: (7, Phase.FORWARD)}, {1: "T"}, 1),
+        ({0: (7, Phase.FORWARD), 1: (7, Phase.BACKWARD), 2: (7, Phase.FORWARD)}, {1: "T"}, 1),
         ({0: (7, Phase.BACKWARD), 1: (7, Phase.OPTIMIZER), 2: (7, Phase.OPTIMIZER)}, {}, 0),
     ],
 )

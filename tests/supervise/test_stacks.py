@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -169,6 +170,45 @@ def test_signs_of_life(ranks: Ranks) -> None:
     assert read_signs(idle, log).state == "S"
     assert read_signs(replace(idle, start_ticks=1), log).state == ""
     assert read_signs(replace(idle, pid=2**22 - 1), log).state == ""
+
+
+WORKERS = """
+    import os
+    for how in ("read", "spin"):
+        if os.fork() == 0:
+            if how == "spin":
+                deque(repeat(0), maxlen=0)
+            while True:
+                open(__import__("sys").executable, "rb").read(2**16)
+                time.sleep(0.01)
+    time.sleep(600)
+"""
+
+
+def test_loader_workers_show_that_a_rank_gets_on(ranks: Ranks) -> None:
+    """While it waits for their batches its own CPU stands still."""
+    waiting, idle = ranks.start(WORKERS), ranks.start()
+    log = ranks.folder.rank_log(0)
+    wait_for("its workers", lambda: len(_children(waiting.pid)) == 2)
+    try:
+        before, before_idle = read_signs(waiting, log), read_signs(idle, log)
+        wait_for("reads", lambda: read_signs(waiting, log).moved_bytes > before.moved_bytes)
+        wait_for("CPU time", lambda: read_signs(waiting, log).cpu_s > before.cpu_s + 0.2)
+        assert read_signs(waiting, log).state == "S"
+        assert read_signs(idle, log) == before_idle, "the children of others don't count"
+    finally:
+        for pid in _children(waiting.pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def _blocked(pid: int) -> bool:

@@ -25,6 +25,7 @@ from orchestra.wire.errors import DataError, OrchestraError, OutOfMemoryError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.job import CODE
 from tests.exactness.launching import REPOSITORY, WORKSPACE, log_of, write_job
+from tests.supervise.test_failure import CUBLAS_FULL, CUDA_ERROR, CUDNN_FULL
 from tests.train.running import open_here, records_of, run_here
 
 CPU = torch.device("cpu")
@@ -132,6 +133,20 @@ def test_out_of_memory_names_the_batch_and_the_remedy(
     assert f"{len(largest.ids)} x {seconds:.1f} s" in said
     assert "lower batch.max_micro_seconds (now 3) or set launch.oom_split = true" in said
     assert largest.ids[0] in said
+
+
+@pytest.mark.parametrize("said", [CUDA_ERROR, CUBLAS_FULL, CUDNN_FULL])
+def test_libraries_run_out_of_memory_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    prepared = Prepared(tmp_path)
+
+    def fail(batch: Batch) -> None:
+        raise RuntimeError(said)
+
+    prepared.change_loss(monkeypatch, fail)
+    with pytest.raises(OutOfMemoryError, match=r"lower batch\.max_micro_seconds"):
+        prepared.warm_up()
 
 
 def test_another_runtime_error_stays_what_it_is(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.wire import heartbeat
-from orchestra.wire.errors import OrchestraError
-from orchestra.wire.heartbeat import Heartbeat, Phase, read_beats
+from orchestra.wire.errors import DiskFullError, OrchestraError
+from orchestra.wire.heartbeat import Heartbeat, Pages, Phase, read_beats
 from tests.fakes.disk import fill, mounted
 
 
@@ -18,6 +20,10 @@ def change(page: Path, at: int, value: bytes) -> None:
     with page.open("r+b") as file:
         file.seek(at)
         file.write(value)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_beats_come_back(tmp_path: Path) -> None:
@@ -165,5 +171,34 @@ def test_a_page_without_room_is_an_error_that_names_it(tmp_path: Path) -> None:
     """Not SIGBUS at the first beat."""
     with mounted(tmp_path / "shm", mebibytes=1) as shm:
         fill(shm)
-        with pytest.raises(OSError, match=r"No space left on device.*rank0"):
+        said = rf"no room for a heartbeat in {shm}/base/tag \(No space left .* larger --shm-size"
+        with pytest.raises(DiskFullError, match=said):
             Heartbeat(shm / "base" / "tag", 0)
+
+
+def test_a_page_that_is_unlinked_is_read_on(tmp_path: Path) -> None:
+    """As logind does it to all of a user's files in /dev/shm."""
+    folder = tmp_path / "base" / "tag"
+    pulses = [Heartbeat(folder, rank) for rank in range(2)]
+    with closing(Pages(folder)) as pages:
+        assert len(pages.read()) == 2
+        shutil.rmtree(tmp_path / "base")
+        assert read_beats(folder) == [], "by its name it is gone"
+        for pulse in pulses:
+            pulse.beat(7, Phase.FORWARD)
+        assert [(beat.rank, beat.step) for beat in pages.read()] == [(0, 7), (1, 7)]
+        Heartbeat(folder, 2)
+        assert [beat.rank for beat in pages.read()] == [0, 1, 2], "one that starts later is found"
+
+
+def test_nothing_stays_open(tmp_path: Path) -> None:
+    folder = tmp_path / "base" / "tag"
+    Heartbeat(folder, 0)
+    (folder / "other").write_text("no page")
+    before = descriptors()
+    with closing(Pages(folder)) as pages:
+        for _ in range(3):
+            assert len(pages.read()) == 1
+        assert descriptors() == before + 1
+    read_beats(folder)
+    assert descriptors() == before
