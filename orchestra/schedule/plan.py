@@ -160,7 +160,7 @@ class _Line:
     def consider(self, job: Waiting) -> None:
         """The next in the line: it starts, or waits and perhaps has GPUs kept for it."""
         pool = self._pool(job)
-        free = pool & (self._free if job.named else self._free & ~self._doubtful)
+        free = pool & self._free
         usable = free & ~self._kept
         if usable.bit_count() >= job.gpus <= self._limit - self._in_use - self._promised:
             self._start(job, usable)
@@ -194,13 +194,13 @@ class _Line:
         return [by_uuid[uuid] for uuid in job.pool]
 
     def _pool(self, job: Waiting) -> int:
-        """The GPUs it may have."""
+        """The GPUs it may have. Doubtful ones stay so: only a job that names them may."""
         if job.problem:
             return 0
         bits = self._pools.get(job.pool)
         if bits is None:
             bits = self._pools[job.pool] = self._bits_of(job.pool or ())
-        return bits
+        return bits if job.named else bits & ~self._doubtful
 
     def _bits_of(self, uuids: Iterable[str]) -> int:
         return sum(self._bit[uuid] for uuid in uuids)
@@ -209,7 +209,7 @@ class _Line:
         if problem := self._snapshot.problem or job.problem:
             return problem
         if pool.bit_count() < job.gpus:
-            return f"{_needs(job)}, but there are only {pool.bit_count()} that it may use"
+            return f"{_needs(job)}, but {self._what_there_is(job, pool)}"
         if job.gpus > self._limit:
             return f"{_needs(job)}, but gpus.limit = {self._limit} of this workspace"
         if free.bit_count() < job.gpus:
@@ -220,6 +220,16 @@ class _Line:
         else:
             return f"{_needs(job)}; the free ones are kept for {self._keeper}"
         return f"{why}; behind {self._ahead}" if self._ahead else f"{why}; next when they are free"
+
+    def _what_there_is(self, job: Waiting, pool: int) -> str:
+        """Where it may never start, for all that can be seen."""
+        if not self._gpus:
+            return "no GPU can be seen"
+        text = f"there are only {pool.bit_count()} that it may use" if pool else "it may use none"
+        doubt = 0 if job.named else self._pools[job.pool] & self._doubtful
+        doubtful = [gpu for gpu in self._gpus if self._bit[gpu.uuid] & doubt]
+        told = [f"GPU {gpu.index}: {gpu.doubt}" for gpu in doubtful[:_MOST_NAMED]]
+        return f"{text} ({', '.join(told)})" if told else text
 
     def _lack(self, job: Waiting, pool: int, free: int) -> str:
         """What is missing, and who has it: of GPUs that the user named, or if it is no run."""

@@ -135,6 +135,20 @@ def test_what_can_never_start_keeps_nothing() -> None:
     ]
 
 
+def test_a_gpu_in_doubt_is_no_hope_for_those_who_do_not_name_it() -> None:
+    cut = Gpu("GPU-0", 0, doubt="unknown: it is cut into MIG instances")
+    waiting = [job("large", 2, waited=BACKFILL_S), job("one", 1)]
+    verdict = plan(Snapshot(NOW, waiting, (cut, Gpu("GPU-1", 1))))
+    assert set(started(verdict)) == {"one"}
+    told = f"needs 2 GPUs, but there are only 1 that it may use (GPU 0: {cut.doubt})"
+    assert reasons(verdict) == {"large": (1, told)}
+
+
+def test_where_no_gpu_is_seen_that_is_said() -> None:
+    verdict = plan(Snapshot(NOW, [job("a", 1)]))
+    assert reasons(verdict)["a"] == (1, "needs 1 GPU, but no GPU can be seen")
+
+
 def test_the_limit_counts_what_is_held_and_what_starts() -> None:
     waiting = [job("a", 2), job("b", 2), job("c", 1)]
     verdict = plan(Snapshot(NOW, waiting, gpus(*[""] * 8), limit=4, held=1))
