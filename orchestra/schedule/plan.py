@@ -166,10 +166,11 @@ class _Line:
             self._start(job, usable)
             return
         self._position += 1
-        self.waits.append(Wait(job.key, self._position, self._reason(job, pool, free)))
+        self.waits.append(Wait(job.key, self._position, self._reason(job, pool, free, usable)))
         self._ahead = str(job.key)
         overdue = self._snapshot.now - job.queued_at >= BACKFILL_S
-        if overdue and pool.bit_count() >= job.gpus <= self._limit:
+        # What no run has may never come free: nothing is kept for who waits for that.
+        if overdue and (pool & ~self._stuck).bit_count() >= job.gpus <= self._limit:
             self._kept |= usable
             self._promised += job.gpus
             self._keeper = self._keeper or self._ahead
@@ -205,7 +206,7 @@ class _Line:
     def _bits_of(self, uuids: Iterable[str]) -> int:
         return sum(self._bit[uuid] for uuid in uuids)
 
-    def _reason(self, job: Waiting, pool: int, free: int) -> str:
+    def _reason(self, job: Waiting, pool: int, free: int, usable: int) -> str:
         if problem := self._snapshot.problem or job.problem:
             return problem
         if pool.bit_count() < job.gpus:
@@ -218,7 +219,9 @@ class _Line:
             rest = f"leaves {room}" if room > 0 else "reached"
             why = f"gpus.limit = {self._limit} of this workspace {rest} ({self._in_use} in use)"
         else:
-            return f"{_needs(job)}; the free ones are kept for {self._keeper}"
+            roomless = usable.bit_count() >= job.gpus
+            what = "room under gpus.limit is" if roomless else "the free ones are"
+            return f"{_needs(job)}; {what} kept for {self._keeper}"
         return f"{why}; behind {self._ahead}" if self._ahead else f"{why}; next when they are free"
 
     def _what_there_is(self, job: Waiting, pool: int) -> str:

@@ -149,6 +149,18 @@ def test_where_no_gpu_is_seen_that_is_said() -> None:
     assert reasons(verdict)["a"] == (1, "needs 1 GPU, but no GPU can be seen")
 
 
+@pytest.mark.parametrize(("taken", "goes"), [("busy", False), ("foreign process", True)])
+def test_nothing_is_kept_for_who_waits_for_a_foreign_process(taken: str, goes: bool) -> None:
+    """It may never end, and a job on other GPUs is not to wait for that."""
+    waiting = [named("head", "GPU-0", waited=BACKFILL_S), job("small", 1)]
+    verdict = plan(Snapshot(NOW, waiting, gpus(taken, ""), limit=1))
+    assert started(verdict) == ({"small": ("GPU-1",)} if goes else {})
+    told = "needs 1 GPU; room under gpus.limit is kept for head"
+    assert goes or reasons(verdict)["small"] == (2, told)
+    waiting = [job("large", 2, waited=BACKFILL_S), job("small", 1)]
+    assert ("small" in started(plan(Snapshot(NOW, waiting, gpus(taken, ""))))) == goes
+
+
 def test_the_limit_counts_what_is_held_and_what_starts() -> None:
     waiting = [job("a", 2), job("b", 2), job("c", 1)]
     verdict = plan(Snapshot(NOW, waiting, gpus(*[""] * 8), limit=4, held=1))
@@ -200,7 +212,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     machine = tuple(
         Gpu(f"GPU-{index}", index, draw(st.sampled_from(["", "", "busy"])), draw(
             st.sampled_from(["", "", "unknown"])
-        ))
+        ), leased=draw(st.booleans()))
         for index in range(count)
     )  # fmt: skip
     uuids = [gpu.uuid for gpu in machine]
@@ -307,7 +319,7 @@ class Machine:
     def look(self) -> None:
         """What a dispatcher does."""
         machine = [
-            Gpu(uuid, index, "leased" if uuid in self.busy else "")
+            Gpu(uuid, index, "leased" if uuid in self.busy else "", leased=uuid in self.busy)
             for index, uuid in enumerate(f"GPU-{number}" for number in range(self.count))
         ]
         for start in plan(Snapshot(self.now, self.waiting, machine)).starts:
