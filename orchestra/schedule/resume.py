@@ -168,9 +168,6 @@ def _queue(run: RunFolder, registry: Registry, composed: Composed) -> None:
     record_environment(run.job)
     attempt = JobState.read(run.job).attempt
     entry = QueueEntry.read(run.job)
-    if attempt and entry.after:  # it has started, so that what it waited for was there
-        entry = QueueEntry(entry.priority)
-        entry.write(run.job)
     registry.change_demand(JobKey(run.id), demand_of(composed.config.launch, entry))
     JobState(RunState.QUEUED, "", attempt, time.time()).write(run.job)
     if not registry.transition(JobKey(run.id), ENDED, RunState.QUEUED):

@@ -84,7 +84,7 @@ def test_the_weights_come_when_the_other_run_is_completed(
         "parts": ["head"],
     }
     weights.verify(run.init)
-    assert QueueEntry.read(run.job) == QueueEntry(2, source.id)
+    assert QueueEntry.read(run.job) == QueueEntry(2)
     assert load(run.path / "config.1.toml")["init"]["sha256"] == "", "the old one is kept"
     with open_registry(workspace.runs) as registry:
         changed = [event.text for event in registry.events(run.id) if event.kind == "config"]
