@@ -75,11 +75,12 @@ def _alone(
             return False
         with lock:
             return act(job, lock)
-    except FileNotFoundError:
-        give_up(key, registry, f"its folder {job.folder} was removed")
     # Another user's, GPUs that somebody else was faster to take, a machine without a process to
     # spare: it is tried again.
     except (OSError, OrchestraError) as error:
+        if isinstance(error, FileNotFoundError) and not job.folder.is_dir():
+            give_up(key, registry, f"its folder {job.folder} was removed")
+            return False
         log(f"{key} can't be started now: {error}")
     return False
 

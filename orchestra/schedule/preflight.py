@@ -231,7 +231,8 @@ def _gpus(config: RunConfig, now: Snapshot, cpu_command: str) -> Finding:
         for gpu in now.gpus
         if gpu.status.state == GpuState.LEASED
     )
+    unknown = "".join(doubtful.values())
     most = f"; {limit}" if limit else ""
     raise ConflictError(
-        f"{asked}, this machine has {has}{why}{most}{held}{''.join(doubtful.values())}. On the CPU: `{cpu_command}`"
+        f"{asked}, this machine has {has}{why}{most}{held}{unknown}. On the CPU: `{cpu_command}`"
     )

@@ -155,6 +155,20 @@ def test_broken_jobs_stop_no_other(sandbox: Sandbox) -> None:
     assert sandbox.wait_end(sound).state == RunState.COMPLETED
 
 
+def test_a_machine_that_can_start_no_supervisor_ends_no_job(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A missing interpreter is as much a missing file as a missing job folder."""
+    job = sandbox.add_run(nproc=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/nowhere/python")
+        assert dispatch(sandbox.workspace) == []
+    told = f"{job.run.id} can't be started now: [Errno 2] No such file or directory: '/nowhere"
+    assert told in capsys.readouterr().err
+    assert JobState.read(job).state == RunState.QUEUED
+    assert sandbox.wait_end(sandbox.start(job)).state == RunState.COMPLETED
+
+
 def test_evaluation_is_a_job_of_its_own(sandbox: Sandbox) -> None:
     run = sandbox.add_run(nproc=1)
     sandbox.wait_end(sandbox.start(run))
