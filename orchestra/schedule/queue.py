@@ -156,7 +156,7 @@ def look(
 def _gpus_of_live_jobs(runs: RunsFolder, registry: Registry) -> dict[str, JobKey]:
     """GPUs (by UUID) of jobs at work here: who has no lease follows a dead supervisor, or is about
     to be given one that does, and leases them again."""
-    found = {}
+    found: dict[str, JobKey] = {}
     for key in registry.jobs_in(LIVE):
         state = read_state(runs, key)
         if state is None or state.supervisor is None or not state.supervisor.is_here():
