@@ -59,6 +59,13 @@ class Waiting:
     """Id of the run that must be completed first."""
     after_state: RunState | None = None
     """Of that run; None: it was removed."""
+    after_ended_at: float | None = None
+    """When that run ended (Unix time)."""
+
+    @property
+    def in_line_since(self) -> float:
+        """Since when only GPUs are missing (Unix time)."""
+        return max(self.queued_at, self.after_ended_at or 0.0)
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ class _Line:
         self._position += 1
         self.waits.append(Wait(job.key, self._position, self._reason(job, pool, free, usable)))
         self._ahead = str(job.key)
-        overdue = self._snapshot.now - job.queued_at >= BACKFILL_S
+        overdue = self._snapshot.now - job.in_line_since >= BACKFILL_S
         # What no run has may never come free: nothing is kept for who waits for that.
         if overdue and (pool & ~self._stuck).bit_count() >= job.gpus <= self._limit:
             self._kept |= usable

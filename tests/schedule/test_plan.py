@@ -105,6 +105,13 @@ def test_what_no_run_has_is_told() -> None:
     assert reasons(verdict)["any"] == (1, told)
 
 
+def test_who_waited_for_another_run_waits_long_only_from_its_end_on() -> None:
+    for ended, goes in ((NOW - BACKFILL_S + 1, True), (NOW - BACKFILL_S, False)):
+        head = job("head", 2, waited=50 * BACKFILL_S, after="x", after_state=RunState.COMPLETED)
+        waiting = [replace(head, after_ended_at=ended), job("small", 1)]
+        assert ("small" in started(plan(Snapshot(NOW, waiting, gpus("", "busy"))))) == goes
+
+
 def test_only_what_the_head_could_use_is_kept() -> None:
     waiting = [
         named("head", "GPU-0", "GPU-1", waited=BACKFILL_S),
