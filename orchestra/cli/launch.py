@@ -28,10 +28,13 @@ def launch(
     detach: bool,
     quiet: bool,
     withdraw: Callable[[Workspace, JobKey, str], None] | None = None,
+    once_started: str = "",
 ) -> None:
     """Start `key` if it is its turn; detached, print the id; else follow it to its end.
 
-    `withdraw`: what happens to it if it can't start now, and why, instead of waiting.
+    Args:
+        withdraw: called, with the reason, if it can't start now, instead of waiting.
+        once_started: said when it has not been withdrawn.
     """
     from orchestra.schedule.conductor import ensure_conductor
 
@@ -40,6 +43,8 @@ def launch(
         _dispatch(workspace, key, withdraw, quiet=quiet)
     finally:  # whatever has become of this job, others may wait
         ensure_conductor(workspace)
+    if once_started and not quiet:
+        say(once_started)
     if detach or quiet:
         emit(key.run_id)
     if detach:

@@ -126,7 +126,7 @@ class Reads:
     def queued(self) -> list[QueuedRow]:
         """Jobs that wait, first queued first."""
         sql = f"""
-            SELECT job.*, before.state FROM (
+            SELECT job.*, before.state, before.ended_at FROM (
                 SELECT id, NULL AS number, name, queued_at, sequence, {_DEMAND}
                 FROM runs WHERE state = ?1
                 UNION ALL
@@ -135,6 +135,7 @@ class Reads:
                 FROM evaluations AS own JOIN runs ON id = run_id WHERE own.state = ?1
             ) AS job LEFT JOIN runs AS before ON before.id = job.after
             ORDER BY job.queued_at, job.sequence, job.number"""
+        rows = self._database.read(sql, (RunState.QUEUED,))
         return [
             QueuedRow(
                 JobKey(run_id, number),
@@ -142,10 +143,9 @@ class Reads:
                 demand_row(*demand),
                 queued_at,
                 None if before is None else RunState(before),
+                ended_at,
             )
-            for run_id, number, name, queued_at, _, *demand, before in self._database.read(
-                sql, (RunState.QUEUED,)
-            )
+            for run_id, number, name, queued_at, _, *demand, before, ended_at in rows
         ]
 
     def resolve(self, reference: str) -> str:

@@ -142,6 +142,8 @@ class QueuedRow:
     queued_at: float
     after_state: RunState | None
     """Of the run it waits for; None: there is no such run (any more)."""
+    after_ended_at: float | None = None
+    """When that run ended (Unix time)."""
 
 
 @dataclass(frozen=True)

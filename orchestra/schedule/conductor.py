@@ -13,6 +13,7 @@ is held.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -132,9 +133,9 @@ class Conductor:
         import sqlite3
 
         while self._lock_is_in_place():
-            _bound(self._runs.conductor_log)
             _reap()
             try:
+                _bound(self._runs.conductor_log)
                 if not self._turn():
                     return
             except (OrchestraError, OSError, sqlite3.Error) as error:
@@ -237,7 +238,8 @@ class Conductor:
 def _bound(path: Path) -> None:
     """A long log becomes the old one, of which there is one; stdio goes on in a new file."""
     if os.fstat(sys.stderr.fileno()).st_size > _LOG_BYTES:
-        path.replace(path.with_name(f"{path.name}.1"))
+        with contextlib.suppress(FileNotFoundError):  # somebody removed it
+            path.replace(path.with_name(f"{path.name}.1"))
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(fd, stream.fileno())

@@ -16,6 +16,7 @@ from orchestra.registry.metrics import MetricStore
 from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
 from orchestra.registry.store import Registry
 from orchestra.schedule.listing import health, list_row, supervisor_of
+from orchestra.schedule.queue import position_of
 from orchestra.wire.capsules import capsules_in
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.files import read_json
@@ -24,7 +25,7 @@ from orchestra.wire.heartbeat import pages_folder, read_beats
 from orchestra.wire.identity import start_ticks
 from orchestra.wire.job import Attempt, config_sha256
 from orchestra.wire.manifest import read_summary
-from orchestra.wire.states import AttemptState
+from orchestra.wire.states import AttemptState, RunState
 from orchestra.workspace import Workspace
 
 
@@ -53,6 +54,7 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             "host": supervisor.host if supervisor else None,
         },
         "where": health(workspace, key, row.state),
+        "waits": _place(workspace, row),
         "attempts": [_attempt(attempt, row.step) for attempt in attempts],
         "exact": all(attempt.split == 1 for attempt in attempts),
         "checkpoints": [
@@ -94,6 +96,14 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             else None,
         },
     }
+
+
+def _place(workspace: Workspace, row: RunRow) -> dict[str, Any] | None:
+    """Where a queued run stands and why; null for all others."""
+    if row.state != RunState.QUEUED:
+        return None
+    place = position_of(workspace, JobKey(row.id))
+    return None if place is None else {"position": place.position, "reason": place.reason}
 
 
 def _statistics(run: RunFolder) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestra.provenance.environment import is_recorded
-from orchestra.registry.rows import JobKey
+from orchestra.registry.rows import Demand, JobKey
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.plan import Start, plan
 from orchestra.schedule.queue import asked_about, look, waiting_jobs
@@ -74,11 +75,12 @@ def _alone(
             return False
         with lock:
             return act(job, lock)
-    except FileNotFoundError:
-        give_up(key, registry, f"its folder {job.folder} was removed")
     # Another user's, GPUs that somebody else was faster to take, a machine without a process to
     # spare: it is tried again.
     except (OSError, OrchestraError) as error:
+        if isinstance(error, FileNotFoundError) and not job.folder.is_dir():
+            give_up(key, registry, f"its folder {job.folder} was removed")
+            return False
         log(f"{key} can't be started now: {error}")
     return False
 
@@ -104,12 +106,13 @@ def _revive(workspace: Workspace, key: JobKey, registry: Registry) -> bool:
 def _start_queued(workspace: Workspace, registry: Registry, mine: Prober | None) -> list[JobKey]:
     """Start what `plan` says."""
     rows = waiting_jobs(workspace.runs, registry)
+    demands = {row.key: row.demand for row in rows}
     with asked_about(rows, mine) as prober:
         outlook = look(workspace, registry, rows, prober)
 
         def start(planned: Start) -> bool:
             devices = [outlook.devices[uuid] for uuid in planned.devices]
-            return _start(workspace, planned, devices, prober, registry)
+            return _start(workspace, planned, demands[planned.key], devices, prober, registry)
 
         return [planned.key for planned in plan(outlook.snapshot).starts if start(planned)]
 
@@ -117,6 +120,7 @@ def _start_queued(workspace: Workspace, registry: Registry, mine: Prober | None)
 def _start(
     workspace: Workspace,
     planned: Start,
+    demand: Demand,
     devices: Sequence[Device],
     prober: Prober | None,
     registry: Registry,
@@ -128,12 +132,14 @@ def _start(
         if not needs_supervisor(job, key, registry) or not _is_whole(workspace, job, key, registry):
             return False
         if prober is None or not devices:  # on the CPU: however NVML is, it is not asked again
+            _forget_after(job, key, demand, registry)
             _start_supervisor(workspace, job, lock, {})
             return True
         from orchestra.gpu.leases import Leases
 
         with Leases() as leases:
             leases.take(devices, prober, key.run_id, workspace.root, named=planned.named)
+            _forget_after(job, key, demand, registry)
             _start_supervisor(workspace, job, lock, leases.hand_over())
         return True
 
@@ -152,6 +158,13 @@ def _is_whole(workspace: Workspace, job: Job, key: JobKey, registry: Registry) -
         JobRecord(job, key, registry, Mirror(), supervisor=None).fail(str(error))
         return False
     return True
+
+
+def _forget_after(job: Job, key: JobKey, demand: Demand, registry: Registry) -> None:
+    """What it waited for is there: should it be queued again, it waits for that run no more."""
+    if demand.after:
+        replace(QueueEntry.read(job), after="").write(job)
+        registry.change_demand(key, replace(demand, after=""))
 
 
 def _start_supervisor(

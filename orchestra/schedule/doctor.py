@@ -8,8 +8,9 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from orchestra.registry.location import network_type, registry_location
 from orchestra.registry.store import open_registry
 from orchestra.schedule.conductor import conductor_is_alive
 from orchestra.schedule.preflight import LEAST_FREE_BYTES
-from orchestra.wire.errors import NotFoundError, OrchestraError
+from orchestra.settings import user_settings, user_settings_path, workspace_settings
+from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.workspace import Workspace, find_workspace
 
 _LEAST_SHM_BYTES = 64 * 2**20
@@ -56,6 +58,7 @@ def examine(start: Path | None, runs_dir: Path | None) -> list[Check]:
         *_limits(),
         *_gpus(),
         *_logout(),
+        _settings(user_settings_path(), user_settings),
         *_workspace(start, runs_dir),
     ]
 
@@ -130,6 +133,14 @@ def _logout() -> Iterator[Check]:
         )
 
 
+def _settings(path: Path, read: Callable[[], object]) -> Check:
+    try:
+        read()
+    except UsageError as error:
+        return Check("settings", False, str(error), "mend that file")
+    return Check("settings", True, os.fspath(path) if path.exists() else f"none: no {path}")
+
+
 def _limits() -> Iterator[Check]:
     """Limits of this shell, which its runs inherit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -162,6 +173,8 @@ def _workspace(start: Path | None, runs_dir: Path | None) -> Iterator[Check]:
         yield Check("workspace", True, f"none: {error}")
         return
     yield Check("workspace", True, str(workspace.root))
+    path = workspace.root / "orchestra.toml"
+    yield _settings(path, partial(workspace_settings, workspace.root))
     yield _disk(workspace)
     yield _locks(workspace)
     yield _conductor(workspace)

@@ -59,6 +59,13 @@ class Waiting:
     """Id of the run that must be completed first."""
     after_state: RunState | None = None
     """Of that run; None: it was removed."""
+    after_ended_at: float | None = None
+    """When that run ended (Unix time)."""
+
+    @property
+    def in_line_since(self) -> float:
+        """Since when only GPUs are missing (Unix time)."""
+        return max(self.queued_at, self.after_ended_at or 0.0)
 
 
 @dataclass(frozen=True)
@@ -160,16 +167,17 @@ class _Line:
     def consider(self, job: Waiting) -> None:
         """The next in the line: it starts, or waits and perhaps has GPUs kept for it."""
         pool = self._pool(job)
-        free = pool & (self._free if job.named else self._free & ~self._doubtful)
+        free = pool & self._free
         usable = free & ~self._kept
         if usable.bit_count() >= job.gpus <= self._limit - self._in_use - self._promised:
             self._start(job, usable)
             return
         self._position += 1
-        self.waits.append(Wait(job.key, self._position, self._reason(job, pool, free)))
+        self.waits.append(Wait(job.key, self._position, self._reason(job, pool, free, usable)))
         self._ahead = str(job.key)
-        overdue = self._snapshot.now - job.queued_at >= BACKFILL_S
-        if overdue and pool.bit_count() >= job.gpus <= self._limit:
+        overdue = self._snapshot.now - job.in_line_since >= BACKFILL_S
+        # What no run has may never come free: nothing is kept for who waits for that.
+        if overdue and (pool & ~self._stuck).bit_count() >= job.gpus <= self._limit:
             self._kept |= usable
             self._promised += job.gpus
             self._keeper = self._keeper or self._ahead
@@ -194,22 +202,22 @@ class _Line:
         return [by_uuid[uuid] for uuid in job.pool]
 
     def _pool(self, job: Waiting) -> int:
-        """The GPUs it may have."""
+        """The GPUs it may have. Doubtful ones stay so: only a job that names them may."""
         if job.problem:
             return 0
         bits = self._pools.get(job.pool)
         if bits is None:
             bits = self._pools[job.pool] = self._bits_of(job.pool or ())
-        return bits
+        return bits if job.named else bits & ~self._doubtful
 
     def _bits_of(self, uuids: Iterable[str]) -> int:
         return sum(self._bit[uuid] for uuid in uuids)
 
-    def _reason(self, job: Waiting, pool: int, free: int) -> str:
+    def _reason(self, job: Waiting, pool: int, free: int, usable: int) -> str:
         if problem := self._snapshot.problem or job.problem:
             return problem
         if pool.bit_count() < job.gpus:
-            return f"{_needs(job)}, but there are only {pool.bit_count()} that it may use"
+            return f"{_needs(job)}, but {self._what_there_is(job, pool)}"
         if job.gpus > self._limit:
             return f"{_needs(job)}, but gpus.limit = {self._limit} of this workspace"
         if free.bit_count() < job.gpus:
@@ -218,8 +226,20 @@ class _Line:
             rest = f"leaves {room}" if room > 0 else "reached"
             why = f"gpus.limit = {self._limit} of this workspace {rest} ({self._in_use} in use)"
         else:
-            return f"{_needs(job)}; the free ones are kept for {self._keeper}"
+            roomless = usable.bit_count() >= job.gpus
+            what = "room under gpus.limit is" if roomless else "the free ones are"
+            return f"{_needs(job)}; {what} kept for {self._keeper}"
         return f"{why}; behind {self._ahead}" if self._ahead else f"{why}; next when they are free"
+
+    def _what_there_is(self, job: Waiting, pool: int) -> str:
+        """Where it may never start, for all that can be seen."""
+        if not self._gpus:
+            return "no GPU can be seen"
+        text = f"there are only {pool.bit_count()} that it may use" if pool else "it may use none"
+        doubt = 0 if job.named else self._pools[job.pool] & self._doubtful
+        doubtful = [gpu for gpu in self._gpus if self._bit[gpu.uuid] & doubt]
+        told = [f"GPU {gpu.index}: {gpu.doubt}" for gpu in doubtful[:_MOST_NAMED]]
+        return f"{text} ({', '.join(told)})" if told else text
 
     def _lack(self, job: Waiting, pool: int, free: int) -> str:
         """What is missing, and who has it: of GPUs that the user named, or if it is no run."""

@@ -205,16 +205,22 @@ def _gpus(config: RunConfig, now: Snapshot, cpu_command: str) -> Finding:
     shown = visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
     inside = [gpu.device for gpu in now.gpus if gpu.inside]
     pool = [device for device in shown if device in inside]
+    doubtful = {
+        gpu.device.uuid: f"; GPU {gpu.device.index} is {gpu.status.reason}"
+        for gpu in now.gpus
+        if gpu.status.state == GpuState.UNKNOWN and not config.launch.gpu_ids
+    }
+    usable = [device for device in pool if device.uuid not in doubtful]
     asked = f"{count} GPU{'s' if count > 1 else ''} asked for"
     limit = over_limit(count, 0, now.limit)
     try:
-        chosen = wanted(pool, config.launch.gpu_ids) if config.launch.gpu_ids else pool
+        chosen = wanted(pool, config.launch.gpu_ids) if config.launch.gpu_ids else usable
     except NotFoundError as error:
         asked = str(error)
     else:
         if len(chosen) >= count and limit is None:
             return Finding("GPUs", f"{count} of {len(chosen)}")
-    has = f"{len(pool)} usable" if pool else "no usable GPU"
+    has = f"{len(usable)} usable" if usable else "no usable GPU"
     why = f" ({now.error})" if now.error else ""
     if len(shown) < len(devices):
         why = f" ({len(devices)} exist; CUDA_VISIBLE_DEVICES hides the others)"
@@ -225,7 +231,8 @@ def _gpus(config: RunConfig, now: Snapshot, cpu_command: str) -> Finding:
         for gpu in now.gpus
         if gpu.status.state == GpuState.LEASED
     )
+    unknown = "".join(doubtful.values())
     most = f"; {limit}" if limit else ""
     raise ConflictError(
-        f"{asked}, this machine has {has}{why}{most}{held}. On the CPU: `{cpu_command}`"
+        f"{asked}, this machine has {has}{why}{most}{held}{unknown}. On the CPU: `{cpu_command}`"
     )

@@ -207,6 +207,7 @@ def _waiting(row: QueuedRow) -> Waiting:
         priority=row.demand.priority,
         after=row.demand.after,
         after_state=row.after_state,
+        after_ended_at=row.after_ended_at,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestra.provenance.client import drop_refs
 from orchestra.provenance.layout import unused_snapshots
 from orchestra.registry.rebuild import add_unknown
-from orchestra.registry.store import open_registry
+from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.staging import PREFIX, make_runs_folder, nobody_builds
 from orchestra.schedule.watch import unfinished_evaluations
 from orchestra.supervise.lock import FileLock
@@ -37,13 +37,14 @@ def remove_run(workspace: Workspace, run_id: str) -> None:
     """Delete the run: folder, registry row, git references.
 
     Raises:
-        ConflictError: it, or an evaluation of it, is at work.
+        ConflictError: it, or an evaluation of it, is at work, or another job waits for it.
     """
     run = workspace.runs.run(run_id)
     with open_registry(workspace.runs) as registry:
         row = registry.get_run(run_id)
         if row.state in LIVE or unfinished_evaluations(workspace, run_id):
             raise ConflictError(f"run {run_id} is at work: `orchestra stop {run_id}` first")
+        _refuse_if_awaited(registry, run_id)
         if run.path.is_dir():
             lock = FileLock.acquire_if_free(run.job.lock)
             if lock is None:
@@ -57,6 +58,16 @@ def remove_run(workspace: Workspace, run_id: str) -> None:
         else:
             registry.delete_run(run_id)
     drop_refs(workspace.root, run_id)
+
+
+def _refuse_if_awaited(registry: Registry, run_id: str) -> None:
+    waiting = [row.key for row in registry.queued() if row.demand.after == run_id]
+    if waiting:
+        names = ", ".join(map(str, waiting))
+        stops = ", ".join(f"`orchestra stop {key.run_id}`" for key in waiting)
+        raise ConflictError(
+            f"{names} {'wait' if len(waiting) > 1 else 'waits'} for run {run_id}: {stops} first"
+        )
 
 
 def collect(workspace: Workspace) -> Garbage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestra.config.compose import Composed, override
 from orchestra.provenance.environment import record_environment
@@ -54,7 +54,8 @@ def resume(
     `start_from`: a step, "best", "last", or None for the newest good checkpoint.
 
     Raises:
-        ConflictError: it is at work, queued, on another machine, or completed with nothing to do.
+        ConflictError: it is at work, queued, on another machine, or completed with nothing to do;
+            or the run was removed whose weights it was to start from.
         NotFoundError: no such checkpoint.
         UsageError: `start_from` is none of these; ConfigErrors: `sets` don't fit, or change what
             the checkpoints are.
@@ -74,6 +75,7 @@ def resume(
                 f"run {run_id} has ended, but its supervisor is still there; try again in a moment"
             )
         with lock:
+            entry, notes = _entry(run, registry)
             _recover(run)
             composed = override(
                 run.job.config,
@@ -85,10 +87,10 @@ def resume(
             check_resume(composed, step)
             _require_work(row, composed, step, start_from)
             preflight(composed.config, workspace.runs, cpu_command=cpu_command, root=workspace.root)
-            notes = _rewind(run, registry, step)
+            notes += _rewind(run, registry, step)
             notes += refreeze(run, registry, composed)
             _show_progress(registry, run.id, step, composed)
-            _queue(run, registry, composed)
+            _queue(run, registry, composed, entry)
     return Resumed(JobKey(run_id), tuple(notes))
 
 
@@ -107,6 +109,20 @@ def _require_ended(row: RunRow) -> None:
             f"run {row.id} is queued already: `orchestra wait {row.id}` starts it when it can; "
             f"to change it, `orchestra stop {row.id}` first"
         )
+
+
+def _entry(run: RunFolder, registry: Registry) -> tuple[QueueEntry, list[str]]:
+    """Its place in the queue, and what is to be said about it (ConflictError: it can't start)."""
+    entry = QueueEntry.read(run.job)
+    if not entry.after or registry.knows(entry.after):
+        return entry, []
+    if entry.init_from:
+        raise ConflictError(
+            f"run {run.id} was to start from {entry.init_from}, and run {entry.after} was removed: "
+            "`orchestra run` a new one with other weights"
+        )
+    note = f"run {entry.after} was removed; it starts without waiting"
+    return replace(entry, after=""), [note]
 
 
 def _recover(run: RunFolder) -> None:
@@ -162,14 +178,12 @@ def _show_progress(registry: Registry, run_id: str, step: int, composed: Compose
     registry.progress(run_id, step, {**values, "audio_s_per_s": None, "eta_s": None})
 
 
-def _queue(run: RunFolder, registry: Registry, composed: Composed) -> None:
+def _queue(run: RunFolder, registry: Registry, composed: Composed, entry: QueueEntry) -> None:
     """Ended -> queued, in the folder and in the registry; an old stop flag goes."""
     run.job.stop.unlink(missing_ok=True)
     record_environment(run.job)
     attempt = JobState.read(run.job).attempt
-    entry = QueueEntry.read(run.job)
-    if attempt and entry.after:  # it has started, so that what it waited for was there
-        entry = QueueEntry(entry.priority)
+    if entry != QueueEntry.read(run.job):
         entry.write(run.job)
     registry.change_demand(JobKey(run.id), demand_of(composed.config.launch, entry))
     JobState(RunState.QUEUED, "", attempt, time.time()).write(run.job)

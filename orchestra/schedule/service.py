@@ -23,6 +23,8 @@ from orchestra.workspace import Workspace
 
 LINGER = Path("/var/lib/systemd/linger")
 _SYSTEMCTL_S = 10.0
+# Where leases, a registry beside a network disk, and settings lie: whoever starts runs must agree.
+_CARRIED = (LEASES, "XDG_STATE_HOME", "XDG_CONFIG_HOME")
 
 _UNIT = """\
 # Written by `orchestra service install`; `orchestra service uninstall` takes it back.
@@ -116,12 +118,13 @@ def unit_text(workspace: Workspace) -> str:
     words = ["-P", "-m", "orchestra", "--workspace", os.fspath(workspace.root)]
     if workspace.runs.path != workspace.root / "runs":
         words += ["--runs-dir", os.fspath(workspace.runs.path)]
-    leases = os.environ.get(LEASES)
+    environment = {name: os.environ[name] for name in _CARRIED if os.environ.get(name)}
     return _UNIT.format(
         description=_specifiers(re.sub(r"\s", " ", os.fspath(workspace.root))),
         command=command_line([sys.executable, *words, "up"]),
-        # Whoever starts runs must agree on it.
-        environment=f"Environment={_quoted(f'{LEASES}={leases}')}\n" if leases else "",
+        environment="".join(
+            f"Environment={_quoted(f'{name}={value}')}\n" for name, value in environment.items()
+        ),
     )
 
 

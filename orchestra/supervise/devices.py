@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from orchestra.supervise.launch import Settings
-from orchestra.wire.errors import ConflictError
+from orchestra.wire.errors import ConflictError, OrchestraError
 
 _PATIENCE_S = 10.0  # for what a dead supervisor's ranks still hold
 _PAUSE_S = 0.5
@@ -35,7 +35,8 @@ def lease(
             follows one that died, which tries for a while by itself.
 
     Raises:
-        ConflictError: they don't become free soon.
+        ConflictError: they don't become free soon, or can't be leased, as with a mistake in
+            orchestra.toml: the queue tells why.
         OrchestraError: what was handed down is no lease.
     """
     if settings.device == "cpu":
@@ -54,6 +55,8 @@ def lease(
             if time.monotonic() > deadline or give_up():
                 raise
             wait(_PAUSE_S)
+        except OrchestraError as error:
+            raise ConflictError(str(error)) from error
         else:
             return tuple(device.uuid for device in devices)
 

@@ -56,7 +56,13 @@ def test_who_waits_and_for_what(full: Cli) -> None:
     assert lines[0].split() == ["POSITION", "ID", "NAME", "GPUS", "PRIORITY", "QUEUED", "REASON"]
     assert [line.split()[0] for line in lines[1:]] == ["1", "2", "-"]
     assert json.loads(full.ok("ls", "--state", "queued", "--json"))[0]["name"] == "third"
-    full.ok("stop", "first")
+    assert full.json("show", "second")["waits"] == {"position": 1, "reason": found[0]["reason"]}
+    (line,) = [line for line in full.ok("show", "first").splitlines() if "  waits " in line]
+    assert line.split(maxsplit=1)[1] == f"at position 2: {found[1]['reason']}"
+    stopped = full("stop", "first")
+    assert "it saves and ends" not in stopped.stderr
+    assert f"{first_id} stopped: stopped before it started" in stopped.stdout
+    assert full.json("show", "first")["waits"] is None
     assert "which was stopped: resume it or stop this one" in full.ok("queue")
 
 
@@ -65,6 +71,7 @@ def test_no_queue_refuses_and_leaves_nothing(full: Cli) -> None:
     assert done.returncode == 4
     assert "needs 1 GPU, 0 free" in done.stderr
     assert f"GPU 0: {HELD}" in done.stderr
+    assert " in " + str(full.root) not in done.stderr, "no folder is named that is gone"
     assert done.stdout == "" and full.json("ls") == [] and full.json("queue") == []
     folders = [path for path in (full.root / "runs").iterdir() if path.is_dir()]
     assert [path.name for path in folders] == [".snapshots"]

@@ -391,8 +391,13 @@ def test_the_demand_of_runs_and_evaluations(registry: Registry, new_run: MakeRun
     run, evaluation = registry.queued()
     assert (run.name, run.demand, run.after_state) == ("name-r1", Demand(2, 4, ("0",)), None)
     assert (evaluation.name, evaluation.after_state) == ("name-r1", RunState.QUEUED)
+    assert evaluation.after_ended_at is None
     registry.change_demand(run.key, Demand(0, 1))
     assert registry.queued()[0].demand == Demand(0, 1)
     found = registry.run_named("name-r1")
     assert found is not None and found.id == "r1"
     assert registry.run_named("r1") is None
+    registry.transition(run.key, {RunState.QUEUED}, RunState.COMPLETED)
+    (evaluation,) = registry.queued()
+    assert evaluation.after_state == RunState.COMPLETED
+    assert evaluation.after_ended_at == registry.get_run("r1").ended_at is not None

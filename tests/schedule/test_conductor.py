@@ -294,6 +294,22 @@ def test_nothing_of_a_job_is_inherited(sandbox: Sandbox, monkeypatch: pytest.Mon
     assert os.getsid(process.pid) == process.pid
 
 
+def test_it_outlives_its_log(sandbox: Sandbox) -> None:
+    """It writes to the removed file, until that is long enough for a new one."""
+    runs = sandbox.workspace.runs
+    job = at_work(sandbox)
+    assert ensure_conductor(sandbox.workspace)
+    first = conductor(runs)
+    assert first is not None
+    with Path(f"/proc/{first.pid}/fd/2").open("ab") as removed:
+        runs.conductor_log.unlink()
+        removed.write(b"x" * 2**19)
+    wait_for("the new log", runs.conductor_log.is_file)
+    assert conductor(runs) == first
+    sandbox.release(job)
+    assert sandbox.wait_end(job).state == RunState.COMPLETED
+
+
 def test_a_long_log_is_cut(sandbox: Sandbox) -> None:
     runs = sandbox.workspace.runs
     runs.conductor_log.write_bytes(b"x" * 2**19)

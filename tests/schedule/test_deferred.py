@@ -14,11 +14,13 @@ from orchestra.registry.store import open_registry
 from orchestra.schedule import dispatch as dispatching
 from orchestra.schedule.dispatch import dispatch
 from orchestra.schedule.evaluate import submit_evaluation
+from orchestra.schedule.remove import remove_run
+from orchestra.schedule.resume import resume
 from orchestra.schedule.submission import Submission
 from orchestra.schedule.submit import Submitted, plan, staged
 from orchestra.supervise.lock import FileLock
 from orchestra.wire import weights
-from orchestra.wire.errors import NotFoundError, UsageError
+from orchestra.wire.errors import ConflictError, NotFoundError, UsageError
 from orchestra.wire.folders import Job, RunFolder
 from orchestra.wire.job import EvaluationSpec, JobState
 from orchestra.wire.queue import QueueEntry
@@ -84,7 +86,7 @@ def test_the_weights_come_when_the_other_run_is_completed(
         "parts": ["head"],
     }
     weights.verify(run.init)
-    assert QueueEntry.read(run.job) == QueueEntry(2, source.id)
+    assert QueueEntry.read(run.job) == QueueEntry(2)
     assert load(run.path / "config.1.toml")["init"]["sha256"] == "", "the old one is kept"
     with open_registry(workspace.runs) as registry:
         changed = [event.text for event in registry.events(run.id) if event.kind == "config"]
@@ -193,3 +195,36 @@ def test_the_promise_names_the_run_by_its_id(workspace: Workspace, source: RunFo
     run = submit(workspace, init_from="@last", after="@last").folder
     document = json.loads(run.job.queue.read_text())
     assert document["after"] == source.id and document["init_from"] == f"{source.id}:best"
+
+
+def go_on(workspace: Workspace, run: RunFolder) -> tuple[str, ...]:
+    return resume(workspace, run.id, start_from=None, sets=(), cpu_command="").notes
+
+
+def test_a_run_that_another_waits_for_is_not_removed(
+    workspace: Workspace, source: RunFolder, started: list[Job]
+) -> None:
+    run = submit(workspace, after="source").folder
+    promised = submit(workspace, init_from="source", after="source").folder
+    end(workspace, source, RunState.FAILED)
+    for waiting in (run, promised):
+        with pytest.raises(ConflictError, match=f"for run {source.id}: .*`orchestra stop"):
+            remove_run(workspace, source.id)
+        assert source.path.is_dir()
+        end(workspace, waiting, RunState.STOPPED)
+    remove_run(workspace, source.id)
+    assert f"run {source.id} was removed; it starts without waiting" in go_on(workspace, run)
+    with pytest.raises(ConflictError, match=f"was to start from {source.id}:best, and run"):
+        go_on(workspace, promised)
+    assert JobState.read(promised.job).state == RunState.STOPPED
+    assert dispatch(workspace) == [JobKey(run.id)]
+
+
+def test_a_stopped_run_still_waits_for_one_that_is_there(
+    workspace: Workspace, source: RunFolder, started: list[Job]
+) -> None:
+    run = submit(workspace, after="source").folder
+    end(workspace, run, RunState.STOPPED)
+    go_on(workspace, run)
+    assert QueueEntry.read(run.job) == QueueEntry(0, source.id)
+    assert dispatch(workspace) == [JobKey(source.id)]

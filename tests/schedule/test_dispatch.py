@@ -23,7 +23,7 @@ from orchestra.wire.files import write_json
 from orchestra.wire.folders import Job
 from orchestra.wire.job import RUN, TAG, EvaluationSpec, JobState
 from orchestra.wire.lifeline import PARENT_PID
-from orchestra.wire.states import RunState
+from orchestra.wire.states import ENDED, RunState
 from tests.chaos.sandbox import Sandbox, wait_for
 from tests.fakes.nvml import FakeNvml
 
@@ -153,6 +153,20 @@ def test_broken_jobs_stop_no_other(sandbox: Sandbox) -> None:
             assert sentence in row.reason
             sandbox.jobs.remove(job)
     assert sandbox.wait_end(sound).state == RunState.COMPLETED
+
+
+def test_a_machine_that_can_start_no_supervisor_ends_no_job(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A missing interpreter is as much a missing file as a missing job folder."""
+    job = sandbox.add_run(nproc=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/nowhere/python")
+        assert dispatch(sandbox.workspace) == []
+    told = f"{job.run.id} can't be started now: [Errno 2] No such file or directory: '/nowhere"
+    assert told in capsys.readouterr().err
+    assert JobState.read(job).state == RunState.QUEUED
+    assert sandbox.wait_end(sandbox.start(job)).state == RunState.COMPLETED
 
 
 def test_evaluation_is_a_job_of_its_own(sandbox: Sandbox) -> None:
@@ -285,6 +299,25 @@ def test_a_run_whose_supervisor_died_keeps_its_gpu(sandbox: Sandbox, nvml: FakeN
     assert sandbox.attempts(first)[-1].devices == (gpu,)
     assert sandbox.wait_end(second).state == RunState.COMPLETED
     assert sandbox.attempts(second)[0].started_at >= sandbox.attempts(first)[-1].started_at
+
+
+def test_wrong_settings_give_a_revived_run_back_to_the_queue(
+    sandbox: Sandbox, nvml: FakeNvml
+) -> None:
+    nvml.idle(1)
+    job = sandbox.start(sandbox.add_run(hold=True, **GPU))
+    sandbox.held(job)
+    sandbox.kill_supervisor(job)
+    settings = sandbox.workspace.root / "orchestra.toml"
+    settings.write_text("[gpus]\nlimt = 1\n")
+    sandbox.start(job)
+    told = f"{settings}: unknown key gpus.limt: keys are limit, ids"
+    assert sandbox.wait_state(job, {RunState.QUEUED, *ENDED}).reason == told
+    wait_for("the queue to say so", lambda: waits(sandbox, job) == told)
+    settings.unlink()
+    sandbox.release(job)
+    dispatch(sandbox.workspace)  # unless the conductor was faster
+    assert sandbox.wait_end(job).state == RunState.COMPLETED
 
 
 def test_the_workspace_holds_no_more_than_its_limit(sandbox: Sandbox, nvml: FakeNvml) -> None:

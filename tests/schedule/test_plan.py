@@ -105,6 +105,13 @@ def test_what_no_run_has_is_told() -> None:
     assert reasons(verdict)["any"] == (1, told)
 
 
+def test_who_waited_for_another_run_waits_long_only_from_its_end_on() -> None:
+    for ended, goes in ((NOW - BACKFILL_S + 1, True), (NOW - BACKFILL_S, False)):
+        head = job("head", 2, waited=50 * BACKFILL_S, after="x", after_state=RunState.COMPLETED)
+        waiting = [replace(head, after_ended_at=ended), job("small", 1)]
+        assert ("small" in started(plan(Snapshot(NOW, waiting, gpus("", "busy"))))) == goes
+
+
 def test_only_what_the_head_could_use_is_kept() -> None:
     waiting = [
         named("head", "GPU-0", "GPU-1", waited=BACKFILL_S),
@@ -133,6 +140,32 @@ def test_what_can_never_start_keeps_nothing() -> None:
         "needs 3 GPUs, but gpus.limit = 2 of this workspace",
         "there is no GPU '7' here",
     ]
+
+
+def test_a_gpu_in_doubt_is_no_hope_for_those_who_do_not_name_it() -> None:
+    cut = Gpu("GPU-0", 0, doubt="unknown: it is cut into MIG instances")
+    waiting = [job("large", 2, waited=BACKFILL_S), job("one", 1)]
+    verdict = plan(Snapshot(NOW, waiting, (cut, Gpu("GPU-1", 1))))
+    assert set(started(verdict)) == {"one"}
+    told = f"needs 2 GPUs, but there are only 1 that it may use (GPU 0: {cut.doubt})"
+    assert reasons(verdict) == {"large": (1, told)}
+
+
+def test_where_no_gpu_is_seen_that_is_said() -> None:
+    verdict = plan(Snapshot(NOW, [job("a", 1)]))
+    assert reasons(verdict)["a"] == (1, "needs 1 GPU, but no GPU can be seen")
+
+
+@pytest.mark.parametrize(("taken", "goes"), [("busy", False), ("foreign process", True)])
+def test_nothing_is_kept_for_who_waits_for_a_foreign_process(taken: str, goes: bool) -> None:
+    """It may never end, and a job on other GPUs is not to wait for that."""
+    waiting = [named("head", "GPU-0", waited=BACKFILL_S), job("small", 1)]
+    verdict = plan(Snapshot(NOW, waiting, gpus(taken, ""), limit=1))
+    assert started(verdict) == ({"small": ("GPU-1",)} if goes else {})
+    told = "needs 1 GPU; room under gpus.limit is kept for head"
+    assert goes or reasons(verdict)["small"] == (2, told)
+    waiting = [job("large", 2, waited=BACKFILL_S), job("small", 1)]
+    assert ("small" in started(plan(Snapshot(NOW, waiting, gpus(taken, ""))))) == goes
 
 
 def test_the_limit_counts_what_is_held_and_what_starts() -> None:
@@ -186,7 +219,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     machine = tuple(
         Gpu(f"GPU-{index}", index, draw(st.sampled_from(["", "", "busy"])), draw(
             st.sampled_from(["", "", "unknown"])
-        ))
+        ), leased=draw(st.booleans()))
         for index in range(count)
     )  # fmt: skip
     uuids = [gpu.uuid for gpu in machine]
@@ -293,7 +326,7 @@ class Machine:
     def look(self) -> None:
         """What a dispatcher does."""
         machine = [
-            Gpu(uuid, index, "leased" if uuid in self.busy else "")
+            Gpu(uuid, index, "leased" if uuid in self.busy else "", leased=uuid in self.busy)
             for index, uuid in enumerate(f"GPU-{number}" for number in range(self.count))
         ]
         for start in plan(Snapshot(self.now, self.waiting, machine)).starts:

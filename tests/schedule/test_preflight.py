@@ -264,6 +264,17 @@ def test_the_workspaces_pool_and_limit_count(root: Path, runs: RunsFolder, nvml:
     assert [item.detail for item in found if item.what == "GPUs"] == ["1 of 2"]
 
 
+def test_a_gpu_that_is_cut_up_counts_only_if_it_is_named(
+    root: Path, runs: RunsFolder, nvml: FakeNvml
+) -> None:
+    nvml.idle(2)
+    nvml.write(*nvml.state.read_text().splitlines(), "mig")
+    with pytest.raises(ConflictError, match=r"has 1 usable; GPU 1 is unknown: .*MIG.*--gpu-ids"):
+        preflight(config(root, gpus=2), runs, cpu_command=CPU)
+    found = preflight(config(root, gpus=2, ids=("0", "1")), runs, cpu_command=CPU)
+    assert [item.detail for item in found if item.what == "GPUs"] == ["2 of 2"]
+
+
 def test_no_driver_is_named(root: Path, runs: RunsFolder, nvml: FakeNvml) -> None:
     nvml.write("broken")
     with pytest.raises(ConflictError, match=r"no usable GPU \(NVML: Driver Not Loaded\)"):

@@ -22,7 +22,8 @@ HARD = "my 100% work$pace"
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv("ORCHESTRA_LEASES", raising=False)
+    for name in ("ORCHESTRA_LEASES", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     root = tmp_path / HARD
     root.mkdir()
     return Workspace(root, RunsFolder(root / "runs"))
@@ -45,7 +46,9 @@ def line(text: str, key: str) -> str:
     return found.removeprefix(f"{key}=")
 
 
-def test_the_command_survives_spaces_percent_and_dollar(workspace: Workspace) -> None:
+def test_the_command_survives_spaces_percent_and_dollar(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     escaped = str(workspace.root).replace("%", "%%")
     text = unit_text(workspace)
     assert line(text, "ExecStart") == (
@@ -55,7 +58,10 @@ def test_the_command_survives_spaces_percent_and_dollar(workspace: Workspace) ->
     assert line(text, "Description").endswith(escaped)
     assert line(text, "KillMode") == "process"
     assert (line(text, "Type"), line(text, "RemainAfterExit")) == ("oneshot", "yes")
-    assert "Environment" not in text
+    config = os.environ["XDG_CONFIG_HOME"].replace("%", "%%")
+    assert line(text, "Environment") == f'"XDG_CONFIG_HOME={config}"'
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    assert "Environment" not in unit_text(workspace)
 
 
 def test_quotes_backslashes_and_line_ends_are_escaped() -> None:
@@ -66,10 +72,12 @@ def test_another_runs_folder_and_the_leases_are_told(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ORCHESTRA_LEASES", "/a b/leases")
+    monkeypatch.setenv("XDG_STATE_HOME", "/a b/state")
     elsewhere = Workspace(workspace.root, RunsFolder(Path("/big disk/runs")))
     text = unit_text(elsewhere)
     assert '"--runs-dir" "/big disk/runs" "up"' in line(text, "ExecStart")
-    assert line(text, "Environment") == '"ORCHESTRA_LEASES=/a b/leases"'
+    for given in ("ORCHESTRA_LEASES=/a b/leases", "XDG_STATE_HOME=/a b/state"):
+        assert f'\nEnvironment="{given}"\n' in text
     assert unit_path(elsewhere) != unit_path(workspace)
 
 

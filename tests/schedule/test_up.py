@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from orchestra.registry.rows import JobKey
+from orchestra.registry.rows import Demand, JobKey
 from orchestra.schedule.conductor import conductor_is_alive
 from orchestra.schedule.up import up
 from orchestra.wire.folders import Job
 from orchestra.wire.identity import self_identity
 from orchestra.wire.job import Attempt, EvaluationSpec, JobState
+from orchestra.wire.queue import QueueEntry
 from orchestra.wire.states import RunState
 from tests.chaos.sandbox import Sandbox, wait_for
 
@@ -50,6 +53,26 @@ def ran_on(job: Job, machine_id: str) -> None:
 
 def sentences(sandbox: Sandbox, *, dry_run: bool = False) -> dict[str, str]:
     return {str(deed.key): deed.sentence for deed in up(sandbox.workspace, dry_run=dry_run)}
+
+
+def test_what_a_run_waited_for_may_be_removed_once_it_has_started(sandbox: Sandbox) -> None:
+    first = ended(sandbox, RunState.COMPLETED)
+    after = first.run.id
+    second = sandbox.add_run(hold=True, nproc=1, demand=Demand(priority=3, after=after))
+    QueueEntry(3, after).write(second)
+    sandbox.held(sandbox.start(second))
+    assert QueueEntry.read(second) == QueueEntry(3)
+    with sandbox.registry() as registry:
+        registry.delete_run(after)
+    shutil.rmtree(first.run.path)
+    sandbox.jobs.remove(first)
+    supervisor = sandbox.supervisor(second)
+    os.kill(supervisor.pid, signal.SIGTERM)
+    sandbox.release(second)
+    assert sandbox.wait_end(second).state == RunState.PREEMPTED
+    wait_for("its supervisor's end", lambda: not supervisor.is_alive())
+    assert sentences(sandbox) == {second.run.id: "was preempted; queued again; starts now"}
+    assert sandbox.wait_end(second).state == RunState.COMPLETED
 
 
 def test_orphaned_queued_and_preempted_jobs_go_on(sandbox: Sandbox) -> None:

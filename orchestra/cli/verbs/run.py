@@ -109,12 +109,16 @@ def run(
             if or_resume and again():
                 return
             raise
+        for note in () if quiet else submitted.notes:
+            say(f"note: {note}")
+        made = f"run {submitted.run_id} ({submitted.name}) in {submitted.folder.path}"
+        start = partial(launch, workspace, submitted.key, interrupts, detach=detach, quiet=quiet)
+        if no_queue:
+            start(withdraw=forget, once_started=made)
+            return
         if not quiet:
-            for note in submitted.notes:
-                say(f"note: {note}")
-            say(f"run {submitted.run_id} ({submitted.name}) in {submitted.folder.path}")
-        withdraw = forget if no_queue else None
-        launch(workspace, submitted.key, interrupts, detach=detach, quiet=quiet, withdraw=withdraw)
+            say(made)
+        start()
 
 
 def _continue(

@@ -98,6 +98,9 @@ def _facts(run: dict[str, Any]) -> None:
         "config": f"sha256 {run['config_sha256']}",
         "folder": run["folders"]["run"],
     }
+    if waits := run["waits"]:
+        position = f"at position {waits['position']}: " if waits["position"] else ""
+        facts["waits"] = position + clean(waits["reason"])
     if progress["problem"]:
         facts["metrics"] = progress["problem"]
     if not run["exact"]:

@@ -27,11 +27,12 @@ def stop(
     """
     from orchestra.schedule.listing import find_run
     from orchestra.schedule.stop import stop_run
-    from orchestra.schedule.watch import wait_for
+    from orchestra.schedule.watch import watch
 
     workspace = workspace_of(context)
     run_id = find_run(workspace, run)
     for key in stop_run(workspace, run_id, now=now):
-        say(f"stopping {key}" + (" now" if now else ": it saves and ends"))
-        view = wait_for(workspace, key, None)
+        for number, view in enumerate(watch(workspace, key)):
+            if number == 0 and not view.ended:  # what only waited has ended by now
+                say(f"stopping {key}" + (" now" if now else ": it saves and ends"))
         emit(f"{key} {view.state.value}" + (f": {view.reason}" if view.reason else ""))
