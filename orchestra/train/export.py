@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from orchestra.data.program import Outcome
 from orchestra.data.program import run as run_program
 from orchestra.train import checkpoint
 from orchestra.train import tensors as tied
+from orchestra.train.saving import Export
 from orchestra.train.session import Session
 from orchestra.train.weights import HEAD, UPSTREAM
 from orchestra.wire import lifeline
@@ -39,12 +41,15 @@ from orchestra.wire.folders import RunFolder
 from orchestra.wire.identity import is_of_dead_writer, marked
 from orchestra.wire.job import CODE
 from orchestra.wire.weights import EXPORT, require_free
+from orchestra.wire.work import moved_bytes
 
 VERSION = 1
 CONFIG = "config.toml"
 _NAME = "orchestra export"
-_PATIENCE_S = 600.0
-"""Of a run for its export: a file system that hangs must not keep it from ending."""
+_LOOK_S = 1.0
+_PATIENCE_S = 240.0
+"""Of a run for an export that neither reads nor writes: a file system that hangs must not keep it
+from ending. Less than the supervisor has for a rank that waits for it."""
 
 
 def export(
@@ -100,7 +105,7 @@ def export(
     return document
 
 
-def exporter(session: Session) -> Callable[[Path], None]:
+def exporter(session: Session) -> Export:
     """What exports a checkpoint folder of the session's run to its export/ folder.
 
     May be called in any thread, by one at a time.
@@ -112,27 +117,44 @@ def exporter(session: Session) -> Callable[[Path], None]:
     command = [sys.executable, "-P", "-m", "orchestra.train.export", "--run", str(run.path)]
     _settle(run.export)
 
-    def write(folder: Path) -> None:
+    def write(folder: Path, tick: Callable[[], None]) -> None:
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         lifeline.announce(environment)
-        try:
-            done = subprocess.run(
-                [*command, "--checkpoint", str(folder), "--out", str(run.export), "--replace"],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_PATIENCE_S,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise OrchestraError(f"it had not ended after {_PATIENCE_S:.0f} s") from error
-        if done.returncode == 0:
-            return
-        said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise OrchestraError(said.removeprefix(f"{_NAME}: "))
+        child = subprocess.Popen(
+            [*command, "--checkpoint", str(folder), "--out", str(run.export), "--replace"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with child:
+            said = _watch(child, tick)
+        if child.returncode != 0:
+            last = (said.strip() or f"exit code {child.returncode}").splitlines()[-1]
+            raise OrchestraError(last.removeprefix(f"{_NAME}: "))
 
     return write
+
+
+def _watch(child: subprocess.Popen[str], tick: Callable[[], None]) -> str:
+    """What it said when it has ended; `tick` is called as long as it reads or writes.
+
+    Raises:
+        OrchestraError: it did not for too long and was killed.
+    """
+    moved, since = 0, time.monotonic()
+    while True:
+        try:
+            return child.communicate(timeout=_LOOK_S)[1]
+        except subprocess.TimeoutExpired:
+            before, moved = moved, moved_bytes(child.pid)
+        if moved != before:
+            since = time.monotonic()
+            tick()
+        elif time.monotonic() - since > _PATIENCE_S:
+            child.kill()
+            raise OrchestraError(f"it had read and written nothing for {_PATIENCE_S:.0f} s")
 
 
 def main() -> int:

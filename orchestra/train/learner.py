@@ -21,9 +21,12 @@ from orchestra.train.progress import Fingerprint, Progress, to_document
 from orchestra.train.session import Session
 from orchestra.train.step import Stepper, Taken, wrap
 from orchestra.train.training_data import TrainingData
-from orchestra.train.warmup import warm_up
+from orchestra.train.warmup import Warm, warm_up
 from orchestra.train.weights import load_initial
 from orchestra.wire.heartbeat import Phase
+
+_SLOWER = 5.0
+"""So many times as long as the slowest pass of the warm-up any other may take."""
 
 
 class Learner:
@@ -32,7 +35,7 @@ class Learner:
     Args:
         step: where the run stands; what is frozen follows from it.
         total_steps: of the whole run, for the learning rate; None where only the clock ends it.
-        beat: told the phase that begins.
+        beat: told the phase that begins, and what it promises.
 
     Raises:
         UsageError: the config does not fit the model.
@@ -45,10 +48,10 @@ class Learner:
         data: TrainingData,
         step: int,
         total_steps: int | None,
-        beat: Callable[[Phase], None],
+        beat: Callable[[Phase, float], None],
     ) -> None:
         config = session.config
-        beat(Phase.INIT)
+        beat(Phase.INIT, 0.0)
         self._config = config
         self._beat = beat
         self._ranks = session.ranks
@@ -64,19 +67,21 @@ class Learner:
         self.average = build_average(config.optim, self.model)
         self._freezing.apply(step)
         self.parts = parameter_table(self.model, self._freezing.later())  # as trained now
+        batches = self._worst_batches()  # before the ranks meet in `wrap`: no pass waits for them
         wrapped = wrap(self.model, self._ranks)
-        scalars = warm_up(config, wrapped, self.model, self._worst_batches())
+        warm = warm_up(config, wrapped, self.model, batches)
         self.exchange: Exchange = exchange_of(wrapped)
         self.stepper = Stepper(
             config,
             wrapped,
             self.optimizer,
             self._ranks,
-            scalars,
+            warm.scalars,
             beat,
             session.pulse.note_samples,
             total_steps,
         )
+        self.stepper.promise_s = self._promise_s(warm)
 
     def take(
         self,
@@ -126,12 +131,19 @@ class Learner:
 
     def _wrap_anew(self) -> None:
         """DDP knows only the parameters that were trainable when it wrapped the model."""
-        self._beat(Phase.INIT)
+        self._beat(Phase.INIT, 0.0)
         # The old wrapper goes first, and its hooks with it.
         self.stepper.model, self.exchange = self.model, NoExchange()
+        batches = self._worst_batches()
         wrapped = wrap(self.model, self._ranks)
-        warm_up(self._config, wrapped, self.model, self._worst_batches(), self.optimizer)
+        warm = warm_up(self._config, wrapped, self.model, batches, self.optimizer)
         self.stepper.model, self.exchange = wrapped, exchange_of(wrapped)
+        self.stepper.promise_s = self._promise_s(warm)
+
+    def _promise_s(self, warm: Warm) -> float:
+        """None where the usual deadline leaves time enough."""
+        promise_s = _SLOWER * warm.slowest_s
+        return promise_s if promise_s > self._config.launch.step_deadline_s else 0.0
 
     def _worst_batches(self) -> list[Batch]:
         return self._data.worst_batches(self._ranks.device)

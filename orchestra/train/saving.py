@@ -2,8 +2,8 @@
 
 One save is under way at most. Its thread writes, deletes what the policy lets go and exports the
 best; records are written by the caller's thread alone. A process that ends waits for that thread.
-The heart of who waits for a save beats as long as the disk gets on with it: a slow disk is no hang,
-one that is stuck is.
+The heart of who waits for a save or an export beats as long as the disk gets on with it: a slow
+disk is no hang, one that is stuck is.
 """
 
 from __future__ import annotations
@@ -34,6 +34,21 @@ T = TypeVar("T")
 _NOT_WRITABLE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP}
 )
+
+
+Export = Callable[[Path, Callable[[], None]], None]
+"""Exports a checkpoint's folder; calls the second argument whenever it has got on."""
+
+
+class _Pieces:
+    """Written or read by one thread, which alone counts them."""
+
+    def __init__(self) -> None:
+        self.moved = 0
+
+    def count(self) -> None:
+        """One more."""
+        self.moved += 1
 
 
 @dataclass(frozen=True)
@@ -78,13 +93,12 @@ class Saver:
         goal: Goal,
         recorder: Recorder,
         beat: Callable[[], None],
-        export: Callable[[Path], None] | None = None,
+        export: Export | None = None,
     ) -> None:
         """`beat` is called while somebody waits for what gets on.
 
         `export` is called in the background with the best one's folder when that changed, one
         at a time; no save waits for it, and of several that wait for it the newest is exported.
-        It has to end by itself.
 
         Raises:
             UsageError: `root` can't be written.
@@ -103,7 +117,8 @@ class Saver:
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._exporter = ThreadPoolExecutor(1, "export")
         self._prepared: Future[None] | None = None
-        self._pieces = 0  # written or read by the writer's thread, which alone counts them
+        self._written = _Pieces()
+        self._sent = _Pieces()  # by the export
         self._under_way: _Save | None = None
         _require_writable(root)
         checkpoint.sweep(root)
@@ -136,7 +151,7 @@ class Saver:
         if self._saved == this:
             return
         if self._prepared is not None:
-            self._await(self._prepared)
+            self._await(self._prepared, self._written)
         files = self._snapshots.take(contents())
         self._under_way = _Save(this, self._writer.submit(self._keep, this, files))
         if must:
@@ -195,7 +210,7 @@ class Saver:
             return
         step, score = save.this.step, save.this.score
         try:
-            outcome = self._await(save.done)
+            outcome = self._await(save.done, self._written)
         except OSError as error:
             self._lost(f"no checkpoint at step {step}", step, error, must=must)
             return
@@ -218,17 +233,17 @@ class Saver:
         if self._export is None or self._exporting or best is None or best == self._exported:
             return
         folder = checkpoints.step_folder(self._root, best.step)
-        self._exporting = _Export(best, self._exporter.submit(self._export, folder))
+        self._exporting = _Export(
+            best, self._exporter.submit(self._export, folder, self._sent.count)
+        )
 
     def _finish_export(self) -> None:
         """Wait for the export; begin that of a newer best one."""
         export, self._exporting = self._exporting, None
         if export is None:
             return
-        while not _ended(export.done):
-            self._beat()
         try:
-            export.done.result()
+            self._await(export.done, self._sent)
         except (OSError, OrchestraError) as error:
             if export.of == self._best:  # else retention may have taken it, and the next one counts
                 text = f"the best checkpoint is not exported ({error}); training on"
@@ -246,26 +261,23 @@ class Saver:
         text = f"{what}, the disk is full ({error.strerror}); training on"
         self._recorder.notice(step, text)
 
-    def _await(self, work: Future[T]) -> T:
-        """What the writer's thread found; the heart beats while it writes piece after piece."""
+    def _await(self, work: Future[T], pieces: _Pieces) -> T:
+        """What the other thread found; the heart beats while it moves piece after piece."""
         seen = -1
         while not _ended(work):
-            if self._pieces != seen:
-                seen = self._pieces
+            if pieces.moved != seen:
+                seen = pieces.moved
                 self._beat()
         return work.result()
 
-    def _count(self) -> None:
-        self._pieces += 1
-
     def _keep(self, this: _Kept, files: Files) -> _Outcome:
         """In the background: commit, then delete. No records from here."""
-        checkpoint.write(self._root, this.step, files, this.score, self._goal, self._count)
+        checkpoint.write(self._root, this.step, files, this.score, self._goal, self._written.count)
         not_deleted = ""
         for old in superfluous(checkpoints.manifests(self._root), self._config):
             try:
                 checkpoints.delete(checkpoints.step_folder(self._root, old))
-                self._count()
+                self._written.count()
             except OSError as error:
                 not_deleted = str(error)
         ranked = checkpoints.best_first(checkpoints.manifests(self._root))

@@ -81,7 +81,7 @@ class Stepper:
     Args:
         wrapped: what `wrap` gave; set `model` to another one after a change of what is trained.
         scalars: names of the task's scalars, the same in every rank and batch.
-        beat: told the phase that begins.
+        beat: told the phase that begins, and what it promises.
         note: told the ids of the utterances at work.
         total_steps: for the schedule; None where the run ends by the clock.
     """
@@ -93,7 +93,7 @@ class Stepper:
         optimizer: torch.optim.Optimizer,
         ranks: Ranks,
         scalars: Sequence[str],
-        beat: Callable[[Phase], None],
+        beat: Callable[[Phase, float], None],
         note: Callable[[Sequence[str]], None],
         total_steps: int | None,
     ) -> None:
@@ -107,6 +107,8 @@ class Stepper:
         self._total_steps = total_steps
         self._scaler = loss_scaler(config.train, ranks.device)
         self.model = wrapped
+        self.promise_s = 0.0
+        """Within which a pass ends; 0: nothing is known."""
         self.consumed: list[tuple[int, Batch]] = []
         """(number, micro-batch or part of one) of the step being taken or, between steps, of the
         last one."""
@@ -147,7 +149,7 @@ class Stepper:
         started = time.monotonic()
         totals = self._totals(word())
         wait_s = time.monotonic() - started
-        self._beat(Phase.OPTIMIZER)
+        self._beat(Phase.OPTIMIZER, self.promise_s)
         grad_norm = self._finish_gradients(totals) if totals.finite else math.nan
         applied = math.isfinite(grad_norm)
         if applied:
@@ -182,7 +184,7 @@ class Stepper:
         agreement: Callable[[], Tensor] | None = None
         pieces = list(with_parts(numbers))
         for piece in pieces:
-            self._beat(Phase.DATA)
+            self._beat(Phase.DATA, 0.0)
             started = time.monotonic()
             batch = next(batches)
             data_s += time.monotonic() - started
@@ -196,14 +198,14 @@ class Stepper:
                 if last:
                     flags = torch.tensor(wishes, dtype=sums.dtype, device=sums.device)
                     agreement = self._ranks.begin_sum(torch.cat([flags, sums]))
-                self._beat(Phase.BACKWARD)
+                self._beat(Phase.BACKWARD, self.promise_s)
                 self._scaler.scale(terms.sum).backward()  # type: ignore[no-untyped-call]
             self._losses.append(terms.sum.detach())
         assert agreement is not None, "each rank has a micro-batch"
         return agreement, data_s
 
     def _forward(self, number: int, micro: int, part: int, batch: Batch) -> LossTerms:
-        self._beat(Phase.FORWARD)
+        self._beat(Phase.FORWARD, self.promise_s)
         reseed_step(self._config.seed, number, micro, part)
         with autocast(self._config.train, self._ranks.device):
             terms: LossTerms = self._wrapped(batch)

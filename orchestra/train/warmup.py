@@ -4,12 +4,15 @@ DDP rebuilds its buckets after the first backward pass of a process, and with th
 the buckets decide in which order gradients are summed. Without such a pass the first step after a
 restart would sum in another order than the same step of a run that was never interrupted.
 
-The batches are the largest of an epoch, so that what does not fit into memory shows at once.
+The batches are the largest of an epoch, so that what does not fit into memory shows at once, and
+how long a pass may take.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +28,23 @@ from orchestra.wire.errors import OrchestraError
 _WHERE = "a forward and backward pass"
 
 
+@dataclass(frozen=True)
+class Warm:
+    """What the passes told."""
+
+    scalars: list[str]
+    """Names of the task's scalars."""
+    slowest_s: float
+    """Wall-clock time of the slowest forward and backward pass."""
+
+
 def warm_up(
     config: RunConfig,
     wrapped: nn.Module,
     model: SpeechModel,
     batches: Sequence[Batch],
     optimizer: Optimizer | None = None,
-) -> list[str]:
+) -> Warm:
     """Forward, backward and gradient exchange on each batch, leaving no trace in the model.
 
     Gradients stay until the last pass, as those of a step's earlier micro-batches do. On a GPU
@@ -40,23 +53,25 @@ def warm_up(
     Args:
         optimizer: the one at work, if training has begun; what it holds is not reserved again.
 
-    Returns:
-        The names of the task's scalars.
-
     Raises:
         OrchestraError: a trainable parameter gets no gradient; with several ranks DDP would hang.
         OutOfMemoryError: a batch does not fit into memory.
     """
     before = {name: tensor.to("cpu", copy=True) for name, tensor in model.saved_state().items()}
     scalars: list[str] = []
+    slowest_s = 0.0
     remedy = training_remedy(config)
     for batch in batches:
+        started = time.monotonic()
         with enough_memory(_WHERE, batch, remedy):
             reserved = _reserve(config.optim, model, optimizer)
             with autocast(config.train, batch.wavs.device):
                 terms: LossTerms = wrapped(batch)
             terms.sum.backward()  # type: ignore[no-untyped-call]
             del reserved
+        if batch.wavs.is_cuda:
+            torch.cuda.synchronize()
+        slowest_s = max(slowest_s, time.monotonic() - started)
         _require_gradients(model)
         scalars = sorted(terms.scalars)
     for parameter in model.parameters():
@@ -64,7 +79,7 @@ def warm_up(
     model.load_saved_state(before)
     if any(parameter.is_cuda for parameter in model.parameters()):
         torch.cuda.empty_cache()  # the blocks of these passes suit no other tensors
-    return scalars
+    return Warm(scalars, slowest_s)
 
 
 def _require_gradients(model: SpeechModel) -> None:

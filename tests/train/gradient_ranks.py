@@ -61,7 +61,7 @@ class Here:
             self.optimizer,
             ranks,
             ["absolute"],
-            lambda phase: None,
+            lambda phase, promise_s: None,
             self.noted.append,
             10,
         )

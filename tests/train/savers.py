@@ -16,7 +16,7 @@ from orchestra.train import checkpoint
 from orchestra.train.checkpoint import Contents
 from orchestra.train.goals import Goal
 from orchestra.train.recorder import Recorder
-from orchestra.train.saving import Saver
+from orchestra.train.saving import Export, Saver
 from orchestra.wire import checkpoints
 from orchestra.wire.checkpoints import silently
 
@@ -51,7 +51,7 @@ def contents(value: float = 0.0) -> Contents:
 def saver(
     root: Path,
     told: Told | None = None,
-    export: Callable[[Path], None] | None = None,
+    export: Export | None = None,
     beat: Callable[[], None] = silently,
     **config: Any,
 ) -> Saver:

@@ -137,9 +137,14 @@ def test_a_failure_leaves_what_was_there(
 
 
 def test_an_export_that_hangs_is_given_up(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE_S", 0.01)
-    with pytest.raises(OrchestraError, match="it had not ended after"):
-        exporter(open_here(job))(job.run.checkpoint(STEP))
+    """It may take its time as long as it gets on."""
+    monkeypatch.setattr(module, "_LOOK_S", 0.001)
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(module, "moved_bytes", lambda pid: next(looks, 10))
+    looks, ticks = iter(range(1, 11)), []
+    with pytest.raises(OrchestraError, match="it had read and written nothing for"):
+        exporter(open_here(job))(job.run.checkpoint(STEP), lambda: ticks.append(1))
+    assert len(ticks) == 10
 
 
 KILLED = """
@@ -178,15 +183,18 @@ def test_exporter_replaces_the_runs_export(job: Job, monkeypatch: pytest.MonkeyP
     trained(job)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     session = open_here(job)
-    write = exporter(session)
+    export = exporter(session)
+    moved = []
+    monkeypatch.setattr(module, "_LOOK_S", 0.05)
     torch.manual_seed(0)
     state = torch.get_rng_state()
     job.run.export.mkdir()
     (job.run.export / "older").touch()
-    write(job.run.checkpoint(STEP))
+    export(job.run.checkpoint(STEP), lambda: moved.append(1))
+    assert moved, "it is seen to get on"
     assert torch.equal(state, torch.get_rng_state())
     assert "older" not in names(job.run.export)
     assert weights.verify(job.run.export).step == STEP
     with pytest.raises(OrchestraError, match=r"^cannot read .*step-00000099"):
-        write(job.run.checkpoint(99))
+        export(job.run.checkpoint(99), lambda: None)
     assert weights.verify(job.run.export).step == STEP

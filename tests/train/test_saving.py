@@ -116,7 +116,7 @@ def test_the_heart_of_who_waits_beats_as_long_as_something_is_written(
         return write(path, pieces, tick)
 
     monkeypatch.setattr(checkpoint, "_write_durably", slow)
-    keeper = saver(tmp_path, beat=lambda: beats.append(keeper._pieces))
+    keeper = saver(tmp_path, beat=lambda: beats.append(keeper._written.moved))
     keeper.save(1, contents, None, must=True)
     keeper.save(2, contents, None, must=False)
     keeper.close()
@@ -159,7 +159,7 @@ def test_large_tensors_are_written_in_pieces(
     monkeypatch.setattr(os, "fdatasync", counted)
     keeper = saver(tmp_path)
     keeper.save(1, lambda: Contents({"w": torch.arange(5000.0)}, {}, {}), None, must=True)
-    assert keeper._pieces >= 20
+    assert keeper._written.moved >= 20
     assert len(synced) == 4, "and what was written is on the disk, not in memory"
     read = checkpoint.read(checkpoints.step_folder(tmp_path, 1))
     assert torch.equal(read.model["w"], torch.arange(5000.0))
@@ -261,7 +261,7 @@ def test_the_best_is_exported_when_it_changes(
     told, exported = Told(), []
     full = [True]
 
-    def export(folder: Path) -> None:
+    def export(folder: Path, tick: Callable[[], None]) -> None:
         assert threading.current_thread() is not threading.main_thread()
         checkpoints.verify(folder)
         if full.pop() if full else False:
@@ -283,7 +283,7 @@ def test_the_best_is_exported_when_it_changes(
 def test_an_export_that_fails_costs_nothing_else(tmp_path: Path) -> None:
     told = Told()
 
-    def export(folder: Path) -> None:
+    def export(folder: Path, tick: Callable[[], None]) -> None:
         raise OrchestraError("no such head")
 
     keeper = saver(tmp_path, told, export)
@@ -298,7 +298,7 @@ def test_an_export_that_fails_costs_nothing_else(tmp_path: Path) -> None:
 def test_no_save_waits_for_an_export_and_the_newest_best_is_next(tmp_path: Path) -> None:
     told, exported, hangs = Told(), list[str](), threading.Event()
 
-    def export(folder: Path) -> None:
+    def export(folder: Path, tick: Callable[[], None]) -> None:
         if not exported:
             exported.append("begun")
             assert hangs.wait(PATIENCE_S)
@@ -313,6 +313,37 @@ def test_no_save_waits_for_an_export_and_the_newest_best_is_next(tmp_path: Path)
     keeper.close()
     assert exported == ["begun", "step-00000004"]
     assert not told.notices, "nobody needs the export of one that is the best no more"
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_the_heart_beats_for_an_export_as_long_as_it_gets_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: bool
+) -> None:
+    monkeypatch.setattr(saving, "_LOOK_S", 0.001)
+    beats, looks, wait = list[int](), list[int](), saving.wait
+    waited_for, enough = threading.Event(), threading.Event()
+
+    def counted(*asked: Any) -> Any:
+        waited_for.set()
+        looks.append(1)
+        if len(looks) > 50:
+            enough.set()
+        return wait(*asked)
+
+    def export(folder: Path, tick: Callable[[], None]) -> None:
+        assert waited_for.wait(PATIENCE_S)
+        for _ in range(0 if stuck else 3):
+            before = len(beats)
+            tick()
+            until(lambda: len(beats) > before)  # noqa: B023
+        assert enough.wait(PATIENCE_S)
+
+    keeper = saver(tmp_path, export=export, beat=lambda: beats.append(1))
+    keeper.save(1, contents, 0.5, must=True)
+    beats.clear()
+    monkeypatch.setattr(saving, "wait", counted)
+    keeper.close()
+    assert len(beats) == 1 if stuck else len(beats) >= 3, "one when it begins to wait"
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestra.train import checkpoint, trainer
+from orchestra.train import checkpoint, learner, trainer
 from orchestra.train.distributed import Ranks
 from orchestra.train.saving import Saver, best_first
 from orchestra.train.training_data import load_training_data
@@ -28,7 +28,7 @@ from orchestra.wire.errors import (
 )
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.folders import Job
-from orchestra.wire.heartbeat import LONG_WRITE_S, read_beats
+from orchestra.wire.heartbeat import LONG_WRITE_S, Heartbeat, Phase, read_beats
 from orchestra.wire.job import EvaluationSpec, Result, StopFlag
 from orchestra.wire.manifest import write_manifest
 from tests.exactness.launching import final_state, write_job
@@ -454,3 +454,30 @@ def test_a_rank_says_that_the_last_save_takes_its_time(
     monkeypatch.setattr(Saver, "save", slow)
     run_here(job)
     assert promised == [LONG_WRITE_S]
+
+
+@pytest.mark.parametrize(("slowest_s", "promise_s"), [(20.0, 100.0), (5.0, 0.0)])
+@pytest.mark.parametrize("split", [1, 2])
+def test_passes_that_were_slow_in_the_warm_up_may_be_slow(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    slowest_s: float,
+    promise_s: float,
+    split: int,
+) -> None:
+    """Five times as slow, where the deadline of a step is shorter than that."""
+    warm_up, promised = learner.warm_up, dict[Phase, set[float]]()
+
+    def slow(*arguments: Any) -> Any:
+        return replace(warm_up(*arguments), slowest_s=slowest_s)
+
+    def beat(pulse: Heartbeat, step: int, phase: Phase, promise_s: float = 0.0) -> None:
+        promised.setdefault(phase, set()).add(promise_s)
+
+    monkeypatch.setattr(learner, "warm_up", slow)
+    monkeypatch.setattr(Heartbeat, "beat", beat)
+    session = replace(open_here(write_job(tmp_path / "run", **SMALL)), split=split)
+    trainer.train(session)
+    for phase in (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER):
+        assert promised[phase] == {promise_s}
+    assert promised[Phase.DATA] == {0.0}

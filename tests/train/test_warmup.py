@@ -17,10 +17,11 @@ import torch
 from orchestra.config.schema import OptimConfig
 from orchestra.data.loader import Request
 from orchestra.tasks import Batch, LossTerms
+from orchestra.train import warmup
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.session import Session
 from orchestra.train.training_data import TrainingData, load_training_data
-from orchestra.train.warmup import state_copies, warm_up
+from orchestra.train.warmup import Warm, state_copies, warm_up
 from orchestra.wire.errors import DataError, OrchestraError, OutOfMemoryError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.job import CODE
@@ -39,7 +40,7 @@ class Prepared:
         self.data: TrainingData = load_training_data(self.session)
         self.model: SpeechModel = build_model(self.session.config, self.session.task)
 
-    def warm_up(self) -> list[str]:
+    def warm_up(self) -> Warm:
         batches = self.data.worst_batches(CPU)
         return warm_up(self.session.config, self.model, self.model, batches)
 
@@ -101,6 +102,18 @@ def test_the_second_pass_meets_the_gradients_of_the_first(
     prepared.change_loss(monkeypatch, look)
     prepared.warm_up()
     assert held == [False, True]
+
+
+def test_the_slowest_pass_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared, clock = Prepared(tmp_path), [0.0]
+    monkeypatch.setattr(warmup.time, "monotonic", lambda: clock[0])
+    durations_s = iter([7.0, 3.0])
+
+    def take_a_while(batch: Batch) -> None:
+        clock[0] += next(durations_s)
+
+    prepared.change_loss(monkeypatch, take_a_while)
+    assert prepared.warm_up().slowest_s == 7.0
 
 
 def test_a_parameter_without_a_gradient_is_named(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def unfreeze(ranks: Ranks, *, wrap_anew: bool) -> dict[str, Any]:
     optimizer = build_optimizer(config, model)
     freezing.apply(0)
     wrapped = wrap(model, ranks)
-    scalars = warm_up(config, wrapped, model, [batch(0, DTYPE)])
-    unheard = [lambda phase: None, lambda ids: None]
+    scalars = warm_up(config, wrapped, model, [batch(0, DTYPE)]).scalars
+    unheard = [lambda phase, promise_s: None, lambda ids: None]
     stepper = Stepper(config, wrapped, optimizer, ranks, scalars, *unheard, 10)
     old = weakref.ref(wrapped)
     del wrapped
