@@ -14,7 +14,7 @@ from orchestra.wire.folders import RunFolder
 from orchestra.wire.heartbeat import pages_folder, read_beats
 from orchestra.wire.job import Attempt
 from tests.benchmarks.table import Row
-from tests.benchmarks.workspaces import ORCHESTRA, fresh_workspace, orchestra, show
+from tests.benchmarks.workspaces import ORCHESTRA, fresh_workspace, orchestra, plain_copy
 
 PAIRS = 5
 _LONGEST_S = 120.0
@@ -58,13 +58,8 @@ def _run_to_first_step(workspace: Path) -> tuple[float, str]:
 
 def _torchrun_to_first_step(workspace: Path, run_id: str) -> float:
     """The printed command on a copy of the run's folder without its history."""
-    command = list(show(workspace, run_id)["command"])
-    source = workspace / "runs" / run_id
-    copy = workspace / "runs" / f"{run_id}-plain"
-    copy.mkdir()
-    shutil.copy(source / "config.toml", copy)
-    command = [part.replace(str(source), str(copy)) for part in command]
-    pages = pages_folder(f"{copy.name}.1.plain")
+    command, copy = plain_copy(workspace, run_id)
+    pages = pages_folder(f"{copy.id}.1.plain")
     started = time.perf_counter()
     with subprocess.Popen(
         command,
@@ -76,7 +71,7 @@ def _torchrun_to_first_step(workspace: Path, run_id: str) -> float:
         _wait_for_step(pages, started + _LONGEST_S)
         took_s = time.perf_counter() - started
         torchrun.send_signal(signal.SIGTERM)
-    shutil.rmtree(copy)
+    shutil.rmtree(copy.path)
     shutil.rmtree(pages, ignore_errors=True)
     return took_s
 

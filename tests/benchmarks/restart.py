@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestra.wire.folders import Job, RunFolder
+from orchestra.wire.folders import RunFolder
 from orchestra.wire.heartbeat import Beat, pages_folder, read_beats
 from orchestra.wire.job import Attempt
 from tests.benchmarks.table import Row
-from tests.benchmarks.workspaces import ORCHESTRA, fresh_workspace, orchestra, show
+from tests.benchmarks.workspaces import ORCHESTRA, fresh_workspace, orchestra, plain_copy
 
 PAIRS = 8
 _LONGEST_S = 60.0
@@ -85,15 +85,10 @@ def _ours(workspace: Path, run_id: str, *, victim: int) -> float:
 
 def _stock(workspace: Path, run_id: str, *, victim: int) -> float | None:
     """None where torchrun did not get to another step."""
-    command = list(show(workspace, run_id)["command"])
-    source = workspace / "runs" / run_id
-    copy = workspace / "runs" / f"{run_id}-plain"
-    copy.mkdir()
-    shutil.copy(source / "config.toml", copy)
-    command = [part.replace(str(source), str(copy)) for part in command]
+    command, copy = plain_copy(workspace, run_id)
     command[command.index("--max-restarts") + 1] = "3"
     command[command.index("--attempt") + 1] = "1"
-    pages = pages_folder(f"{copy.name}.1.plain")
+    pages = pages_folder(f"{copy.id}.1.plain")
     with subprocess.Popen(
         command,
         cwd=workspace,
@@ -104,8 +99,8 @@ def _stock(workspace: Path, run_id: str, *, victim: int) -> float | None:
         before = _wait_for_steps(pages, _AFTER)
         started = _kill(before[victim])
         took_s = _next_step(pages, before, started, lambda: torchrun.poll() is None)
-        _end(torchrun, Job("train", copy))
-    shutil.rmtree(copy)
+        _end(torchrun, copy)
+    shutil.rmtree(copy.path)
     shutil.rmtree(pages, ignore_errors=True)
     return took_s
 
@@ -135,13 +130,13 @@ def _next_step(
     return None
 
 
-def _end(torchrun: subprocess.Popen[bytes], job: Job) -> None:
+def _end(torchrun: subprocess.Popen[bytes], copy: RunFolder) -> None:
     torchrun.send_signal(signal.SIGTERM)
     try:
         torchrun.wait(40)
     except subprocess.TimeoutExpired:
         torchrun.kill()
-    pages = pages_folder(f"{job.run.id}.1.plain")
+    pages = pages_folder(f"{copy.id}.1.plain")
     for beat in read_beats(pages):  # what it may have left
         if Path(f"/proc/{beat.pid}").exists():
             os.kill(beat.pid, signal.SIGKILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from orchestra.wire.folders import RunFolder
 
 ORCHESTRA = str(Path(sys.executable).parent / "orchestra")
 
@@ -37,6 +40,16 @@ def orchestra(cwd: Path, *arguments: str) -> str:
     if done.returncode != 0:
         raise RuntimeError(f"orchestra {' '.join(arguments)}: {done.stderr}")
     return done.stdout
+
+
+def plain_copy(workspace: Path, run_id: str) -> tuple[list[str], RunFolder]:
+    """The run's own plain torchrun command on a copy of its folder without its history."""
+    command = list(show(workspace, run_id)["command"])
+    source = workspace / "runs" / run_id
+    copy = workspace / "runs" / f"{run_id}-plain"
+    copy.mkdir()
+    shutil.copy(source / "config.toml", copy)
+    return [part.replace(str(source), str(copy)) for part in command], RunFolder(copy)
 
 
 def show(cwd: Path, run: str) -> dict[str, Any]:
