@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch.distributed.run as torchrun
 
 from orchestra.train.agent import _torchrun_arguments
+from tests.exactness.launching import REPOSITORY, write_job
 
 ARGUMENTS = argparse.Namespace(nproc=2, job=Path("/run"), kind="train", attempt=1)
 
@@ -27,3 +32,52 @@ def test_older_torchrun_is_not_asked_what_it_does_not_know(tmp_path: Path) -> No
 
     assert asked("[--shutdown-timeout SECONDS]")
     assert not asked("[--monitor-interval SECONDS]")
+
+
+UNTOUCHED = """
+import sys, threading
+from pathlib import Path
+import torch
+from orchestra.train.agent import preload
+
+def refuse(*_):
+    asked.append(1)
+    raise AssertionError("asked for a GPU")
+
+asked = []
+for module, names in (
+    (torch.cuda, ("is_available", "device_count", "current_device", "_lazy_init")),
+    (torch.accelerator, ("is_available", "device_count", "current_accelerator")),
+):
+    for name in names:
+        setattr(module, name, refuse)
+preload(Path(sys.argv[1]))
+if CONTROL:
+    torch.cuda.is_available()
+tasks = len(list(Path("/proc/self/task").iterdir()))
+print(len(asked), tasks, threading.active_count(), "orchestra.train.trainer" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("control", [False, True])
+@pytest.mark.parametrize("kind", ["fbank", "huggingface"])
+def test_what_is_forked_from_has_no_gpu_and_no_threads(
+    tmp_path: Path, kind: str, control: bool
+) -> None:
+    """A CUDA context does not survive a fork, and of threads only the forking one does."""
+    job = write_job(tmp_path / "run")
+    text = job.config.read_text()
+    assert 'kind = "fbank"' in text
+    job.config.write_text(text.replace('kind = "fbank"', f'kind = "{kind}"'))
+    done = subprocess.run(
+        [sys.executable, "-c", UNTOUCHED.replace("CONTROL", str(control)), str(job.folder)],
+        # OpenBLAS would start threads as NumPy is imported; train/warm.py sees to that.
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if control:
+        assert "asked for a GPU" in done.stderr
+    else:
+        assert done.stdout.split() == ["0", "1", "1", "True"], done.stderr
