@@ -25,7 +25,7 @@ from orchestra.schedule.conductor import conductor_is_alive
 from orchestra.schedule.dispatch import dispatch
 from orchestra.supervise import tree
 from orchestra.supervise.stop import stop_job
-from orchestra.wire.errors import OrchestraError
+from orchestra.wire.errors import NotFoundError, OrchestraError
 from orchestra.wire.files import read_json, write_json
 from orchestra.wire.folders import Job, RunFolder, RunsFolder
 from orchestra.wire.heartbeat import pages_folder, read_beats
@@ -205,9 +205,13 @@ class Sandbox:
 
     def clean(self) -> None:
         """Leave nothing running. The conductor goes first, as it revives, and last: any supervisor
-        may have started another."""
+        may have started another; one that starts later still finds no work, and ends."""
         end_conductor(self.workspace.runs)
         self._end_jobs()
+        with self.registry() as registry:
+            for job in self.jobs:
+                with contextlib.suppress(NotFoundError):
+                    registry.delete_run(job.run.id)
         end_conductor(self.workspace.runs)
         self._end_jobs()
 
