@@ -40,6 +40,7 @@ from orchestra.wire.states import ENDED, AttemptState, RunState
 
 _LAST_WRITES_S = 30.0
 _TURN_S = 0.2
+_LIVES = 2  # supervisors that may die without a new checkpoint, whatever launch.max_restarts says
 _CONDUCTOR_S = 5.0  # after so long a killed conductor is replaced
 
 
@@ -189,7 +190,7 @@ class Supervisor:
         result = Result.read(folder)
         if result is not None and result.outcome == "completed":
             self._record.move(RunState.COMPLETED, result.reason)
-        elif failures > read_settings(self._job.config).budget.max_restarts:
+        elif failures > max(_LIVES, read_settings(self._job.config).budget.max_restarts):
             self._record.move(
                 RunState.FAILED,
                 f"its supervisor died; gave up after {failures} failures without a new checkpoint",

@@ -121,6 +121,7 @@ for step in range(first + 1, last + 1):
             finish("stopped", step)
         if step != task.get("hold") or not (job.folder / "hold").exists():
             break
+        pulse.beat(step, Phase.FORWARD)
         time.sleep(0.01)
     time.sleep(0.005)
 if job.kind == "evaluate":

@@ -439,8 +439,8 @@ def test_an_evaluation_has_each_state_once_and_no_steps(sandbox: Sandbox) -> Non
 
 def test_a_run_that_takes_its_supervisors_down_ends(sandbox: Sandbox) -> None:
     """Each attempt gets its supervisor killed and saves nothing."""
-    job = sandbox.add_run(hold=True, save_every=100, launch={"max_restarts": 1})
-    for number in (1, 2):
+    job = sandbox.add_run(hold=True, save_every=100)
+    for number in (1, 2, 3):
         dispatch(sandbox.workspace)  # unless a conductor is faster
         wait_for("the attempt", lambda number=number: len(sandbox.attempts(job)) == number)
         sandbox.held(job)
@@ -448,8 +448,8 @@ def test_a_run_that_takes_its_supervisors_down_ends(sandbox: Sandbox) -> None:
     dispatch(sandbox.workspace)
     state = sandbox.wait_end(job)
     assert state.state == RunState.FAILED
-    assert "its supervisor died; gave up after 2 failures without a new checkpoint" in state.reason
-    assert len(sandbox.attempts(job)) == 2
+    assert "its supervisor died; gave up after 3 failures without a new checkpoint" in state.reason
+    assert len(sandbox.attempts(job)) == 3
     assert not sandbox.alive(job)
     assert not sandbox.launchers(job)
 
@@ -494,7 +494,7 @@ def test_code_of_an_orchestra_without_launcher_is_refused_with_a_sentence(sandbo
 
 def test_a_logout_that_removes_heartbeats_kills_no_run(sandbox: Sandbox) -> None:
     """logind's RemoveIPC unlinks all that a user has in /dev/shm; ranks beat on."""
-    launch = {"step_deadline_s": 1.0, "long_deadline_s": 2.0}
+    launch = {"step_deadline_s": 1.0}
     job = sandbox.start(sandbox.add_run(hold=True, launch=launch))
     attempt = sandbox.held(job)
     shutil.rmtree(pages_folder(attempt.tag))

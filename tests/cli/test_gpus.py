@@ -52,7 +52,7 @@ def test_the_table_tells_everything_once(cli: Cli, gpus: FakeNvml) -> None:
         "0", "GPU-5f3a9c21", "NVIDIA H100", "3.0 MiB / 80.0 GiB", "0%", "71 / 700 W", "33 C", "1",
         "free", "-",
     ]  # fmt: skip
-    assert f"foreign process (pid {os.getpid()} py" in second and "39.1 GiB" in second
+    assert f"foreign process (pid {os.getpid()} " in second and "39.1 GiB" in second
     assert "unknown: the driver does not tell its processes" in third
 
 

@@ -79,9 +79,10 @@ def _die_now(*arguments: object) -> Any:
 
 def _alter(alter: str) -> None:
     from orchestra.train import learner, rank, step
+    from orchestra.train.warmup import Warm
 
     if alter == "no-warm-up":
-        learner.warm_up = lambda *arguments: []
+        learner.warm_up = lambda *arguments: Warm([], 0.0)
     elif alter == "no-reseeding":
         step.reseed_step = lambda *arguments: None
     elif alter.startswith("kill-in-save:"):

@@ -51,7 +51,7 @@ def test_the_deadline_names_who_holds_it(nvml: FakeNvml) -> None:
     nvml.write("gpu GPU-a 81920 4301 0 X", f"process {os.getpid()} 4301", "gpu GPU-b 100 3 0 X")
     waits = Waits()
     said = drained(waits, "GPU-a", "GPU-b", deadline_s=2.0)
-    assert said.startswith(f"GPU 0 still has 4.2 GiB in use by pid {os.getpid()} py")
+    assert said.startswith(f"GPU 0 still has 4.2 GiB in use by pid {os.getpid()} ")
     assert said.endswith(" after 2 s")
     assert 2.0 <= waits.now < 2.5
 

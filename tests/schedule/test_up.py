@@ -68,8 +68,8 @@ def test_what_a_run_waited_for_may_be_removed_once_it_has_started(sandbox: Sandb
     sandbox.jobs.remove(first)
     supervisor = sandbox.supervisor(second)
     os.kill(supervisor.pid, signal.SIGTERM)
-    sandbox.release(second)
     assert sandbox.wait_end(second).state == RunState.PREEMPTED
+    sandbox.release(second)
     wait_for("its supervisor's end", lambda: not supervisor.is_alive())
     assert sentences(sandbox) == {second.run.id: "was preempted; queued again; starts now"}
     assert sandbox.wait_end(second).state == RunState.COMPLETED

@@ -202,7 +202,17 @@ def test_a_trainable_model_follows_train_and_eval(save_model: SaveModel) -> None
     assert torch.equal(first, second)
 
 
+def _bfloat16_error() -> float:
+    """Of a grouped convolution, as the positional embedding is one: plain torch on this CPU."""
+    waves, kernel = torch.randn(2, 16, 400), torch.randn(16, 8, 16) / 11
+    plain = torch.nn.functional.conv1d(waves, kernel, groups=2)
+    half = torch.nn.functional.conv1d(waves.bfloat16(), kernel.bfloat16(), groups=2)
+    return float((half.float() - plain).abs().max())
+
+
 def test_autocast_keeps_features_close(save_model: SaveModel) -> None:
+    if (error := _bfloat16_error()) > 0.1:
+        pytest.skip(f"torch's own bfloat16 convolution is off by {error:.1f} on this CPU (oneDNN)")
     upstream = load(save_model("wavlm"))
     plain = upstream(waveforms(), LENGTHS).layers["hidden_states"][-1]
     with torch.autocast("cpu", dtype=torch.bfloat16):
