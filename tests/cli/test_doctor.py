@@ -11,7 +11,7 @@ from orchestra.supervise import tree
 from tests.chaos.sandbox import wait_for
 from tests.cli.conftest import Cli
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]  # a minute each
 
 
 @pytest.fixture
