@@ -56,7 +56,8 @@ def preload(job: Path) -> None:
     config = tomllib.loads(Job("train", job).config.read_text(encoding="utf-8"))
     if config["upstream"]["kind"] == "huggingface":
         import_module("orchestra.upstreams.huggingface")
-        import_module("transformers.modeling_utils")  # which that one imports as it loads a model
+        # Not what it imports to load a model: that asks torch for an accelerator, and no child can
+        # use a GPU once its parent has.
 
 
 def main(argv: list[str]) -> int:

@@ -4,6 +4,7 @@ on demand. Lies in a sandbox's code snapshot as orchestra/train/rank.py.
 The `task` table of the config says what it does:
     steps, save_every
     hold           it stays at this step while the file `hold` is in the job folder
+    beats          true: it beats while it is held
     armed          false: the negative control, a rank that outlives its parents
     deaf           true: it does not obey the stop flag
     starts_at      the step, whatever the newest checkpoint is
@@ -121,7 +122,8 @@ for step in range(first + 1, last + 1):
             finish("stopped", step)
         if step != task.get("hold") or not (job.folder / "hold").exists():
             break
-        pulse.beat(step, Phase.FORWARD)
+        if task.get("beats"):
+            pulse.beat(step, Phase.FORWARD)
         time.sleep(0.01)
     time.sleep(0.005)
 if job.kind == "evaluate":

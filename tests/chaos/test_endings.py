@@ -495,7 +495,7 @@ def test_code_of_an_orchestra_without_launcher_is_refused_with_a_sentence(sandbo
 def test_a_logout_that_removes_heartbeats_kills_no_run(sandbox: Sandbox) -> None:
     """logind's RemoveIPC unlinks all that a user has in /dev/shm; ranks beat on."""
     launch = {"step_deadline_s": 1.0}
-    job = sandbox.start(sandbox.add_run(hold=True, launch=launch))
+    job = sandbox.start(sandbox.add_run(hold=True, beats=True, launch=launch))
     attempt = sandbox.held(job)
     shutil.rmtree(pages_folder(attempt.tag))
     before = _turns(sandbox.supervisor(job).pid)

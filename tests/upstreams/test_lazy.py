@@ -16,13 +16,13 @@ from orchestra.train import agent
 agent.preload(Path(sys.argv[1]))
 from orchestra.train import warm
 assert warm.may_fork(), "an import has started a thread"
-print("transformers.modeling_utils" in sys.modules)
+print("orchestra.upstreams.huggingface" in sys.modules)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "loads"), [("fbank", "False"), ("huggingface", "True")])
-def test_the_launcher_loads_transformers_for_its_models_alone(
+def test_the_launcher_loads_what_its_upstream_needs_alone(
     tmp_path: Path, kind: str, loads: str
 ) -> None:
     (tmp_path / "config.toml").write_text(f'[upstream]\nkind = "{kind}"\n')
