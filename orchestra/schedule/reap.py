@@ -242,7 +242,7 @@ def _looks_orphaned(pid: int) -> str:
         return "its parent is pid 1"
     if _read(parent, "comm").strip() == "systemd":
         return "its parent is the user's systemd"
-    if start_ticks(session) is None:
+    if session != 0 and start_ticks(session) is None:  # 0: the leader is outside this pid namespace
         return "the leader of its session is dead"
     return ""
 

@@ -49,9 +49,17 @@ def start() -> Iterator[Start]:
     processes = []
 
     def start(
-        environment: dict[str, str], *command: str, user: int | None = None
+        environment: dict[str, str],
+        *command: str,
+        user: int | None = None,
+        own_session: bool = False,
     ) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(command or ("/bin/sleep", "600"), env=environment, user=user)
+        process = subprocess.Popen(
+            command or ("/bin/sleep", "600"),
+            env=environment,
+            user=user,
+            start_new_session=own_session,
+        )
         processes.append(process)
         mark = f"{TAG}={environment.get(TAG, '')}".encode()
         if TAG in environment and not command:
@@ -244,7 +252,7 @@ def test_memory_on_gpus_and_strangers_are_told(
 ) -> None:
     job = dead_job(sandbox)
     mine = start(of(job, "r.1.a"))
-    child_of_us = start({})  # has a parent that waits for it
+    child_of_us = start({}, own_session=True)  # has a parent that waits for it
     orphan = int(subprocess.check_output([sys.executable, "-S", "-c", ORPHAN]))
     try:
         lines = [f"process {pid} 100" for pid in (mine.pid, child_of_us.pid, orphan)]
