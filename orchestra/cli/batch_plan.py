@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestra.cli.output import emit, number, table
+from orchestra.cli.output import emit, table
+from orchestra.formats import number
 
 _NAMED = 20
 

@@ -7,7 +7,8 @@ import shutil
 import time
 from typing import IO, TYPE_CHECKING
 
-from orchestra.cli.output import duration, is_terminal, number
+from orchestra.cli.output import is_terminal
+from orchestra.formats import duration, number
 from orchestra.wire.states import RunState
 from orchestra.wire.terminal import clean
 

@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestra.cli.output import emit, emit_raw, is_terminal, number, paint, paint_state, say
+from orchestra.cli.output import emit, emit_raw, is_terminal, paint, paint_state, say
+from orchestra.formats import number
 from orchestra.wire.states import RunState
 from orchestra.wire.terminal import clean
 

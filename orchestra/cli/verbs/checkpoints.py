@@ -8,8 +8,9 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import ago, emit, emit_json, emit_raw, number, size, table
+from orchestra.cli.output import emit, emit_json, emit_raw, table
 from orchestra.cli.result import bold
+from orchestra.formats import ago, number, size
 from orchestra.wire.exit_codes import ExitCode
 
 _SHORT = 12

@@ -9,8 +9,9 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import emit, number
+from orchestra.cli.output import emit
 from orchestra.cli.program import run_program
+from orchestra.formats import number
 
 
 def export(

@@ -10,7 +10,8 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import Globals
-from orchestra.cli.output import emit, emit_json, emit_raw, is_terminal, say, size, table
+from orchestra.cli.output import emit, emit_json, emit_raw, is_terminal, say, table
+from orchestra.formats import size
 from orchestra.wire.exit_codes import ExitCode
 
 if TYPE_CHECKING:

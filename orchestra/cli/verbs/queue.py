@@ -8,7 +8,8 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import ago, emit_json, say, table
+from orchestra.cli.output import emit_json, say, table
+from orchestra.formats import ago
 
 if TYPE_CHECKING:
     from orchestra.schedule.queue import Place

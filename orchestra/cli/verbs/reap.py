@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestra.cli import options
-from orchestra.cli.output import can_ask, duration, emit_json, say, size, table
+from orchestra.cli.output import can_ask, emit_json, say, table
+from orchestra.formats import duration, size
 from orchestra.wire.errors import UsageError
 from orchestra.wire.exit_codes import ExitCode
 

@@ -11,8 +11,9 @@ import typer
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
 from orchestra.cli.failures import print_failures, print_last_words, untold, wrap
-from orchestra.cli.output import ago, duration, emit, emit_json, emit_raw, number, table
+from orchestra.cli.output import emit, emit_json, emit_raw, table
 from orchestra.cli.result import bold, print_evaluations
+from orchestra.formats import ago, duration, number
 from orchestra.wire.states import ENDED, RunState
 from orchestra.wire.terminal import clean
 

@@ -1,0 +1,73 @@
+"""One thread for all that would freeze the screen: SQLite, files, NVML, git.
+
+Never a thread per run or widget. Of several requests for one slot only the newest is done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from orchestra.wire.errors import OrchestraError
+
+Deliver = Callable[[Callable[[], None]], None]
+
+
+class Background:
+    """`deliver` runs a function on the screen's thread; it is called from this one's."""
+
+    def __init__(self, name: str, deliver: Deliver) -> None:
+        self._deliver = deliver
+        self._waiting: dict[str, Callable[[], Callable[[], None]]] = {}
+        self._changed = threading.Condition()
+        self._ended = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin with what has been asked so far."""
+        self._thread.start()
+
+    def ask(
+        self,
+        slot: str,
+        work: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[OrchestraError], None],
+    ) -> None:
+        """Do `work` in the thread, then give `done` its result (or `failed` its error) on the
+        screen's. What still waits for the same slot is forgotten."""
+
+        def task() -> Callable[[], None]:
+            try:
+                result = work()
+            except OrchestraError as caught:
+                error = caught
+                return lambda: failed(error)
+            return lambda: done(result)
+
+        with self._changed:
+            self._waiting.pop(slot, None)
+            self._waiting[slot] = task
+            self._changed.notify()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Forget what waits; what is being done is waited for, bounded."""
+        with self._changed:
+            self._ended = True
+            self._waiting.clear()
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended or self._waiting)
+                if self._ended:
+                    return
+                slot = next(iter(self._waiting))
+                task = self._waiting.pop(slot)
+            answer = task()
+            if not self._ended:
+                self._deliver(answer)
