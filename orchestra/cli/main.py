@@ -75,6 +75,7 @@ VERBS = {
     "resume": "resume",
     "eval": "evaluate",
     "export": "export",
+    "tui": "tui",
     "ls": "ls",
     "queue": "queue",
     "show": "show",

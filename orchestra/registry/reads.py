@@ -56,6 +56,11 @@ class Reads:
         rows = self._database.read(sql, (*wanted, most)) if states else []
         return [run_row(row[:-1]) for row in rows]
 
+    def counts_by_state(self) -> dict[RunState, int]:
+        """How many runs there are in each state; states without runs are left out."""
+        rows = self._database.read("SELECT state, count(*) FROM runs GROUP BY state")
+        return {RunState(state): count for state, count in rows}
+
     def get_run(self, run_id: str) -> RunRow:
         """One run by its exact id (NotFoundError)."""
         rows = self._database.read(f"SELECT {_RUN} FROM runs WHERE id = ?", (run_id,))

@@ -22,6 +22,7 @@ class Background:
         self._waiting: dict[str, Callable[[], Callable[[], None]]] = {}
         self._changed = threading.Condition()
         self._ended = False
+        self._last: Callable[[], None] | None = None
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def start(self) -> None:
@@ -51,9 +52,13 @@ class Background:
             self._waiting[slot] = task
             self._changed.notify()
 
-    def stop(self, timeout_s: float = 2.0) -> None:
-        """Forget what waits; what is being done is waited for, bounded."""
+    def stop(self, *, last: Callable[[], None] | None = None, timeout_s: float = 2.0) -> None:
+        """Forget what waits; what is being done is waited for, bounded.
+
+        `last`: done in the thread at its end; what it opened (SQLite) it alone may close.
+        """
         with self._changed:
+            self._last = last
             self._ended = True
             self._waiting.clear()
             self._changed.notify()
@@ -65,9 +70,11 @@ class Background:
             with self._changed:
                 self._changed.wait_for(lambda: self._ended or self._waiting)
                 if self._ended:
-                    return
+                    break
                 slot = next(iter(self._waiting))
                 task = self._waiting.pop(slot)
             answer = task()
             if not self._ended:
                 self._deliver(answer)
+        if self._last is not None:
+            self._last()

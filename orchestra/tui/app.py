@@ -1,0 +1,94 @@
+"""The monitor itself: threads, layout, screens. `start.py` loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from textual.app import App
+from textual.binding import Binding
+
+from orchestra.tui.background import Background
+from orchestra.tui.keys import Key, bindings
+from orchestra.tui.looks import wants_ascii, wants_light
+from orchestra.tui.main_screen import MainScreen
+from orchestra.tui.memory import load_layout, save_layout
+from orchestra.tui.pane import Pane
+from orchestra.tui.themes import DARK, LIGHT
+from orchestra.tui.watcher import Found, Watcher
+from orchestra.wire.errors import OrchestraError
+from orchestra.workspace import Workspace
+
+KEYS = (
+    Key("q", "quit", "quit", "Leave. Runs go on."),
+    Key("T", "theme", "theme", "Light or dark.", footer=False),
+)
+
+
+class Monitor(App[None]):
+    """One workspace on the screen."""
+
+    TITLE = "orchestra"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[Binding]] = bindings(KEYS)  # type: ignore[assignment]
+
+    def __init__(
+        self, workspace: Workspace, *, readonly: bool = False, first: Found | None = None
+    ) -> None:
+        """`first`: rows to begin with, if some were read already."""
+        super().__init__()
+        self.first = first
+        self.workspace = workspace
+        self.readonly = readonly
+        self.plain = wants_ascii()
+        self.kept = load_layout(workspace)
+        self.watcher = Watcher(workspace)
+        self.board = Background("board", self._deliver)
+        self.reader = Background("reader", self._deliver)
+        self.gpu_indices: Mapping[str, int] | None = None
+        self.gpu_words = ""
+        for theme in (DARK, LIGHT):
+            self.register_theme(theme)
+        known = self.kept.theme in self.available_themes
+        self.theme = self.kept.theme if known else (LIGHT.name if wants_light() else DARK.name)
+
+    def get_default_screen(self) -> MainScreen:
+        """The table of runs."""
+        return MainScreen()
+
+    def on_load(self) -> None:
+        self.board.start()
+        self.reader.start()
+
+    def on_unmount(self) -> None:
+        self.board.stop(last=self.watcher.close)
+        self.reader.stop()
+
+    def make_panes(self) -> list[Pane]:
+        """New ones, for a screen."""
+        from orchestra.tui.panes.overview import OverviewPane
+
+        return [OverviewPane(self.workspace, self.reader)]
+
+    def action_theme(self) -> None:
+        self.theme = LIGHT.name if self.current_theme.dark else DARK.name
+        self.remember(theme=self.theme)
+
+    def remember(self, **changes: Any) -> None:
+        """Keep a part of the layout for the next time."""
+        self.kept = replace(self.kept, **changes)
+        layout, workspace = self.kept, self.workspace
+        self.reader.ask("layout", lambda: save_layout(workspace, layout), _nothing, self._tell)
+
+    def _tell(self, error: OrchestraError) -> None:
+        self.notify(str(error), severity="warning", markup=False)
+
+    def _deliver(self, answer: Callable[[], None]) -> None:
+        """On the screen's thread; forgotten while the program ends."""
+        if self.is_running:
+            self.call_later(answer)  # unlike call_from_thread it does not wait for the screen
+
+
+def _nothing(_: object) -> None:
+    return None

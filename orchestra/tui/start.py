@@ -1,0 +1,45 @@
+"""`orchestra tui`, from the command line to the running monitor.
+
+Textual takes longer to load than the registry to be read: the first rows are drawn before it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from orchestra.tui.first_paint import first_screen
+from orchestra.tui.memory import load_layout
+from orchestra.tui.watcher import FIRST_PAGE, Found, Wanted, Watcher
+from orchestra.wire.errors import OrchestraError, UsageError
+from orchestra.workspace import Workspace
+
+
+def start_monitor(workspace: Workspace, *, readonly: bool) -> None:
+    """Until the user leaves (UsageError where there is no terminal)."""
+    terminal = sys.__stderr__  # what Textual draws on
+    if terminal is None or not terminal.isatty() or not sys.stdin.isatty():
+        raise UsageError(
+            "the monitor needs a terminal on stdin and stderr: `orchestra ls` and `orchestra show` "
+            "tell the same to a pipe, with --json to a program"
+        )
+    found = _first_rows(workspace)
+    if found is not None and found.views:
+        size = os.get_terminal_size(terminal.fileno())
+        terminal.write(first_screen(found, load_layout(workspace), size.columns, size.lines))
+        terminal.flush()
+    from orchestra.tui.app import Monitor
+
+    Monitor(workspace, readonly=readonly, first=found).run()
+
+
+def _first_rows(workspace: Workspace) -> Found | None:
+    """None where there is a problem: the monitor tells it on the screen."""
+    kept = load_layout(workspace)
+    watcher = Watcher(workspace)
+    try:
+        return watcher.look(Wanted(kept.query, kept.sort, FIRST_PAGE))
+    except OrchestraError:
+        return None
+    finally:
+        watcher.close()
