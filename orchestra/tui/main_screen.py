@@ -52,7 +52,7 @@ UNSEEN_EVERY_S = 5.0  # while the terminal has not the focus
 class MainScreen(Screen[None]):
     """What `orchestra tui` opens with."""
 
-    CSS = """
+    DEFAULT_CSS = """
     MainScreen #body { height: 1fr; }
     MainScreen #left { width: 3fr; }
     MainScreen #tabs { width: 2fr; border-left: vkey $panel; }
