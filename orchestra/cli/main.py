@@ -79,6 +79,7 @@ VERBS = {
     "ls": "ls",
     "queue": "queue",
     "show": "show",
+    "diff": "diff",
     "checkpoints": "checkpoints",
     "logs": "logs",
     "replay": "replay",

@@ -15,25 +15,8 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import git
 
+from orchestra.provenance.git_environment import FOREIGN, SETTINGS
 from orchestra.wire.errors import UsageError
-
-# What a hook or a script may have set to mean another repository (git rev-parse --local-env-vars).
-_FOREIGN = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_PREFIX",
-    "GIT_NAMESPACE",
-    "GIT_LITERAL_PATHSPECS",
-    "GIT_GLOB_PATHSPECS",
-    "GIT_NOGLOB_PATHSPECS",
-    "GIT_ICASE_PATHSPECS",
-    "GIT_EXTERNAL_DIFF",
-    "GIT_DIFF_OPTS",
-)
 
 
 class Repository:
@@ -71,7 +54,7 @@ class Repository:
                 output = self._git.execute(
                     ["git", *arguments],
                     istream=file,
-                    env={**_SETTINGS, **(environment or {})},
+                    env={**SETTINGS, **(environment or {})},
                     stdout_as_string=False,
                     strip_newline_in_stdout=False,
                 )
@@ -115,13 +98,9 @@ class Repository:
         )
 
 
-#: English messages; no refresh of the user's index by the way; no questions on the terminal.
-_SETTINGS = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
-
-
 def forget_foreign_repository() -> None:
     """Drop variables that make git look elsewhere than in the folder it is run in."""
-    for name in _FOREIGN:
+    for name in FOREIGN:
         os.environ.pop(name, None)
 
 

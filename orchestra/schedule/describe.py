@@ -187,6 +187,8 @@ def _evaluation(run: RunFolder, row: EvaluationRow) -> dict[str, Any]:
         "ended_at": row.ended_at,
         "metrics": row.metrics,
         "declared": result.get("declared"),
+        "directions": result.get("directions"),
+        "manifest_sha256": result.get("data", {}).get("manifest_sha256"),
         "seconds_per_utterance": result.get("seconds_per_utterance"),
         "real_time_factor": result.get("real_time_factor"),
         "predictions": str(run.evaluation(row.number).predictions),

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from orchestra.supervise import stacks, tree
 from orchestra.supervise.events import Events
-from orchestra.supervise.hang import Deadlines, Judge, Signs, Stall
+from orchestra.supervise.hang import Deadlines, Judge, Signs, Silence, Stall
 from orchestra.supervise.launcher import Agent
 from orchestra.supervise.log import log
 from orchestra.supervise.reaper import ExitStatus
 from orchestra.supervise.signs import read_signs
+from orchestra.supervise.stall_note import StallNote
 from orchestra.supervise.tail import Tail
 from orchestra.wire.folders import AttemptFolder
 from orchestra.wire.heartbeat import Beat, Pages, Phase, pages_folder
@@ -64,6 +65,7 @@ class Watch:
         on_running: Callable[[], None],
         on_stopping: Callable[[], None],
         on_stall: Callable[[str], None],
+        after_silence: Callable[[Silence], str],
         on_turn: Callable[[], object],
     ) -> None:
         self._agent = agent
@@ -84,6 +86,7 @@ class Watch:
         self._ranks: dict[int, int] = {}  # rank -> pid
         self._dead: set[int] = set()
         self._judge = Judge(nproc, deadlines)
+        self._note = StallNote(pages_folder(tag), after_silence)
         self._goodbye_s = deadlines.long_s
         self._judged_at = time.monotonic()
         self._stall: Stall | None = None
@@ -104,6 +107,7 @@ class Watch:
             self._report_running()
             self._obey_stop()
             self._look_for_hang()
+            self._tell_silence()
             self._end_the_done()
             self._act_on_plan()
             self._on_turn()
@@ -178,7 +182,7 @@ class Watch:
         """Unless the ranks are being ended anyway, each of which has a deadline of its own."""
         now = time.monotonic()
         elapsed_s, self._judged_at = now - self._judged_at, now
-        if self._flag is not None or self._first_dead is not None or self._stall is not None:
+        if self._is_ending():
             return
         beats = list(self._beats.values())
         self._stall = self._judge.see(beats, elapsed_s, self._signs)
@@ -187,6 +191,13 @@ class Watch:
             self._on_stall("; ".join(filter(None, (self._stall.sentence, told))))
             self._kill_ranks()
             self._after(_VERDICT_S, self._kill_all)
+
+    def _is_ending(self) -> bool:
+        return self._flag is not None or self._first_dead is not None or self._stall is not None
+
+    def _tell_silence(self) -> None:
+        """For whoever looks on: the verdict comes nearer."""
+        self._note.tell(None if self._is_ending() else self._judge.outlook(), self._judged_at)
 
     def _signs(self, rank: int) -> Signs:
         return read_signs(self._beats[rank], self._folder.rank_log(rank))

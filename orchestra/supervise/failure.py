@@ -236,7 +236,7 @@ def blame(failure: RankFailure) -> Blame:
 
 def _hang(evidence: Evidence) -> Failure:
     stacks = f"; stacks in {evidence.stacks}" if evidence.stacks else ""
-    return Failure(Cause.HANG, f"{evidence.hang}{stacks}", said="hang")
+    return Failure(Cause.HANG, f"{evidence.hang}{stacks}", said=Cause.HANG.value)
 
 
 def _of_rank(evidence: Evidence, died: RankFailure) -> Failure:

@@ -46,6 +46,7 @@ _ENOUGH = 20  # silences of a phase that teach its deadline
 _REMEMBERED = 1000  # silences of a phase
 _FACTOR = 5.0
 _BUSY = 0.1  # of the time, on a CPU
+_QUIET = 0.5  # of its deadline: beyond that a rank's silence is worth a word
 _NOT_JUDGED = frozenset({"t", "Z", "X", ""})
 
 
@@ -101,6 +102,22 @@ class Stall:
         if self.state == "D":
             where += ", waiting in the kernel (state D)"
         return f"rank {self.rank} hung {where}: {silence}"
+
+
+@dataclass(frozen=True)
+class Silence:
+    """The rank that will be named as stalled if no beat comes."""
+
+    rank: int
+    pid: int
+    """0: it never had a page."""
+    phase: Phase
+    step: int
+    silent_s: float
+    left_s: float
+    """Until the verdict; a rank that shows work may then get more time."""
+    state: str
+    """The kernel's letter, halfway to its deadline."""
 
 
 @dataclass
@@ -182,6 +199,27 @@ class Judge:
         states = {rank: its.state for rank, its in found.items()}
         return self._name(min(late, key=lambda one: _blame(one, states)), states)
 
+    def outlook(self) -> Silence | None:
+        """Who is on the way to a verdict; None while every silence is usual.
+
+        Half of the deadline must be over: two and a half times what is usual in a phase that is
+        known, and more than a rank promises for a long write.
+        """
+        quiet = [each for each in self._ranks if self._is_late(each, _QUIET)]
+        states = {each.rank: each.before.state for each in quiet if each.before}
+        if not quiet or not _NOT_JUDGED.isdisjoint(states.values()):
+            return None
+        one = min(quiet, key=lambda one: _blame(one, states))
+        return Silence(
+            rank=one.rank,
+            pid=one.beat.pid if one.beat else 0,
+            phase=one.phase,
+            step=one.step,
+            silent_s=one.silent_s,
+            left_s=max(0.0, min(map(self._left_s, quiet))),
+            state=states.get(one.rank, ""),
+        )
+
     def _count(self, beats: Sequence[Beat], elapsed_s: float) -> None:
         """Add to the silences; a page that can't be read now counts as unchanged."""
         now = {beat.rank: beat for beat in beats}
@@ -204,14 +242,21 @@ class Judge:
             if judged and each.before is None and each.waited_s > self._least_s(each) / 2:
                 each.before = signs(each.rank)
 
-    def _is_late(self, one: _Watched) -> bool:
-        """Whether it is silent for too long and nobody excuses it."""
-        if one.phase is Phase.DONE or self._is_in_time(one):
+    def _is_late(self, one: _Watched, share: float = 1.0) -> bool:
+        """Whether it is silent for too long and nobody excuses it; `share`: of the deadlines."""
+        if one.phase is Phase.DONE or self._is_in_time(one, share):
             return False
-        return not any(one.waits_for(other) and self._is_in_time(other) for other in self._ranks)
+        awaited = (other for other in self._ranks if one.waits_for(other))
+        return not any(self._is_in_time(other, share) for other in awaited)
 
-    def _is_in_time(self, one: _Watched) -> bool:
-        return one.waited_s <= self._least_s(one) or one.waited_s <= self._deadline_s(one)
+    def _is_in_time(self, one: _Watched, share: float) -> bool:
+        least_s = share * self._least_s(one)
+        return one.waited_s <= least_s or one.waited_s <= share * self._deadline_s(one)
+
+    def _left_s(self, one: _Watched) -> float:
+        """Until neither it nor one that it waits for is in time."""
+        those = [one, *(other for other in self._ranks if one.waits_for(other))]
+        return max(self._deadline_s(each) - each.waited_s for each in those)
 
     def _least_s(self, one: _Watched) -> float:
         """What it has in any case."""

@@ -116,15 +116,28 @@ def decide(
         sentence = f"{failure.sentence}; {refusal}"
         return Decision(False, 0.0, sentence, refusal, splitting.parts, history.failures)
     delay_s = _delay_s(history.failures, budget.backoff_s, jitter)
-    start = f"step {history.newest_checkpoint}" if history.newest_checkpoint else "the beginning"
     when = f"after {delay_s:.2g} s" if delay_s else "at once"
-    action = f"restart {history.failures} of {budget.max_restarts} from {start} {when}"
+    action = f"{_restart(history, budget)} {when}"
     if split != splitting.parts:
         action += f" with micro-batches cut in {split}, the run is no longer exact"
     elif failure.cause == Cause.OUT_OF_MEMORY:
         action += f"; if it comes again, {_remedy(failure, splitting)}"
     sentence = f"{failure.sentence}; {action}"
     return Decision(True, delay_s, sentence, action, split, history.failures)
+
+
+def foresee(failure: Failure, history: History, budget: Budget) -> str:
+    """What `decide` will say to do about a hang that is not one yet, in short."""
+    if failure.is_like(history.before):
+        return "end: it failed the same way at the same step before"
+    if _budget_spent(history, budget):
+        return f"end: no restart is left (launch.max_restarts = {budget.max_restarts})"
+    return _restart(history, budget)
+
+
+def _restart(history: History, budget: Budget) -> str:
+    start = f"step {history.newest_checkpoint}" if history.newest_checkpoint else "the beginning"
+    return f"restart {history.failures} of {budget.max_restarts} from {start}"
 
 
 def _split(failure: Failure, splitting: Splitting) -> int:

@@ -30,7 +30,7 @@ from orchestra.supervise.reaper import Reaper
 from orchestra.supervise.settle import clear, settle
 from orchestra.supervise.state import JobRecord
 from orchestra.supervise.tail import Tail
-from orchestra.supervise.verdict import judge, start_of_next, why_stopped
+from orchestra.supervise.verdict import after_silence, judge, start_of_next, why_stopped
 from orchestra.wire.errors import ConflictError, DiskFullError, OrchestraError
 from orchestra.wire.files import is_disk_full
 from orchestra.wire.folders import AttemptFolder, Job, RunsFolder
@@ -283,6 +283,9 @@ class Supervisor:
             on_running=self._report_running,
             on_stopping=lambda: self._record.move(RunState.STOPPING, "stop was asked for"),
             on_stall=self._report_stall,
+            after_silence=lambda silence: after_silence(
+                self._job, current.document, silence, launch.settings
+            ),
             on_turn=self._look_after_the_rest,
         ).run()
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from orchestra.supervise.attempt import Outcome
 from orchestra.supervise.evidence import failure_before, gather
-from orchestra.supervise.failure import Failure, classify
+from orchestra.supervise.failure import Cause, Failure, classify
+from orchestra.supervise.hang import Silence
 from orchestra.supervise.launch import Settings
-from orchestra.supervise.policy import Decision, History, Splitting, decide
+from orchestra.supervise.policy import Decision, History, Splitting, decide, foresee
 from orchestra.supervise.tail import newest_checkpoint
 from orchestra.wire.folders import AttemptFolder, Job
 from orchestra.wire.job import Attempt, Result, StopFlag
@@ -37,17 +38,28 @@ def judge(
     failure = classify(evidence)
     decision = decide(
         failure,
-        History(
-            failures_before=attempt.failures_before,
-            first_checkpoint=attempt.first_step,
-            newest_checkpoint=start_of_next(job),
-            before=failure_before(job, attempt),
-        ),
+        _history(job, attempt),
         settings.budget,
         Splitting(attempt.split, allowed=settings.oom_split, possible=trains),
         jitter=0.5 + os.urandom(1)[0] / 256,
     )
     return failure, decision
+
+
+def after_silence(job: Job, attempt: Attempt, silence: Silence, settings: Settings) -> str:
+    """What will be done if the rank stays silent."""
+    step = silence.step if job.kind == "train" else 0
+    hang = Failure(Cause.HANG, "", said=Cause.HANG.value, step=step)
+    return foresee(hang, _history(job, attempt), settings.budget)
+
+
+def _history(job: Job, attempt: Attempt) -> History:
+    return History(
+        failures_before=attempt.failures_before,
+        first_checkpoint=attempt.first_step,
+        newest_checkpoint=start_of_next(job),
+        before=failure_before(job, attempt),
+    )
 
 
 def start_of_next(job: Job) -> int:

@@ -133,6 +133,7 @@ def _evaluate(
             "upstream": model.upstream.identity(),
             "metrics": evaluated.metrics,
             "declared": list(session.task.metrics),
+            "directions": dict(session.task.metrics),
             "utterances": len(split.utterances),
             "audio_s": split.audio_s,
             "elapsed_s": evaluated.elapsed_s,

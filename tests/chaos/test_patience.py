@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import pytest
 
+from orchestra.wire.heartbeat import pages_folder
+from orchestra.wire.stall import StallNotice, read_stall
 from orchestra.wire.states import RunState
 from tests.chaos.matrix import Saw
 from tests.chaos.real import RealSandbox
@@ -56,3 +62,35 @@ def test_without_a_deadline_a_hang_lasts(sandbox: Sandbox, saw: Saw) -> None:
     sandbox.release(lasts)
     assert sandbox.wait_end(lasts).state == RunState.COMPLETED
     wait_for("nothing to be alive", lambda: not sandbox.alive(lasts))
+
+
+def test_a_rank_that_is_stopped_is_told_with_its_countdown(sandbox: Sandbox) -> None:
+    """Twice: it goes on in time and all is well; it does not, and what was foretold is done."""
+    deadlines = {"step_deadline_s": 6.0, "long_deadline_s": 60.0}
+    job = sandbox.start(sandbox.add_run(hold=True, beats=True, launch=deadlines))
+    attempt = sandbox.held(job)
+    folder = pages_folder(attempt.tag)
+
+    def told() -> StallNotice:
+        notice: StallNotice = wait_for("the notice", lambda: read_stall(folder))
+        return notice
+
+    assert read_stall(folder) is None
+    os.kill(attempt.ranks[1], signal.SIGSTOP)
+    notice = told()
+    assert (notice.rank, notice.pid, notice.step) == (1, attempt.ranks[1], 6)
+    sentence = notice.sentence(time.monotonic())
+    assert sentence.startswith("rank 1 is stopped (SIGSTOP) in forward at step 6 for ")
+    assert sentence.endswith(" s: restart 1 of 2 from step 5")
+    assert notice.due_s - notice.since_s == pytest.approx(6.0, abs=1.0)
+    os.kill(attempt.ranks[1], signal.SIGCONT)
+    wait_for("the notice to go", lambda: read_stall(folder) is None)
+    assert len(sandbox.attempts(job)) == 1
+
+    os.kill(attempt.ranks[1], signal.SIGSTOP)
+    told()
+    wait_for("the next attempt", lambda: len(sandbox.attempts(job)) == 2)
+    assert "restart 1 of 2 from step 5" in sandbox.attempts(job)[0].reason
+    assert not folder.exists()
+    sandbox.release(job)
+    assert sandbox.wait_end(job).state == RunState.COMPLETED

@@ -369,6 +369,101 @@ def test_of_equals_the_one_silent_for_longest_is_named() -> None:
     assert stall is not None and stall.rank == 1
 
 
+def test_half_way_to_the_verdict_it_is_told_with_the_time_left() -> None:
+    world = World()
+    world.beat(0, 3, Phase.BACKWARD)
+    world.beat(1, 3, Phase.FORWARD)
+    assert world.wait(STEP_S / 2) is None
+    assert world.judge.outlook() is None
+    world.look()
+    silence = world.judge.outlook()
+    assert silence is not None
+    assert (silence.rank, silence.pid, silence.phase, silence.step) == (1, 101, Phase.FORWARD, 3)
+    assert silence.left_s == pytest.approx(STEP_S / 2, abs=2 * LOOK_S)
+    foretold_s = world.now_s + silence.left_s
+    stall = world.wait(STEP_S)
+    assert stall is not None and stall.rank == silence.rank
+    assert world.now_s == pytest.approx(foretold_s, abs=2 * LOOK_S)
+
+
+def test_a_beat_takes_it_back() -> None:
+    world = World(size=1)
+    world.beat(0, 3, Phase.FORWARD)
+    world.wait(STEP_S - 1.0)
+    assert world.judge.outlook() is not None
+    world.beat(0, 4, Phase.FORWARD)
+    world.look()
+    assert world.judge.outlook() is None
+
+
+def test_a_rank_that_never_starts_is_told() -> None:
+    world = World()
+    world.beat(0, 0, Phase.INIT)
+    world.wait(LONG_S - 1.0)
+    silence = world.judge.outlook()
+    assert silence is not None and (silence.rank, silence.pid) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("phase", "promise_s", "lasts_s"),
+    [
+        (Phase.CHECKPOINT, 120.0, 120.0),  # a write
+        (Phase.EVALUATION, 1800.0, 900.0),  # scoring
+        (Phase.DATA, 0.0, LONG_S / 2),
+    ],
+)
+def test_what_is_promised_and_usual_is_not_told(
+    phase: Phase, promise_s: float, lasts_s: float
+) -> None:
+    world = World(size=1)
+    world.beat(0, 4, phase, promise_s=promise_s)
+
+    def nothing_to_tell() -> None:
+        assert world.judge.outlook() is None
+
+    assert world.wait(lasts_s, nothing_to_tell) is None
+
+
+def test_what_a_phase_has_taught_is_not_told() -> None:
+    world = World()
+    world.train(steps=12, silences_s={Phase.FORWARD: 20.0})
+    world.all_beat(12, Phase.FORWARD)
+    assert world.wait(40.0) is None
+    assert world.judge.outlook() is None
+    world.wait(15.0)
+    silence = world.judge.outlook()
+    assert silence is not None and silence.left_s == pytest.approx(45.0, abs=4.0)
+
+
+def test_who_waits_for_a_slow_save_is_not_told() -> None:
+    """Until that save is silent for long itself: then it is, and the deadline is its own."""
+    world = World()
+    world.beat(1, 8, Phase.BACKWARD)
+    world.beat(0, 8, Phase.CHECKPOINT)
+    world.wait(LONG_S / 2 - 1.0)
+    assert world.judge.outlook() is None
+    world.wait(2.0)
+    silence = world.judge.outlook()
+    assert silence is not None and (silence.rank, silence.phase) == (0, Phase.CHECKPOINT)
+    assert silence.left_s == pytest.approx(LONG_S / 2, abs=2.0)
+
+
+def test_what_a_debugger_holds_is_not_told() -> None:
+    world = World(states={1: "t"})
+    world.beat(0, 3, Phase.BACKWARD)
+    world.beat(1, 3, Phase.FORWARD)
+    world.wait(STEP_S - 1.0)
+    assert world.judge.outlook() is None
+
+
+def test_more_time_for_work_is_told() -> None:
+    world = World(size=1, cpu_s=lambda now_s: now_s)
+    world.beat(0, 0, Phase.DATA)
+    assert world.wait(LONG_S + 1.0) is None
+    silence = world.judge.outlook()
+    assert silence is not None and silence.left_s == pytest.approx(LONG_S, abs=2.0)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What the ranks of a run do: durations of each step, by rank."""

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestra.supervise.failure import Cause, Failure
-from orchestra.supervise.policy import RULES, Budget, Decision, History, Splitting, decide
+from orchestra.supervise.policy import (
+    RULES,
+    Budget,
+    Decision,
+    History,
+    Splitting,
+    decide,
+    foresee,
+)
 
 CRASH = Failure(Cause.SIGNAL, "rank 1 was killed by SIGKILL")
 BUDGET = Budget(max_restarts=3, backoff_s=1.0)
@@ -225,3 +233,25 @@ def test_micro_batches_are_cut_only_where_allowed_and_never_put_together(
         assert decision.split in ({parts, parts * 2} if may_grow else {parts})
         assert decision.split <= 8
         parts = decision.split
+
+
+HANG = Failure(Cause.HANG, "", said="hang", step=7)
+
+
+@pytest.mark.parametrize(
+    ("history", "budget", "words"),
+    [
+        (History(0, 0, 40), BUDGET, "restart 1 of 3 from step 40"),
+        (History(1, 0, 0), BUDGET, "restart 2 of 3 from the beginning"),
+        (History(3, 5, 60), BUDGET, "restart 1 of 3 from step 60"),
+        (History(3, 5, 5), BUDGET, "end: no restart is left (launch.max_restarts = 3)"),
+        (History(0, 0, 0), Budget(0, 1.0), "end: no restart is left (launch.max_restarts = 0)"),
+        (History(1, 5, 5, HANG), BUDGET, "end: it failed the same way at the same step before"),
+    ],
+)
+def test_a_hang_foretold_is_what_is_done(history: History, budget: Budget, words: str) -> None:
+    assert foresee(HANG, history, budget) == words
+    decision = judge(HANG, history, budget)
+    assert decision.restart == words.startswith("restart")
+    if decision.restart:
+        assert decision.action.startswith(words)

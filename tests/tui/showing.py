@@ -1,0 +1,104 @@
+"""Screens and panes in an app of their own, and what of them is to be seen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from textual.app import App, ComposeResult
+from textual.pilot import Pilot
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from orchestra.registry.rows import RunRow
+from orchestra.schedule.board import Doing, RunView
+from orchestra.tui.background import Background
+from orchestra.tui.pane import Focus, Pane
+from orchestra.wire.states import RunState
+
+_LOOKS = 1000
+
+
+def driven(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """A test that drives an app."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **named: Any) -> None:
+        asyncio.run(test(*arguments, **named))
+
+    return run
+
+
+class Shown(App[None]):
+    """One pane, or one screen, with a reader; messages that nobody handles are kept."""
+
+    def __init__(self, make: Callable[[Background], Pane | Screen[None]]) -> None:
+        super().__init__()
+        self.reader = Background("reader", self._deliver)
+        self.shown = make(self.reader)
+        self.messages: list[Any] = []
+
+    def compose(self) -> ComposeResult:
+        if isinstance(self.shown, Pane):
+            yield self.shown
+            yield Footer()
+
+    async def on_mount(self) -> None:
+        self.reader.start()
+        if isinstance(self.shown, Screen):
+            await self.push_screen(self.shown)
+
+    def on_unmount(self) -> None:
+        self.reader.stop(timeout_s=10.0)
+
+    def _deliver(self, work: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the app has ended
+            self.call_from_thread(work)
+
+    @property
+    def text(self) -> str:
+        """What is on the screen."""
+        strips = self.screen._compositor.render_strips()
+        return "\n".join(strip.text.rstrip() for strip in strips)
+
+
+@asynccontextmanager
+async def showing(
+    make: Callable[[Background], Pane | Screen[None]], size: tuple[int, int] = (80, 24)
+) -> AsyncIterator[tuple[Shown, Pilot[None]]]:
+    app = Shown(make)
+    async with app.run_test(size=size) as pilot:
+        yield app, pilot
+
+
+async def seen(pilot: Pilot[None], *words: str) -> str:
+    """The screen's text, once it has all of these."""
+    for _ in range(_LOOKS):
+        text: str = pilot.app.text  # type: ignore[attr-defined]
+        if all(word in text for word in words):
+            return text
+        await pilot.pause(0.01)
+    raise AssertionError(f"never saw {words} in:\n{text}")
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
+    for _ in range(_LOOKS):
+        if condition():
+            return
+        await pilot.pause(0.01)
+    raise AssertionError(f"never came true; the screen:\n{pilot.app.text}")  # type: ignore[attr-defined]
+
+
+def view(row: RunRow, doing: Doing = Doing.WORKING) -> RunView:
+    return RunView(row, doing, "", row.step, None)
+
+
+def focus_on(row: RunRow | None) -> Focus:
+    return Focus(None if row is None else view(row))
+
+
+__all__ = ["RunState", "Shown", "driven", "focus_on", "seen", "showing", "until", "view"]
