@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from orchestra import __version__
 from orchestra.provenance.client import Pending, Snapshot, start_snapshot
 from orchestra.provenance.environment import capture, record_environment
+from orchestra.registry.configs import config_document
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.initial import check_initial, copy_initial, initial_values
@@ -172,6 +173,7 @@ def _row(run_id: str, name: str, made: Plan, snapshot: Snapshot) -> NewRun:
         git_dirty=snapshot.dirty,
         git_tree=snapshot.tree,
         demand=demand_of(config.launch, made.entry),
+        config=config_document(made.composed.toml),
     )
 
 
