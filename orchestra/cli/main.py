@@ -78,6 +78,7 @@ VERBS = {
     "ls": "ls",
     "queue": "queue",
     "show": "show",
+    "label": "label",
     "checkpoints": "checkpoints",
     "logs": "logs",
     "replay": "replay",
