@@ -80,6 +80,7 @@ VERBS = {
     "queue": "queue",
     "show": "show",
     "diff": "diff",
+    "label": "label",
     "checkpoints": "checkpoints",
     "logs": "logs",
     "replay": "replay",

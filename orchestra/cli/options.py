@@ -36,6 +36,10 @@ Priority = Annotated[
     int, typer.Option(metavar="N", help="Higher goes first in the queue; may be negative.")
 ]
 After = Annotated[str | None, typer.Option(metavar="RUN", help="Start when that run is completed.")]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="T", help="A tag to find it by; repeatable.")
+]
+Note = Annotated[str | None, typer.Option(metavar="TEXT", help="A note to yourself.")]
 Gpus = Annotated[int | None, typer.Option(min=1, metavar="N", help="Any N free GPUs.")]
 GpuIds = Annotated[str | None, typer.Option(metavar="ID,ID", help="These GPUs, by index or UUID.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="No GPU.")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Database:
     def __init__(self, path: Path, remedy: str = REBUILT) -> None:
         self.path = path
         self._remedy = remedy
+        self._functions: dict[str, Callable[..., Any]] = {}
         self._connection, self._inode = self._connect()
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -56,7 +57,7 @@ class Database:
             except sqlite3.OperationalError as error:
                 if _primary_code(error) not in _UNWRITABLE | {sqlite3.SQLITE_FULL}:
                     raise
-                rows = _read_copy(self.path, sql, parameters)
+                rows = _read_copy(self.path, sql, parameters, self._functions)
                 if rows is None:
                     raise
                 return rows
@@ -84,6 +85,17 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    def define(self, name: str, function: Callable[..., Any]) -> None:
+        """Make a function known to SQL; it must not raise. The same once more is nothing new."""
+        if self._functions.get(name) is not function:
+            self._functions[name] = function
+            self._connection.create_function(name, -1, function)
+
+    def generation(self) -> tuple[int, int]:
+        """Differs from the last one as soon as another connection has changed the file."""
+        (row,) = self.read("PRAGMA data_version")
+        return self._inode, int(row[0])
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
@@ -105,6 +117,7 @@ class Database:
                 isolation_level=None,
             )
             connection.execute("PRAGMA foreign_keys = ON")
+            _define(connection, self._functions)
             return connection, _inode(self.path)
 
     def version(self) -> int:
@@ -139,7 +152,14 @@ def errors_as_sentences(path: Path, remedy: str = REBUILT) -> Iterator[None]:
         raise
 
 
-def _read_copy(path: Path, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
+def _define(connection: sqlite3.Connection, functions: Mapping[str, Callable[..., Any]]) -> None:
+    for name, function in functions.items():
+        connection.create_function(name, -1, function)
+
+
+def _read_copy(
+    path: Path, sql: str, parameters: Sequence[Any], functions: Mapping[str, Callable[..., Any]]
+) -> list[tuple[Any, ...]] | None:
     """The rows from a copy in memory; None if the file can't be copied."""
     import shutil
     import tempfile
@@ -153,6 +173,7 @@ def _read_copy(path: Path, sql: str, parameters: Sequence[Any]) -> list[tuple[An
             if log.exists():
                 shutil.copyfile(log, copy.with_name(log.name))
             with contextlib.closing(sqlite3.connect(copy)) as connection:
+                _define(connection, functions)
                 return connection.execute(sql, parameters).fetchall()
     except OSError:
         return None

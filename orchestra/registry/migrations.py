@@ -129,8 +129,24 @@ def v2(database: Database) -> None:
             database.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
 
 
+@_MIGRATIONS()
+def v3(database: Database) -> None:
+    """Labels, and the frozen configs to filter by. A process of version 2 goes on."""
+    for column in ("tags TEXT NOT NULL DEFAULT '[]'", "remark TEXT NOT NULL DEFAULT ''"):
+        database.execute(f"ALTER TABLE runs ADD COLUMN {column}")
+    # Apart from the rows, which stay small: whoever lists runs reads no config. One whose sha256 is
+    # not (or no longer) the run's is none: a process of version 2 changes that of the run alone.
+    database.execute(
+        """CREATE TABLE configs (
+            run_id TEXT PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+            sha256 TEXT NOT NULL,
+            document TEXT NOT NULL
+        )"""
+    )
+
+
 #: How many migrations there are above.
-VERSION = 2
+VERSION = 3
 
 
 def create(path: Path) -> None:

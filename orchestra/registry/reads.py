@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from orchestra.registry.database import Database
 from orchestra.registry.rows import (
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 LAST = "@last"
 _CANDIDATES = 8
-_RUN = ", ".join(RUN_COLUMNS)
+_AT_ONCE = 500
+_RUN = ", ".join(f"runs.{name}" for name in RUN_COLUMNS)
 _DEMAND = "priority, gpus, gpu_ids, after"
 
 
@@ -56,10 +57,56 @@ class Reads:
         rows = self._database.read(sql, (*wanted, most)) if states else []
         return [run_row(row[:-1]) for row in rows]
 
+    def select_runs(
+        self,
+        where: str,
+        parameters: Sequence[Any] = (),
+        *,
+        order: str = "runs.sequence DESC",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[RunRow]:
+        """Runs that meet a condition (of schedule.query_sql; values are `parameters`, those of
+        `order` last).
+        """
+        sql = f"SELECT {_RUN} FROM runs WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
+        most = -1 if limit is None else limit
+        rows = self._database.read(sql, (*parameters, most, offset))
+        return [run_row(row) for row in rows]
+
+    def count_runs(self, where: str, parameters: Sequence[Any] = ()) -> int:
+        """How many runs meet a condition."""
+        rows = self._database.read(f"SELECT count(*) FROM runs WHERE {where}", parameters)
+        return int(rows[0][0])
+
+    def select_values(
+        self, expressions: Sequence[str], parameters: Sequence[Any], run_ids: Sequence[str]
+    ) -> dict[str, tuple[Any, ...]]:
+        """What the expressions (of schedule.query_sql) give of these runs, by id."""
+        found: dict[str, tuple[Any, ...]] = {}
+        columns = ", ".join(("runs.id", *expressions))
+        for start in range(0, len(run_ids), _AT_ONCE):
+            some = run_ids[start : start + _AT_ONCE]
+            sql = f"SELECT {columns} FROM runs WHERE runs.id IN ({', '.join('?' * len(some))})"
+            for run_id, *values in self._database.read(sql, (*parameters, *some)):
+                found[run_id] = tuple(values)
+        return found
+
     def counts_by_state(self) -> dict[RunState, int]:
-        """How many runs there are in each state; states without runs are left out."""
+        """How many runs are in each state; those that none is in are left out."""
         rows = self._database.read("SELECT state, count(*) FROM runs GROUP BY state")
         return {RunState(state): count for state, count in rows}
+
+    def define(self, name: str, function: Callable[..., Any]) -> None:
+        """Let conditions call a function of ours; it must not raise."""
+        self._database.define(name, function)
+
+    def generation(self) -> tuple[int, int]:
+        """Differs from the last one as soon as another process, or Registry, has changed the file.
+
+        Next to free: who has read everything may wait for it to differ.
+        """
+        return self._database.generation()
 
     def get_run(self, run_id: str) -> RunRow:
         """One run by its exact id (NotFoundError)."""

@@ -1,7 +1,8 @@
 """Making the registry again from the run folders, which are the truth; all of it, or what is new.
 
-Reads run.json, state.json, queue.json, config.toml, provenance.json, attempts, records, checkpoints
-and evaluations; changes no run folder. What can't be read is named and left out.
+Reads run.json, labels.json, state.json, queue.json, config.toml, provenance.json, attempts,
+records, checkpoints and evaluations; changes no run folder. What can't be read is named and left
+out.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from orchestra.registry.configs import config_document
 from orchestra.registry.database import Database
-from orchestra.registry.rows import Demand, JobKey, NewRun, gpus_of
+from orchestra.registry.rows import Demand, JobKey, NewRun, RunRow, gpus_of
 from orchestra.registry.store import Registry
 from orchestra.registry.summary import records_of, summary
 from orchestra.wire.checkpoints import MANIFEST, best_first, manifests
@@ -23,6 +25,7 @@ from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError
 from orchestra.wire.files import read_json, sync_folder
 from orchestra.wire.folders import EvaluationFolder, Job, RunFolder, RunsFolder
 from orchestra.wire.job import Attempt, EvaluationSpec, JobState
+from orchestra.wire.labels import Labels
 from orchestra.wire.queue import QueueEntry
 from orchestra.wire.states import ENDED, AttemptState, RunState
 
@@ -55,7 +58,9 @@ def adopt(runs: RunsFolder, registry: Registry) -> tuple[str, ...]:
             run = runs.run(row.id)
             if not run.identity.is_file():
                 registry.delete_run(row.id)
-            elif row.state not in ENDED and (state := _state_elsewhere(run.job)):
+                continue
+            _adopt_labels(registry, run, row, notes)
+            if row.state not in ENDED and (state := _state_elsewhere(run.job)):
                 ended_at = state.updated_at if state.state in ENDED else None
                 started_at = row.started_at or state.updated_at
                 registry.restore(JobKey(row.id), state, started_at, ended_at)
@@ -117,7 +122,7 @@ def _try_to_add(
     registry: Registry, run: RunFolder, identity: dict[str, Any], notes: list[str]
 ) -> bool:
     try:
-        _add_run(registry, run, identity)
+        _add_run(registry, run, identity, _labels(run, notes))
     except (OrchestraError, KeyError, TypeError, ValueError, OSError) as error:
         with suppress(NotFoundError):
             registry.delete_run(run.id)  # what was taken over before it broke
@@ -126,13 +131,22 @@ def _try_to_add(
     return True
 
 
-def _add_run(registry: Registry, run: RunFolder, identity: dict[str, Any]) -> None:
+def _labels(run: RunFolder, notes: list[str]) -> Labels:
+    """Broken labels are no reason to lose sight of the run."""
+    try:
+        return Labels.read(run)
+    except OrchestraError as error:
+        notes.append(f"{run.path} has no labels: {error}")
+        return Labels()
+
+
+def _add_run(registry: Registry, run: RunFolder, identity: dict[str, Any], labels: Labels) -> None:
     config = run.job.config.read_bytes()
     settings = tomllib.loads(config.decode())
     git = read_json(run.provenance) if run.provenance.is_file() else {}
     new = NewRun(
         id=run.id,
-        name=str(identity["name"]),
+        name=labels.name or str(identity["name"]),
         task=str(identity["task"]),
         upstream=str(identity["upstream"]),
         created_at=float(identity["created_at"]),
@@ -144,6 +158,9 @@ def _add_run(registry: Registry, run: RunFolder, identity: dict[str, Any]) -> No
         git_dirty=git.get("dirty"),
         git_tree=git.get("tree"),
         demand=_demand(run.job),
+        config=config_document(config),
+        tags=labels.tags,
+        remark=labels.remark,
     )
     try:
         registry.create_run(new)
@@ -242,6 +259,17 @@ def _add_evaluation(registry: Registry, run_id: str, folder: EvaluationFolder) -
         else:
             ended_at = folder.metrics.stat().st_mtime
             registry.finish_evaluation(run_id, folder.number, *found, ended_at=ended_at)
+
+
+def _adopt_labels(registry: Registry, run: RunFolder, row: RunRow, notes: list[str]) -> None:
+    """What another machine called the run."""
+    try:
+        labels = Labels.read(run)
+        name = labels.name or row.name
+        if (name, labels.tags, labels.remark) != (row.name, row.tags, row.remark):
+            registry.relabel(run.id, name=name, tags=labels.tags, remark=labels.remark)
+    except OrchestraError as error:
+        notes.append(f"{run.path} keeps its labels: {error}")
 
 
 def _state_elsewhere(job: Job) -> JobState | None:

@@ -6,8 +6,9 @@ No SQL and no I/O here, apart from the mapping between a row and its dataclass.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from orchestra.wire.states import RunState
@@ -63,6 +64,10 @@ class NewRun:
     git_dirty: bool | None = None
     git_tree: str | None = None
     demand: Demand = Demand()
+    config: str | None = None
+    """The frozen config as a JSON document (registry.configs); None where it is not known."""
+    tags: tuple[str, ...] = ()
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,11 @@ class RunRow:
     git_dirty: bool | None
     git_tree: str | None
     config_sha256: str
+    gpus: int | None = None
+    """How many it asks for; None: not on record, its config tells."""
+    tags: tuple[str, ...] = ()
+    remark: str = ""
+    """The user's note."""
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(RunRow))
@@ -156,13 +166,28 @@ class EventRow:
     evaluation: int | None
 
 
+@lru_cache(maxsize=2048)
 def run_row(values: tuple[Any, ...]) -> RunRow:
-    """From a row of RUN_COLUMNS."""
-    row = dict(zip(RUN_COLUMNS, values, strict=True))
-    row["state"] = RunState(row["state"])
-    row["devices"] = tuple(json.loads(row["devices"]))
-    row["git_dirty"] = None if row["git_dirty"] is None else bool(row["git_dirty"])
-    return RunRow(**row)
+    """From a row of RUN_COLUMNS. Of a row that has not changed it is the very same object: the
+    monitor reads a thousand once a second.
+    """
+    decoded = list(values)
+    for place, decode in _DECODED:
+        decoded[place] = decode(decoded[place])
+    return RunRow(*decoded)
+
+
+def _words(document: str) -> tuple[str, ...]:
+    return () if document == "[]" else tuple(json.loads(document))
+
+
+#: What a column holds in another form, by its place.
+_DECODED: tuple[tuple[int, Callable[[Any], Any]], ...] = (
+    (RUN_COLUMNS.index("state"), RunState),
+    (RUN_COLUMNS.index("devices"), _words),
+    (RUN_COLUMNS.index("git_dirty"), lambda flag: None if flag is None else bool(flag)),
+    (RUN_COLUMNS.index("tags"), _words),
+)
 
 
 def evaluation_row(values: tuple[Any, ...]) -> EvaluationRow:
@@ -171,6 +196,13 @@ def evaluation_row(values: tuple[Any, ...]) -> EvaluationRow:
     row["state"] = RunState(row["state"])
     row["metrics"] = json.loads(row["metrics"])
     return EvaluationRow(**row)
+
+
+def new_run_values(run: NewRun) -> dict[str, Any]:
+    """Columns of `runs` that a new run fills; its config has a table of its own."""
+    others = {"demand", "config", "tags"}
+    values = {name: getattr(run, name) for name in run.__dataclass_fields__ if name not in others}
+    return {**values, "tags": json.dumps(run.tags), **demand_values(run.demand)}
 
 
 def demand_values(demand: Demand) -> dict[str, Any]:

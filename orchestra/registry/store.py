@@ -10,13 +10,20 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestra.registry.database import Database
 from orchestra.registry.location import registry_location
 from orchestra.registry.reads import Reads, missing_run
-from orchestra.registry.rows import Demand, JobKey, NewRun, demand_values, supervisor_values
+from orchestra.registry.rows import (
+    Demand,
+    JobKey,
+    NewRun,
+    demand_values,
+    new_run_values,
+    supervisor_values,
+)
 from orchestra.wire.errors import ConflictError, NotFoundError, UsageError
 from orchestra.wire.states import ENDED, RunState
 
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
     from orchestra.wire.identity import ProcessIdentity
     from orchestra.wire.job import Attempt, JobState
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _PROGRESS = ("max_steps", "loss", "audio_s_per_s", "eta_s", "score", "best_score", "metric")
 _NO_SUPERVISOR = {"supervisor_pid": None, "supervisor_start_ticks": None, "boot_id": None}
@@ -112,18 +119,10 @@ class Registry(Reads):
             if holder == (row.id,):
                 return
             if holder is not None:
-                raise ConflictError(
-                    f"the name {row.name!r} is held by run {holder[0]}: "
-                    f"choose another --name, or `orchestra rm {holder[0]}`"
-                )
-            columns = (name for name in row.__dataclass_fields__ if name != "demand")
-            values = {
-                **{name: getattr(row, name) for name in columns},
-                **demand_values(row.demand),
-                "state": RunState.QUEUED,
-                "queued_at": time.time(),
-            }
-            _insert(connection, "runs", values)
+                raise _held(row.name, holder[0])
+            now = {"state": RunState.QUEUED, "queued_at": time.time()}
+            _insert(connection, "runs", {**new_run_values(row), **now})
+            _put_config(connection, row.id, row.config_sha256, row.config)
             _event(connection, JobKey(row.id), "state", RunState.QUEUED, row.created_at)
 
     def delete_run(self, run_id: str) -> None:
@@ -198,10 +197,26 @@ class Registry(Reads):
         with self._database.write() as connection:
             _update(connection, JobKey(run_id), {"step": step, **changes})
 
-    def change_config(self, run_id: str, sha256: str) -> None:
-        """Record the identity of the config that the run goes on with."""
+    def change_config(self, run_id: str, sha256: str, config: str | None) -> None:
+        """Record the config that the run goes on with (as NewRun has it)."""
         with self._database.write() as connection:
             _update(connection, JobKey(run_id), {"config_sha256": sha256})
+            _put_config(connection, run_id, sha256, config)
+
+    def relabel(self, run_id: str, *, name: str, tags: Sequence[str], remark: str) -> None:
+        """Replace the run's name, tags and note.
+
+        Raises:
+            ConflictError: another run holds the name.
+        """
+        with self._database.write() as connection:
+            holder = connection.execute(
+                "SELECT id FROM runs WHERE (name = ?1 OR id = ?1) AND id != ?2", (name, run_id)
+            ).fetchone()
+            if holder is not None:
+                raise _held(name, holder[0])
+            labels = {"name": name, "tags": json.dumps(list(tags)), "remark": remark}
+            _update(connection, JobKey(run_id), labels)
 
     def change_demand(self, key: JobKey, demand: Demand) -> None:
         """Record what the job asks of the queue from now on."""
@@ -337,6 +352,21 @@ class Registry(Reads):
         """Record a sentence about a run."""
         with self._database.write() as connection:
             _event(connection, JobKey(run_id, evaluation), kind, text)
+
+
+def _held(name: str, holder: str) -> ConflictError:
+    return ConflictError(
+        f"the name {name!r} is held by run {holder}: "
+        f"choose another --name, or `orchestra rm {holder}`"
+    )
+
+
+def _put_config(
+    connection: sqlite3.Connection, run_id: str, sha256: str, document: str | None
+) -> None:
+    if document is not None:
+        values = {"run_id": run_id, "sha256": sha256, "document": document}
+        _insert(connection, "configs", values, replace=True)
 
 
 def _put_attempt(connection: sqlite3.Connection, key: JobKey, attempt: Attempt) -> None:

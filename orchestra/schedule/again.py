@@ -20,9 +20,9 @@ from orchestra.wire.files import read_json
 from orchestra.wire.states import ENDED, RunState
 from orchestra.workspace import Workspace
 
-# What says how to wait or where, not what to train.
+# What says how to wait or where, or what to call it, not what to train.
 _FLAGS = {"--detach", "--quiet", "--or-resume", "--no-queue"}
-_OPTIONS = {"--priority", "--workspace", "--runs-dir"}
+_OPTIONS = {"--priority", "--tag", "--note", "--workspace", "--runs-dir"}
 _SHORT = re.compile("-[dq]+")
 
 

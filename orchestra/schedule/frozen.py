@@ -8,6 +8,7 @@ import tomllib
 from orchestra.config.compose import Composed, override
 from orchestra.config.layers import flatten
 from orchestra.config.problems import dotted
+from orchestra.registry.configs import config_document
 from orchestra.registry.store import Registry
 from orchestra.schedule.listing import find_run
 from orchestra.supervise.launch import code_folder
@@ -38,7 +39,7 @@ def refreeze(run: RunFolder, registry: Registry, composed: Composed) -> list[str
     write_json(run.job.origins, composed.origins)
     write_atomic(run.job.config, composed.toml)
     text = f"config changed: {_differences(old, composed)}"
-    registry.change_config(run.id, composed.sha256)
+    registry.change_config(run.id, composed.sha256, config_document(composed.toml))
     registry.add_event(run.id, "config", text)
     return [text]
 

@@ -37,6 +37,9 @@ class Submission:
     after: str | None = None
     """The run that must be completed first."""
     name: str | None = None
+    tags: tuple[str, ...] = ()
+    remark: str = ""
+    """A note."""
     argv: tuple[str, ...] = ()
     """The command line, for the record."""
     cpu_command: str = "orchestra run TASK --cpu"

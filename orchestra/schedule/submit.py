@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING
 from orchestra import __version__
 from orchestra.provenance.client import Pending, Snapshot, start_snapshot
 from orchestra.provenance.environment import capture, record_environment
+from orchestra.registry.configs import config_document
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.initial import check_initial, copy_initial, initial_values
+from orchestra.schedule.labels import check_remark, check_tags
 from orchestra.schedule.names import check_name, default_names
 from orchestra.schedule.staging import Stage, building, make_runs_folder, new_stage
 from orchestra.schedule.submission import demand_of
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.job import JobState
+from orchestra.wire.labels import Labels
 from orchestra.wire.queue import QueueEntry
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
@@ -122,6 +125,7 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
     """
     if submission.name is not None:
         check_name(submission.name)
+    labels = Labels(tags=check_tags(submission.tags), remark=check_remark(submission.remark))
     make_runs_folder(workspace.runs)
     # Opened first: a registry rebuilt from run folders must not see this one half made.
     with open_registry(workspace.runs) as registry, building(workspace.runs):
@@ -140,7 +144,9 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
             if made.composed.config.init is not None and not made.entry.init_from:
                 copy_initial(made.composed.config.init, stage.folder.init)
             name = submission.name or _free_name(registry, made.composed, stage.run_id)
-            row = _row(stage.run_id, name, made, snapshot)
+            row = _row(stage.run_id, name, made, snapshot, labels)
+            if labels != Labels():
+                labels.write(stage.folder)
             _write(stage.folder, row, made, snapshot, environment, submission.argv)
             notes = (*registry.notes, *made.composed.notes, *snapshot.warnings)
             yield Staged(stage, row, registry, notes)
@@ -156,7 +162,7 @@ def _free_name(registry: Registry, composed: Composed, run_id: str) -> str:
     return next(name for name in names if not registry.is_held(name))
 
 
-def _row(run_id: str, name: str, made: Plan, snapshot: Snapshot) -> NewRun:
+def _row(run_id: str, name: str, made: Plan, snapshot: Snapshot, labels: Labels) -> NewRun:
     config = made.composed.config
     return NewRun(
         id=run_id,
@@ -172,6 +178,9 @@ def _row(run_id: str, name: str, made: Plan, snapshot: Snapshot) -> NewRun:
         git_dirty=snapshot.dirty,
         git_tree=snapshot.tree,
         demand=demand_of(config.launch, made.entry),
+        config=config_document(made.composed.toml),
+        tags=labels.tags,
+        remark=labels.remark,
     )
 
 

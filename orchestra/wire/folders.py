@@ -2,6 +2,7 @@
 
     runs/<run id>/                   a job folder (see Job) of kind "train", plus
         run.json                     identity: id, name, task, upstream, created_at, argv, version
+        labels.json                  name, tags and note that the user gave it (wire/labels.py)
         provenance.json, patch.diff  commit, branch, dirty, tree, packages, hardware
         metrics.db                   the run's own metric store, written by its supervisor
         checkpoints/step-00001000/   committed checkpoints (see wire/checkpoints.py)
@@ -155,6 +156,10 @@ class RunFolder:
     @property
     def identity(self) -> Path:
         return self.path / "run.json"
+
+    @property
+    def labels(self) -> Path:
+        return self.path / "labels.json"
 
     @property
     def provenance(self) -> Path:

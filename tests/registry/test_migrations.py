@@ -23,7 +23,11 @@ FIXTURES = Path(__file__).parent / "fixtures"
 DEMANDS = {
     "registry-v1.db": Demand(priority=0, gpus=None, gpu_ids=(), after=""),
     "registry-v2.db": Demand(priority=3, gpus=2, gpu_ids=("0", "GPU-1"), after="zzz999"),
+    "registry-v3.db": Demand(priority=3, gpus=2, gpu_ids=("0", "GPU-1"), after="zzz999"),
 }
+#: And its tags and note, where the version knew such.
+LABELS = {"registry-v3.db": (("paper", "v1"), "the one with the good seed")}
+CONFIG = '{"optim":{"lr":0.0003}}'
 
 
 def schema(path: Path) -> list[tuple[str, ...]]:
@@ -56,16 +60,24 @@ def test_an_old_file_opens_with_all_it_held(path: Path, runs: RunsFolder, tmp_pa
         assert registry.transition(JobKey("abc123"), {RunState.COMPLETED}, RunState.QUEUED)
         (waiting,) = registry.queued()
         assert waiting.demand == DEMANDS[path.name]
+        assert (row.tags, row.remark) == LABELS.get(path.name, ((), ""))
+        with sqlite3.connect(runs.registry) as connection:
+            kept = connection.execute("SELECT run_id, document FROM configs").fetchall()
+        assert kept == ([("abc123", CONFIG)] if path.name in LABELS else [])
     fresh = tmp_path / "fresh.db"
     migrations.create(fresh)
     assert schema(fresh) == schema(runs.registry)
 
 
-def test_a_process_of_an_older_version_goes_on_in_a_newer_file(runs: RunsFolder) -> None:
+@pytest.mark.parametrize("older", ["registry-v1.db", "registry-v2.db"])
+def test_a_process_of_an_older_version_goes_on_in_a_newer_file(
+    older: str, runs: RunsFolder
+) -> None:
     """It was at work when somebody else brought the file up to date."""
     runs.path.mkdir()
-    shutil.copy(FIXTURES / "registry-v1.db", runs.registry)
+    shutil.copy(FIXTURES / older, runs.registry)
     with sqlite3.connect(runs.registry) as old:
+        old.execute("PRAGMA foreign_keys = ON")
         old.execute("SELECT id FROM runs").fetchall()
         with open_registry(runs) as registry:
             old.execute(
@@ -77,8 +89,15 @@ def test_a_process_of_an_older_version_goes_on_in_a_newer_file(runs: RunsFolder)
             assert [(row.key.run_id, row.demand) for row in registry.queued()] == [
                 ("old1", Demand())
             ]
-            registry.create_run(NewRun("new1", "new", "t", "u", 1.0, 1, "c", demand=Demand(1, 2)))
+            assert (registry.get_run("old1").tags, registry.get_run("old1").remark) == ((), "")
+            demand = Demand(1, 2)
+            registry.create_run(
+                NewRun("new1", "new", "t", "u", 1.0, 1, "c", demand=demand, config="{}")
+            )
             assert len(old.execute("SELECT id, state, step FROM runs").fetchall()) == 3
+            old.execute("DELETE FROM runs WHERE id = 'new1'")  # the config goes with it
+            old.commit()
+            assert old.execute("SELECT * FROM configs").fetchall() == []
 
 
 def test_a_file_left_between_schema_and_version_is_brought_up_to_date(runs: RunsFolder) -> None:
@@ -105,7 +124,7 @@ def test_a_migration_that_fails_changes_nothing(
 
     added = migrations.Migrations("orchestra.registry")
     added._migrations = [*migrations._MIGRATIONS._migrations]
-    added(name="v3")(broken)
+    added(name="broken")(broken)
     monkeypatch.setattr(migrations, "_MIGRATIONS", added)
     with pytest.raises(sqlite3.OperationalError, match="already exists"):
         migrations.migrate(runs.registry)
@@ -126,6 +145,7 @@ def _make_fixture() -> None:
 
     from orchestra.wire.job import Attempt
 
+    name = f"registry-v{SCHEMA_VERSION}.db"
     with tempfile.TemporaryDirectory() as folder:
         runs = RunsFolder(Path(folder))
         with open_registry(runs) as registry:
@@ -143,7 +163,10 @@ def _make_fixture() -> None:
                     git_branch="main",
                     git_dirty=False,
                     git_tree="2" * 40,
-                    demand=DEMANDS[f"registry-v{SCHEMA_VERSION}.db"],
+                    demand=DEMANDS[name],
+                    tags=LABELS[name][0],
+                    remark=LABELS[name][1],
+                    config=CONFIG,
                 )
             )
             key = JobKey("abc123")
@@ -157,7 +180,7 @@ def _make_fixture() -> None:
             registry.progress("abc123", 100, {"loss": 0.5, "score": 7.5})
             registry.transition(key, {RunState.RUNNING}, RunState.COMPLETED)
         FIXTURES.mkdir(exist_ok=True)
-        shutil.copy(runs.registry, FIXTURES / f"registry-v{SCHEMA_VERSION}.db")
+        shutil.copy(runs.registry, FIXTURES / name)
 
 
 if __name__ == "__main__":

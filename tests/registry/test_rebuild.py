@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import sqlite3
@@ -17,6 +18,7 @@ from orchestra.wire.files import write_json
 from orchestra.wire.folders import RunFolder, RunsFolder
 from orchestra.wire.identity import ProcessIdentity, self_identity
 from orchestra.wire.job import Attempt, EvaluationSpec, JobState
+from orchestra.wire.labels import Labels
 from orchestra.wire.queue import QueueEntry
 from orchestra.wire.records import Record, RecordWriter
 from orchestra.wire.states import AttemptState, RunState
@@ -257,7 +259,32 @@ def test_on_a_network_each_machine_sees_what_the_others_did(
         assert registry.events("r2") == events
         # Its order, and a run of this machine, stay.
         assert [row.id for row in registry.list_runs()] == ["r2", "r1"]
+    Labels("renamed", ("there",), "").write(run)
+    with open_registry(runs) as registry:
+        assert (registry.get_run("r2").name, registry.get_run("r2").tags) == ("renamed", ("there",))
+    Labels(full.id).write(run)  # held here: it keeps what it has
+    with open_registry(runs) as registry:
+        assert registry.get_run("r2").name == "renamed"
+        assert any("held by run r1" in note for note in registry.notes)
     shutil.rmtree(run.path)
     with open_registry(runs) as registry:
         assert [row.id for row in registry.list_runs()] == ["r1"]
         assert registry.notes == ()
+
+
+def test_labels_and_config_are_found_again(runs: RunsFolder, full: RunFolder) -> None:
+    Labels("best of all", ("a", "paper"), "look").write(full)
+    with open_registry(runs) as registry:
+        row = registry.get_run("r1")
+        assert (row.name, row.tags, row.remark) == ("best of all", ("a", "paper"), "look")
+    with sqlite3.connect(runs.registry) as connection:
+        ((sha256, document),) = connection.execute("SELECT sha256, document FROM configs")
+    assert sha256 == row.config_sha256
+    assert json.loads(document) == {"train": {"max_steps": 100}, "checkpoint": {"metric": "wer"}}
+
+
+def test_broken_labels_hide_no_run(runs: RunsFolder, full: RunFolder) -> None:
+    full.labels.write_text("{")
+    with open_registry(runs) as registry:
+        assert (registry.get_run("r1").name, registry.get_run("r1").tags) == ("name-r1", ())
+        assert any("labels.json" in note for note in registry.notes)

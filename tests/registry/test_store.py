@@ -401,3 +401,31 @@ def test_the_demand_of_runs_and_evaluations(registry: Registry, new_run: MakeRun
     (evaluation,) = registry.queued()
     assert evaluation.after_state == RunState.COMPLETED
     assert evaluation.after_ended_at == registry.get_run("r1").ended_at is not None
+
+
+def test_labels_of_a_run(registry: Registry, new_run: MakeRun) -> None:
+    registry.create_run(new_run("r1", "first"))
+    registry.create_run(new_run("r2", "second"))
+    registry.relabel("r1", name="best", tags=["a", "paper"], remark="look")
+    row = registry.get_run("r1")
+    assert (row.name, row.tags, row.remark) == ("best", ("a", "paper"), "look")
+    for held in ("second", "r2"):
+        with pytest.raises(ConflictError, match="held by run r2"):
+            registry.relabel("r1", name=held, tags=[], remark="")
+    assert registry.get_run("r1") == row
+    registry.relabel("r1", name="r1", tags=[], remark="")  # its own id is free to it
+    with pytest.raises(NotFoundError):
+        registry.relabel("r9", name="x", tags=[], remark="")
+
+
+def test_the_config_beside_a_row_is_the_newest(registry: Registry, new_run: MakeRun) -> None:
+    def configs() -> list[tuple[str, ...]]:
+        with sqlite3.connect(registry._database.path) as connection:
+            return connection.execute("SELECT * FROM configs").fetchall()
+
+    registry.create_run(dataclasses.replace(new_run("r1"), config='{"seed":1}'))
+    assert configs() == [("r1", "c" * 64, '{"seed":1}')]
+    registry.change_config("r1", "d" * 64, '{"seed":2}')
+    assert configs() == [("r1", "d" * 64, '{"seed":2}')]
+    registry.delete_run("r1")
+    assert configs() == []

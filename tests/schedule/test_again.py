@@ -17,6 +17,7 @@ RUN = ["orchestra", "run", "asr", "--name", "x", "--or-resume"]
         ["-dq"],
         ["--quiet", "--no-queue"],
         ["--priority", "3"],
+        ["--tag", "cron", "--note=a b"],
         ["--priority=-1"],
         ["--workspace", "/w", "--runs-dir=/r"],
     ],

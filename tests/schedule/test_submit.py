@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from orchestra.schedule import submit as module
 from orchestra.schedule.remove import collect, remove_run
 from orchestra.schedule.submission import Given, Submission
 from orchestra.schedule.submit import Submitted, staged
-from orchestra.wire.errors import ConflictError, OrchestraError
+from orchestra.wire.errors import ConflictError, OrchestraError, UsageError
 from orchestra.wire.job import JobState
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace, init_workspace
@@ -77,6 +78,18 @@ def test_names(workspace: Workspace) -> None:
         submit(workspace, named)
     assert len(folders(workspace)) == 2
     assert refs(workspace).count("/tree") == 2
+
+
+def test_labels_given_with_the_command_outlive_the_registry(workspace: Workspace) -> None:
+    labelled = replace(EXAMPLE, tags=("paper", "a"), remark=" first try ")
+    run = submit(workspace, labelled)
+    for _ in range(2):
+        with open_registry(workspace.runs) as registry:
+            row = registry.get_run(run.run_id)
+        assert (row.name, row.tags, row.remark) == (run.name, ("a", "paper"), "first try")
+        workspace.runs.registry.unlink()
+    with pytest.raises(UsageError, match="--tag"):
+        submit(workspace, replace(EXAMPLE, tags=("a b",)))
 
 
 @pytest.mark.parametrize("where", ["plan", "capture", "_write"])

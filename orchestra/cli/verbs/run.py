@@ -38,6 +38,8 @@ def run(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Default: TASK-UPSTREAM-ID.")
     ] = None,
+    tag: options.Tags = None,
+    note: options.Note = None,
     seed: options.Seed = None,
     priority: options.Priority = 0,
     after: options.After = None,
@@ -90,6 +92,8 @@ def run(
         priority=priority,
         after=after,
         name=name,
+        tags=tuple(tag or ()),
+        remark=note or "",
         argv=("orchestra", *sys.argv[1:]),
         cpu_command=options.cpu_command(sys.argv[1:]),
     )
