@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestra.registry.database import DamagedError, Database, errors_as_sentences
 from orchestra.registry.location import network_type
@@ -45,6 +45,11 @@ _PUT = """
         EXISTS (SELECT 1 FROM starts WHERE starts.attempt > ?2 AND starts.step < ?3))
     ON CONFLICT DO UPDATE SET time_s = excluded.time_s, value = excluded.value"""
 
+# Two subqueries: SQLite seeks for a lone min or max, but scans for both at once.
+_ENDS = """
+    SELECT (SELECT min(step) FROM points WHERE series = ?1),
+        (SELECT max(step) FROM points WHERE series = ?1)"""
+
 # One index seek per point shown, however many there are: the next point at or after each tick.
 # CROSS JOIN keeps SQLite from scanning all points instead.
 _THINNED = """
@@ -58,6 +63,22 @@ _THINNED = """
     FROM shown CROSS JOIN points ON points.series = ?1 AND points.step = shown.step
     ORDER BY points.step, attempt"""
 
+_BUCKET = """
+    SELECT min(step), max(step), avg(time_s), min(value), max(value), avg(value),
+        count(*), count(*) - count(value), min(attempt), min(superseded),
+        max(attempt), max(superseded)
+    FROM points
+    WHERE series = (SELECT id FROM series WHERE key = ?) AND step >= ? AND step < ?"""
+
+# The rare bucket: several attempts, or infinite values, which are counted like NaN.
+_FINITE = "FILTER (WHERE value BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308)"
+_MIXED_BUCKET = f"""
+    SELECT min(step), max(step), avg(time_s), min(value) {_FINITE}, max(value) {_FINITE},
+        avg(value) {_FINITE}, count(*), count(*) - count(value) {_FINITE}, attempt, superseded
+    FROM points
+    WHERE series = (SELECT id FROM series WHERE key = ?) AND step >= ? AND step < ?
+    GROUP BY attempt, superseded ORDER BY superseded DESC, attempt"""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -66,6 +87,24 @@ class Point:
     step: int
     value: float  # NaN stays NaN
     time_s: float  # Unix time
+    attempt: int
+    superseded: bool
+
+
+class Bucket(NamedTuple):
+    """Neighbouring points of one attempt, summed up. Only finite values count in what is said of
+    values; NaN where there are none."""
+
+    first_step: int
+    last_step: int
+    time_s: float
+    """Unix time, the mean."""
+    low: float
+    high: float
+    mean: float
+    points: int
+    not_finite: int
+    """How many of the points are NaN or infinite."""
     attempt: int
     superseded: bool
 
@@ -123,16 +162,10 @@ class MetricStore:
 
         Thinning keeps points at even step distances and the newest one.
         """
-        found = self._read("SELECT id FROM series WHERE key = ?", (key,))
-        if not found:
+        series = self._id(key)
+        if series is None:
             return []
-        series = found[0][0]
-        # Two subqueries: SQLite seeks for a lone min or max, but scans for both at once.
-        ends = (
-            "SELECT (SELECT min(step) FROM points WHERE series = ?1), "
-            "(SELECT max(step) FROM points WHERE series = ?1)"
-        )
-        low, high = self._read(ends, (series,))[0]
+        low, high = self._read(_ENDS, (series,))[0]
         if max_points is not None and high - low >= max_points:
             rows = self._read(_THINNED, (series, -(-(high - low) // max_points)))
             if rows[-1][0] != high:
@@ -143,6 +176,45 @@ class MetricStore:
             "WHERE series = ? ORDER BY step, attempt"
         )
         return [_point(row) for row in self._read(sql, (series,))]
+
+    def bucket(self, key: str, first: int, end: int) -> list[Bucket]:
+        """The points from step `first` on and before step `end`, summed up in SQL (which lets
+        other threads go on): nothing, or one bucket for each attempt and what it superseded."""
+        rows = self._read(_BUCKET, (key, first, end))
+        if not rows or not rows[0][6]:
+            return []
+        row = rows[0]
+        *_, attempt, superseded, last_attempt, last_superseded = row
+        if (attempt, superseded) == (last_attempt, last_superseded) and _finite(row[3], row[4]):
+            return [_bucket(row[:10])]
+        return [_bucket(row) for row in self._read(_MIXED_BUCKET, (key, first, end))]
+
+    def ends(self, key: str) -> tuple[int, int] | None:
+        """The first and the last step of a series; None while it is empty."""
+        series = self._id(key)
+        if series is None:
+            return None
+        low, high = self._read(_ENDS, (series,))[0]
+        return None if low is None else (low, high)
+
+    def starts(self) -> list[tuple[int, int]]:
+        """Attempts and the step that each went on from."""
+        return self._read("SELECT attempt, step FROM starts ORDER BY attempt")
+
+    def stamp(self) -> tuple[int, int] | None:
+        """Changes whenever something was appended since; None while there is no file."""
+        database = self._open()
+        return None if database is None else database.stamp()
+
+    def newest(self, key: str) -> Point | None:
+        """The newest point of a series that no later attempt superseded."""
+        series = self._id(key)
+        sql = (
+            "SELECT step, value, time_s, attempt, superseded FROM points "
+            "WHERE series = ? AND NOT superseded ORDER BY step DESC LIMIT 1"
+        )
+        found = [] if series is None else self._read(sql, (series,))
+        return _point(found[0]) if found else None
 
     def last(self) -> dict[str, Point]:
         """The newest point of each series that no later attempt superseded."""
@@ -159,6 +231,10 @@ class MetricStore:
         if self._database is not None:
             self._database.close()
             self._database = None
+
+    def _id(self, key: str) -> int | None:
+        found = self._read("SELECT id FROM series WHERE key = ?", (key,))
+        return found[0][0] if found else None
 
     def _at(self, series: int, step: int) -> list[tuple[Any, ...]]:
         sql = (
@@ -232,6 +308,16 @@ def _points(record: Record) -> Iterator[tuple[str, float]]:
     for name, value in record.values.items():
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{prefix}/{name}", float(value)
+
+
+def _finite(*values: float | None) -> bool:
+    return all(value is None or math.isfinite(value) for value in values)
+
+
+def _bucket(row: tuple[Any, ...]) -> Bucket:
+    *front, low, high, mean, points, not_finite, attempt, superseded = row
+    values = (math.nan if value is None else value for value in (low, high, mean))
+    return Bucket(*front, *values, points, not_finite, attempt, bool(superseded))
 
 
 def _point(row: tuple[Any, ...]) -> Point:
