@@ -278,7 +278,7 @@ def _words(action: Stop | Resume | Evaluate | Relabel | Remove | Clone, run: str
             name = _option("--name", action.name)
             return ["clone", run, *name, *_options("--set", action.sets), "--detach"]
         case Relabel():
-            tags = _options("--add", action.add) + _options("--drop", action.drop)
+            tags = _options("--tag", action.add) + _options("--untag", action.drop)
             remark = _option("--note", action.remark)
             return ["label", run, *_option("--name", action.name), *tags, *remark]
 
