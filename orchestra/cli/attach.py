@@ -63,12 +63,12 @@ class Attached:
         return True
 
     def _stop(self, *, now: bool) -> None:
-        from orchestra.supervise.stop import stop_job
+        from orchestra.schedule.stop import stop
 
         self._stopping = True
         say("killing it" if now else "stopping: it saves and ends (Ctrl-C again kills it)")
         try:
-            stop_job(self._workspace, self._key, now=now)
+            stop(self._workspace, self._key, now=now)
         except ConflictError as error:  # it ended in this very moment
             say(str(error))
 

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import pwd
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestra.wire.errors import OrchestraError
+from orchestra.wire.identity import user_name
 
 VERSION = 1
 #: Overrides the machine-wide folder; all users of a machine must agree on it.
@@ -112,7 +112,7 @@ def holders(folder: Path) -> dict[str, Holder]:
 
 def write_note(path: Path, run_id: str, workspace: Path) -> None:
     """Say who holds it. Another user's file may refuse: the lock counts, not the note."""
-    holder = Holder(run_id, _user(), os.getpid(), time.time(), os.fspath(workspace.resolve()))
+    holder = Holder(run_id, user_name(), os.getpid(), time.time(), os.fspath(workspace.resolve()))
     note = json.dumps({"version": VERSION, **asdict(holder)}).encode()
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -135,13 +135,6 @@ def _read_note(fd: int) -> Holder:
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Holder("?", "?", 0, 0.0)
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _is_open_to_all(folder: Path) -> bool:

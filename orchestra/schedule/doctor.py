@@ -25,6 +25,7 @@ from orchestra.schedule.conductor import conductor_is_alive
 from orchestra.schedule.preflight import LEAST_FREE_BYTES
 from orchestra.settings import user_settings, user_settings_path, workspace_settings
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
+from orchestra.wire.identity import user_name
 from orchestra.workspace import Workspace, find_workspace
 
 _LEAST_SHM_BYTES = 64 * 2**20
@@ -119,17 +120,16 @@ def _gpus() -> Iterator[Check]:
 def _logout() -> Iterator[Check]:
     """Whether logging out kills what a user has started, or takes its heartbeats."""
     from orchestra.schedule.logout import fate, removes_ipc
-    from orchestra.schedule.service import user
 
-    found = fate(user())
+    found = fate(user_name())
     yield Check("logout", found.survives, found.detail, found.hint)
-    if removes_ipc(user(), os.getuid()):
+    if removes_ipc(user_name(), os.getuid()):
         yield Check(
             "RemoveIPC",
             True,
             "logind unlinks heartbeats when you have logged out; runs go on, a new attempt makes "
             "new pages",
-            f"`loginctl enable-linger {user()}`, or RemoveIPC=no in logind.conf, keeps them",
+            f"`loginctl enable-linger {user_name()}`, or RemoveIPC=no in logind.conf, keeps them",
         )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
+import tomllib
+from pathlib import Path
 
 from orchestra.config.compose import Composed, override
 from orchestra.provenance.environment import record_environment
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import open_registry
+from orchestra.schedule.asked import note_asked
 from orchestra.schedule.changes import check_evaluation
 from orchestra.schedule.checkpoints import find, recorded, steps
 from orchestra.schedule.deferred import queue_entry
@@ -22,6 +25,7 @@ from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import EvaluationFolder, RunFolder
 from orchestra.wire.job import EvaluationSpec, JobState
+from orchestra.wire.manifest import splits_in
 from orchestra.wire.queue import QueueEntry
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
@@ -80,10 +84,20 @@ def submit_evaluation(
             _write(folder, composed, spec, entry)
             demand = demand_of(composed.config.launch, entry)
             registry.create_evaluation(run_id, folder.number, split, spec.checkpoint, demand=demand)
+            note_asked(registry, key, f"evaluation {folder.number} of {split}")
         except BaseException:
             shutil.rmtree(folder.path, ignore_errors=True)
             raise
     return key
+
+
+def splits_of(run: RunFolder) -> list[str]:
+    """The splits that have a manifest where the run's data is; none where that can't be told."""
+    try:
+        folder = tomllib.loads(run.job.config.read_text(encoding="utf-8"))["data"]["manifests"]
+        return splits_in(Path(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _spec(

@@ -50,6 +50,8 @@ class Leftover:
 
     tag: str
     run_id: str
+    runs: str
+    """The folder its run lies in, or lay; empty if unknown."""
     pid: int
     command: str
     age_s: float
@@ -212,10 +214,11 @@ def _is_in(item: Tagged, runs: RunsFolder) -> bool:
 
 
 def _leftover(item: Tagged, verdict: Verdict, memory: dict[int, int | None] | None) -> Leftover:
-    pid = item.process.pid
+    pid, job = item.process.pid, _job(item)
     return Leftover(
         item.tag,
         item.run_id,
+        str(job.run.path.parent) if job else "",
         pid,
         _command(pid),
         _age_s(pid),

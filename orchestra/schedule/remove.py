@@ -10,6 +10,7 @@ from orchestra.provenance.client import drop_refs
 from orchestra.provenance.layout import unused_snapshots
 from orchestra.registry.rebuild import add_unknown
 from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.seen import Seen, check_seen
 from orchestra.schedule.staging import PREFIX, make_runs_folder, nobody_builds
 from orchestra.schedule.watch import unfinished_evaluations
 from orchestra.supervise.lock import FileLock
@@ -33,14 +34,16 @@ class Garbage:
     """Sentences to say aloud: runs that the registry did not know, folders it can't take in."""
 
 
-def remove_run(workspace: Workspace, run_id: str) -> None:
+def remove_run(workspace: Workspace, run_id: str, seen: Seen | None = None) -> None:
     """Delete the run: folder, registry row, git references.
 
     Raises:
-        ConflictError: it, or an evaluation of it, is at work, or another job waits for it.
+        ConflictError: it, or an evaluation of it, is at work, or another job waits for it; or it is
+            not as `seen` any more.
     """
     run = workspace.runs.run(run_id)
     with open_registry(workspace.runs) as registry:
+        check_seen(workspace, registry, seen)
         row = registry.get_run(run_id)
         if row.state in LIVE or unfinished_evaluations(workspace, run_id):
             raise ConflictError(f"run {run_id} is at work: `orchestra stop {run_id}` first")

@@ -9,10 +9,12 @@ from orchestra.config.compose import Composed, override
 from orchestra.provenance.environment import record_environment
 from orchestra.registry.rows import JobKey, RunRow
 from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.asked import note_asked
 from orchestra.schedule.changes import check_resume
 from orchestra.schedule.checkpoints import find, set_aside_newer, steps
 from orchestra.schedule.frozen import refreeze
 from orchestra.schedule.preflight import preflight
+from orchestra.schedule.seen import Seen, check_seen
 from orchestra.schedule.staging import building
 from orchestra.schedule.submission import demand_of
 from orchestra.schedule.watch import abandoned
@@ -48,6 +50,7 @@ def resume(
     start_from: str | None,
     sets: tuple[str, ...],
     cpu_command: str,
+    seen: Seen | None = None,
 ) -> Resumed:
     """Queue the run again. A live run whose supervisor died only needs `dispatch`.
 
@@ -55,14 +58,15 @@ def resume(
 
     Raises:
         ConflictError: it is at work, queued, on another machine, or completed with nothing to do;
-            or the run was removed whose weights it was to start from.
+            or the run was removed whose weights it was to start from; or it is not as `seen` any
+            more.
         NotFoundError: no such checkpoint.
         UsageError: `start_from` is none of these; ConfigErrors: `sets` don't fit, or change what
             the checkpoints are.
     """
-    if not (start_from is None or start_from in ("best", "last") or start_from.isdecimal()):
-        raise UsageError(f"--from {start_from!r}: give a step of this run, best or last")
+    _check_start(start_from)
     with open_registry(workspace.runs) as registry, building(workspace.runs):
+        check_seen(workspace, registry, seen)
         row = registry.get_run(run_id)
         run = workspace.runs.run(run_id)
         if row.state in LIVE and abandoned(workspace, JobKey(run_id)):
@@ -77,21 +81,56 @@ def resume(
         with lock:
             entry, notes = _entry(run, registry)
             _recover(run)
-            composed = override(
-                run.job.config,
-                code_folder(workspace.runs, run.job),
-                sets,
-                workspace=workspace.root,
-            )
-            step = _first_step(run, start_from)
-            check_resume(composed, step)
-            _require_work(row, composed, step, start_from)
+            composed, step = _compose(workspace, row, start_from, sets)
             preflight(composed.config, workspace.runs, cpu_command=cpu_command, root=workspace.root)
             notes += _rewind(run, registry, step)
             notes += refreeze(run, registry, composed)
             _show_progress(registry, run.id, step, composed)
             _queue(run, registry, composed, entry)
+            note_asked(registry, JobKey(run_id), f"resume from step {step}")
     return Resumed(JobKey(run_id), tuple(notes))
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What `resume` would do: from which step, with which keys changed."""
+
+    step: int
+    aside: tuple[int, ...]
+    """Checkpoints that would be moved aside."""
+    changed: tuple[str, ...]
+
+
+def preview(
+    workspace: Workspace, run_id: str, *, start_from: str | None, sets: tuple[str, ...]
+) -> Preview:
+    """As far as it can be told without touching anything (errors as `resume`)."""
+    _check_start(start_from)
+    run = workspace.runs.run(run_id)
+    with open_registry(workspace.runs) as registry:
+        row = registry.get_run(run_id)
+        _require_ended(row)
+        composed, step = _compose(workspace, row, start_from, sets)
+    aside = tuple(number for number in steps(run) if number > step)
+    return Preview(step, aside if step else (), composed.changed)
+
+
+def _check_start(start_from: str | None) -> None:
+    if not (start_from is None or start_from in ("best", "last") or start_from.isdecimal()):
+        raise UsageError(f"--from {start_from!r}: give a step of this run, best or last")
+
+
+def _compose(
+    workspace: Workspace, row: RunRow, start_from: str | None, sets: tuple[str, ...]
+) -> tuple[Composed, int]:
+    """The config it goes on with, and from which step."""
+    run = workspace.runs.run(row.id)
+    code = code_folder(workspace.runs, run.job)
+    composed = override(run.job.config, code, sets, workspace=workspace.root)
+    step = _first_step(run, start_from)
+    check_resume(composed, step)
+    _require_work(row, composed, step, start_from)
+    return composed, step
 
 
 def _refuse_changes(start_from: str | None, sets: tuple[str, ...], run_id: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from orchestra.gpu.lease_file import FOLDER as LEASES
 from orchestra.wire.errors import NotFoundError, OrchestraError
+from orchestra.wire.identity import user_name
 from orchestra.workspace import Workspace
 
 LINGER = Path("/var/lib/systemd/linger")
@@ -74,8 +74,8 @@ def install(workspace: Workspace) -> Done:
         notes.append(f"systemd could not be reached from here: call {commands} in a login session")
     if not lingers():
         notes.append(
-            f"it starts at your login and ends with it: `loginctl enable-linger {user()}` makes it "
-            "start at boot (the administrator may have to)"
+            "it starts at your login and ends with it: `loginctl enable-linger "
+            f"{user_name()}` makes it start at boot (the administrator may have to)"
         )
     return Done(unit, enabled, tuple(notes))
 
@@ -137,15 +137,7 @@ def command_line(words: Sequence[str]) -> str:
 
 def lingers() -> bool:
     """Whether this user's units run without a login."""
-    return (LINGER / user()).exists()
-
-
-def user() -> str:
-    """This user's name, or number where it has none."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+    return (LINGER / user_name()).exists()
 
 
 def _quoted(word: str) -> str:

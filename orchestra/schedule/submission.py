@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestra.registry.rows import Demand, gpus_of
+from orchestra.wire.errors import UsageError
 from orchestra.wire.queue import QueueEntry
 
 if TYPE_CHECKING:
@@ -65,3 +68,50 @@ def demand_of(launch: LaunchConfig, entry: QueueEntry) -> Demand:
     """What a job with this `launch` table asks of the queue."""
     gpus = gpus_of(launch.device, launch.nproc)
     return Demand(entry.priority, gpus, tuple(launch.gpu_ids), entry.after)
+
+
+def launch_values(
+    *, gpus: int | None, gpu_ids: str | None, cpu: bool, nproc: int | None
+) -> tuple[Given, ...]:
+    """The `launch` table as the flags say it (UsageError where they contradict each other)."""
+    ids = [word.strip() for word in gpu_ids.split(",") if word.strip()] if gpu_ids else []
+    if gpu_ids is not None and not ids:
+        raise UsageError("--gpu-ids names no GPU: give indices or UUIDs, such as --gpu-ids 0,1")
+    if cpu and (gpus or ids):
+        raise UsageError("--cpu contradicts --gpus and --gpu-ids")
+    if nproc and (gpus or ids):
+        raise UsageError("--nproc counts ranks on the CPU; on GPUs there is one rank per GPU")
+    if gpus and ids and gpus != len(ids):
+        raise UsageError(f"--gpus {gpus} contradicts --gpu-ids, which names {len(ids)}")
+    given: list[Given] = []
+    if cpu:
+        given.append(Given("launch.device", "cpu", "--cpu"))
+    if gpus or ids:
+        flag = "--gpu-ids" if ids else "--gpus"
+        given.append(Given("launch.device", "gpu", flag))
+        given.append(Given("launch.gpu_ids", ids, flag))
+        given.append(Given("launch.nproc", len(ids) or gpus, flag))
+    if nproc:
+        given.append(Given("launch.nproc", nproc, "--nproc"))
+    return tuple(given)
+
+
+def seed_value(seed: int | None) -> tuple[Given, ...]:
+    """The seed as --seed says it."""
+    return () if seed is None else (Given("seed", seed, "--seed"),)
+
+
+def cpu_command(arguments: Sequence[str]) -> str:
+    """The same command line with a rank on the CPU for each GPU, to be shown to the user."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option not in ("--gpus", "--gpu-ids"):
+            kept.append(word)
+            continue
+        if not equals:
+            value = next(words, "")
+        count = len(value.split(",")) if option == "--gpu-ids" else value
+        kept += ["--cpu", "--nproc", str(count)]
+    return shlex.join(["orchestra", *kept, *([] if "--cpu" in kept else ["--cpu"])])

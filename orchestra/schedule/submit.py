@@ -18,6 +18,7 @@ from orchestra.provenance.environment import capture, record_environment
 from orchestra.registry.configs import config_document
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry, open_registry
+from orchestra.schedule.asked import note_asked
 from orchestra.schedule.initial import check_initial, copy_initial, initial_values
 from orchestra.schedule.labels import check_remark, check_tags
 from orchestra.schedule.names import check_name, default_names
@@ -98,6 +99,21 @@ def plan(workspace: Workspace, submission: Submission) -> Plan:
     return Plan(composed, tuple(found), entry)
 
 
+def plan_rows(made: Plan) -> list[tuple[str, str]]:
+    """The plan for people: what, and how it will be."""
+    config = made.composed.config
+    launch = config.launch
+    return [
+        ("task", f"{config.task.kind} ({made.composed.task.folder})"),
+        ("device", f"{launch.device}, {launch.nproc} rank{'s' if launch.nproc > 1 else ''}"),
+        ("ends", ", ".join(f"{key} = {limit}" for key, limit in config.train.limits().items())),
+        ("step", f"{config.batch.seconds:g} s in {config.batch.micro_batches} micro-batches"),
+        ("seed", str(config.seed)),
+        *((finding.what, finding.detail) for finding in made.findings),
+        ("config", f"sha256 {made.composed.sha256}"),
+    ]
+
+
 class Staged:
     """A run that is whole on disk but not yet known to anybody."""
 
@@ -110,7 +126,9 @@ class Staged:
     def commit(self) -> Submitted:
         """Make it a queued run (ConflictError if its name is taken)."""
         folder = self._stage.publish()
-        self._registry.create_run(self._row)
+        with self._registry.bulk():
+            self._registry.create_run(self._row)
+            note_asked(self._registry, JobKey(self._row.id), "run")
         return Submitted(self._row.id, self._row.name, folder, self._notes)
 
 

@@ -7,6 +7,7 @@ the machine id tells another host that shares the run folder.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import socket
 from dataclasses import asdict, dataclass
@@ -100,6 +101,14 @@ def self_identity() -> ProcessIdentity:
     identity = ProcessIdentity.of(os.getpid())
     assert identity is not None
     return identity
+
+
+def user_name() -> str:
+    """This user's name, or number where it has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def marked(name: str) -> str:

@@ -29,6 +29,7 @@ def kept_lock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise WaitTimeoutError("another orchestra process has kept the lock")
 
     with monkeypatch.context() as patch:
+        patch.setattr("orchestra.schedule.begin.dispatch", dispatch)
         patch.setattr("orchestra.schedule.dispatch.dispatch", dispatch)
         yield
 

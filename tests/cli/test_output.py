@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestra.cli.context import hoist, verb_of
-from orchestra.cli.options import cpu_command
 from orchestra.cli.output import emit, emit_json, table
 from orchestra.formats import duration, number, size
+from orchestra.schedule.submission import cpu_command
 from orchestra.wire.exit_codes import ExitCode, cli_code
 from orchestra.wire.terminal import clean, clean_lines
 

@@ -109,11 +109,11 @@ def stats(
     from tempfile import TemporaryDirectory
 
     from orchestra.config.compose import compose
-    from orchestra.schedule.submission import Submission
+    from orchestra.schedule.submission import Submission, launch_values, seed_value
 
     workspace = workspace_of(context)
-    given = options.launch_values(gpus=gpus, gpu_ids=gpu_ids, cpu=cpu, nproc=nproc)
-    given += options.seed_value(seed)
+    given = launch_values(gpus=gpus, gpu_ids=gpu_ids, cpu=cpu, nproc=nproc)
+    given += seed_value(seed)
     submission = Submission(task, tuple(preset or ()), upstream, given, tuple(set_ or ()))
     composed = compose(submission.request(workspace.root))
     for note in composed.notes:

@@ -44,6 +44,7 @@ def evaluate(
     """
     from orchestra.schedule.evaluate import submit_evaluation
     from orchestra.schedule.listing import find_run
+    from orchestra.schedule.submission import cpu_command, launch_values
 
     workspace = workspace_of(context)
     run_id = find_run(workspace, run)
@@ -57,8 +58,8 @@ def evaluate(
             init_from=init_from,
             after=after,
             priority=priority,
-            given=options.launch_values(gpus=None, gpu_ids=None, cpu=cpu, nproc=nproc),
+            given=launch_values(gpus=None, gpu_ids=None, cpu=cpu, nproc=nproc),
             sets=tuple(set_ or ()),
-            cpu_command=options.cpu_command(sys.argv[1:]),
+            cpu_command=cpu_command(sys.argv[1:]),
         )
         launch(workspace, key, interrupts, detach=detach, quiet=quiet)

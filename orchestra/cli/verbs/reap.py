@@ -32,19 +32,20 @@ def reap(
     They are found on the whole machine by the tag in their environment, and killed only if no
     supervisor owns their run. What can't be decided and what is not yours is never killed.
     """
-    from orchestra.schedule.reap import find, reap_dead
+    from orchestra.schedule.reap import find
+    from orchestra.schedule.reaping import reap_shown
 
     findings = find()
     if not json:
         _show(findings)
     wanted = bool(findings.dead) and not dry_run and _confirmed(findings, yes=yes)
-    swept = reap_dead(tags={item.tag for item in findings.dead}) if wanted else None
-    leftovers = swept.leftovers if swept else ()
+    reaped = reap_shown(findings) if wanted else None
+    leftovers = reaped.leftovers if reaped else ()
     if json:
-        killed = swept.killed if swept else 0
+        killed = reaped.killed if reaped else 0
         emit_json({**findings.to_json(), "killed": killed, "leftovers": list(leftovers)})
-    elif swept:
-        say(f"killed {swept.killed}")
+    elif reaped:
+        say(f"killed {reaped.killed}")
     for leftover in leftovers:
         say(f"could not be killed: {leftover}")
     if leftovers or (findings.dead and not dry_run and not wanted):

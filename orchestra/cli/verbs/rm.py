@@ -26,21 +26,21 @@ def rm(
       orchestra rm asr-wavlm-h7k2
       orchestra rm h7k2 --yes
     """
-    from orchestra.registry.store import open_registry
     from orchestra.schedule.listing import find_run
     from orchestra.schedule.remove import remove_run
+    from orchestra.schedule.stake import at_stake, removal
 
     workspace = workspace_of(context)
     run_id = find_run(workspace, run)
-    with open_registry(workspace.runs) as registry:
-        row = registry.get_run(run_id)
+    seen = None
     if not yes:
-        what = f"{row.id} ({row.name}), {row.state.value}, {workspace.runs.run(row.id).path}"
+        stake = at_stake(workspace, run_id)
+        seen, what = stake.seen, removal(stake)
         if not can_ask():
             raise UsageError(f"no terminal to ask at: --yes deletes {what}")
         say(f"delete {what}? [y/N] ")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             say("kept")
             raise typer.Exit(ExitCode.FAILED)
-    remove_run(workspace, row.id)
-    emit(row.id)
+    remove_run(workspace, run_id, seen)
+    emit(run_id)

@@ -72,7 +72,7 @@ def run(
     terminal, Ctrl-C stops the run (it saves first), and a second one kills it.
     """
     from orchestra.schedule import submit
-    from orchestra.schedule.submission import Submission
+    from orchestra.schedule.submission import Submission, cpu_command, launch_values, seed_value
     from orchestra.schedule.withdraw import forget
 
     if or_resume and name is None:
@@ -80,8 +80,8 @@ def run(
     if no_queue and after is not None:
         raise UsageError("--no-queue contradicts --after, which waits")
     workspace = workspace_of(context)
-    given = options.launch_values(gpus=gpus, gpu_ids=gpu_ids, cpu=cpu, nproc=nproc)
-    given += options.seed_value(seed)
+    given = launch_values(gpus=gpus, gpu_ids=gpu_ids, cpu=cpu, nproc=nproc)
+    given += seed_value(seed)
     submission = Submission(
         task=task,
         presets=tuple(preset or ()),
@@ -95,7 +95,7 @@ def run(
         tags=tuple(tag or ()),
         remark=note or "",
         argv=("orchestra", *sys.argv[1:]),
-        cpu_command=options.cpu_command(sys.argv[1:]),
+        cpu_command=cpu_command(sys.argv[1:]),
     )
     if dry_run:
         _print_plan(submit.plan(workspace, submission))
@@ -164,20 +164,10 @@ def _print_completed(workspace: Workspace, key: JobKey, *, quiet: bool) -> None:
 
 
 def _print_plan(plan: Plan) -> None:
-    config = plan.composed.config
-    launch = config.launch
-    where = f"{launch.device}, {launch.nproc} rank{'s' if launch.nproc > 1 else ''}"
+    from orchestra.schedule.submit import plan_rows
+
     for note in plan.composed.notes:
         say(f"note: {note}")
-    rows = [
-        ("task", f"{config.task.kind} ({plan.composed.task.folder})"),
-        ("device", where),
-        ("ends", ", ".join(f"{key} = {limit}" for key, limit in config.train.limits().items())),
-        ("step", f"{config.batch.seconds:g} s in {config.batch.micro_batches} micro-batches"),
-        ("seed", str(config.seed)),
-        *((finding.what, finding.detail) for finding in plan.findings),
-        ("config", f"sha256 {plan.composed.sha256}"),
-    ]
-    table([{"what": what, "plan": detail} for what, detail in rows])
+    table([{"what": what, "plan": detail} for what, detail in plan_rows(plan)])
     emit()
     emit("Nothing was started (--dry-run).")
