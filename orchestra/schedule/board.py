@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from orchestra.registry.rows import JobKey, RunRow
 from orchestra.registry.store import Registry
@@ -17,6 +18,7 @@ from orchestra.wire.folders import RunsFolder
 from orchestra.wire.heartbeat import Beat, Pages, Phase, pages_folder
 from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import JobState
+from orchestra.wire.stall import read_stall
 from orchestra.wire.states import ENDED, LIVE, RunState
 
 
@@ -49,9 +51,15 @@ class RunView:
     """The newest step that is known, of the heartbeats while it lives."""
     silent_s: float | None
     """Since the last heartbeat of the rank that is silent the longest; None: it does not beat."""
-    tags: tuple[str, ...] = ()
-    remark: str = ""
-    """The user's note."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self.row.tags
+
+    @property
+    def remark(self) -> str:
+        """The user's note."""
+        return self.row.remark
 
     @property
     def id(self) -> str:
@@ -70,6 +78,8 @@ class _Live:
     attempt: int
     supervisor_pid: int | None
     supervisor: ProcessIdentity | None
+    folder: Path | None
+    """Of the heartbeat pages; None before the first attempt."""
     pages: Pages | None
     beats: dict[int, Beat] = field(default_factory=dict)
 
@@ -122,6 +132,9 @@ class Board:
         if supervisor is not None and not supervisor.is_alive():
             note = "its supervisor died: the conductor or `orchestra up` revives it"
             return RunView(row, Doing.ORPHANED, note, step, silent_s)
+        stall = None if live.folder is None else read_stall(live.folder)
+        if stall is not None and row.state is not RunState.STOPPING:
+            return RunView(row, Doing.STALLED, stall.sentence(now_ns / 1e9), step, silent_s)
         doing = Doing.WORKING if row.state is RunState.RUNNING else Doing(row.state)
         return RunView(row, doing, row.reason, step, silent_s)
 
@@ -133,8 +146,10 @@ class Board:
                 return live
             live.close()
         attempts = registry.attempts(JobKey(row.id))
-        pages = Pages(pages_folder(attempts[-1].tag)) if attempts else None
-        live = _Live(row.attempt, row.supervisor_pid, _supervisor(self._runs, row.id), pages)
+        folder = pages_folder(attempts[-1].tag) if attempts else None
+        pages = None if folder is None else Pages(folder)
+        supervisor = _supervisor(self._runs, row.id)
+        live = _Live(row.attempt, row.supervisor_pid, supervisor, folder, pages)
         self._live[row.id] = live
         return live
 

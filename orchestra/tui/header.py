@@ -101,6 +101,10 @@ class NoteLine(Widget):
             self._view, self._instead = view, instead
             self.refresh()
 
+    def complain(self, problem: str) -> None:
+        """This sentence instead."""
+        self.show(self._view, safe(problem, "bold $error"))
+
     def render(self) -> Content:
         if self._instead is not None:
             return self._instead

@@ -50,6 +50,7 @@ class Watcher:
         self._workspace = workspace
         self._registry: Registry | None = None
         self._board = Board(workspace.runs)
+        self._alone = Board(workspace.runs)  # for the run of the detail screen
 
     def look(self, wanted: Wanted) -> Found:
         """The runs now.
@@ -69,9 +70,20 @@ class Watcher:
             self._forget_registry()
             raise
 
+    def look_at(self, run_id: str) -> RunView:
+        """One run now (NotFoundError, and as `look`)."""
+        try:
+            registry = self._open()
+            (view,) = self._alone.view(registry, [registry.get_run(run_id)])
+        except OrchestraError:
+            self._forget_registry()
+            raise
+        return view
+
     def close(self) -> None:
         """Close all that is open."""
         self._board.close()
+        self._alone.close()
         self._forget_registry()
 
     def _open(self) -> Registry:
