@@ -74,7 +74,7 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             }
             for item in registry.events(run_id)
         ],
-        "evaluations": [_evaluation(run, item) for item in registry.evaluations(run_id)],
+        "evaluations": describe_evaluations(workspace, registry, run_id),
         "git": {
             "commit": row.git_commit,
             "branch": row.git_branch,
@@ -96,6 +96,14 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
             else None,
         },
     }
+
+
+def describe_evaluations(
+    workspace: Workspace, registry: Registry, run_id: str
+) -> list[dict[str, Any]]:
+    """The part of the document on its evaluations, oldest first; running ones too."""
+    run = workspace.runs.run(run_id)
+    return [_evaluation(run, item) for item in registry.evaluations(run_id)]
 
 
 def _place(workspace: Workspace, row: RunRow) -> dict[str, Any] | None:
@@ -184,6 +192,8 @@ def _evaluation(run: RunFolder, row: EvaluationRow) -> dict[str, Any]:
         "checkpoint_source": checkpoint.get("source"),
         "checkpoint_step": row.checkpoint_step,
         "config_sha256": result.get("config_sha256"),
+        "created_at": row.created_at,
+        "started_at": row.started_at,
         "ended_at": row.ended_at,
         "metrics": row.metrics,
         "declared": result.get("declared"),

@@ -80,7 +80,7 @@ class Lines(ScrollView, can_focus=True):
     """
 
     class Chosen(Message):
-        """Enter or a click on a row with a target."""
+        """A second click on a row with a target, or `press`."""
 
         def __init__(self, target: Any) -> None:
             super().__init__()
@@ -142,9 +142,11 @@ class Lines(ScrollView, can_focus=True):
             self.scroll_relative(y=by, animate=False)
             return
         here = self.target
-        rows = range(self._cursor if self._cursor is not None else -1, len(self.lines))[1:]
-        if by < 0:
-            rows = range((self._cursor or 0) - 1, -1, -1)
+        if self._cursor is None:
+            bottom = min(self.scroll_offset.y + self.size.height, len(self.lines)) - 1
+            self._place_near(bottom if by < 0 else self.scroll_offset.y, by)
+            return
+        rows = range(self._cursor + by, len(self.lines) if by > 0 else -1, by)
         there = (row for row in rows if self._targets[row] not in (None, here))
         found = next(there, None)
         if found is None:
@@ -174,8 +176,8 @@ class Lines(ScrollView, can_focus=True):
         """Half a screen to the left or right."""
         self.scroll_relative(x=by * max(1, self.size.width // 2), animate=False)
 
-    def key_enter(self) -> None:
-        """Choose."""
+    def press(self) -> None:
+        """Choose the row under the cursor."""
         if self.target is not None:
             self.post_message(self.Chosen(self.target))
 
@@ -187,7 +189,7 @@ class Lines(ScrollView, can_focus=True):
         again = self._is_chosen(row)
         self._place(self._row_of(self._targets[row]))
         if again:
-            self.key_enter()
+            self.press()
 
     def _is_chosen(self, row: int) -> bool:
         """All rows of one target are."""
@@ -200,7 +202,8 @@ class Lines(ScrollView, can_focus=True):
     def _place_near(self, row: int, step: int) -> None:
         """On the nearest row with a target, from that one on in this direction."""
         end = len(self.lines) if step > 0 else -1
-        found = next((each for each in range(row, end, step) if self._targets[each]), None)
+        rows = (each for each in range(row, end, step) if self._targets[each] is not None)
+        found = next(rows, None)
         if found is not None:
             self._place(self._row_of(self._targets[found]))
 

@@ -68,18 +68,21 @@ class Shown(App[None]):
 
 @asynccontextmanager
 async def showing(
-    make: Callable[[Background], Pane | Screen[None]], size: tuple[int, int] = (80, 24)
-) -> AsyncIterator[tuple[Shown, Pilot[None]]]:
-    app = Shown(make)
-    async with app.run_test(size=size) as pilot:
-        yield app, pilot
+    make: Callable[[Background], Pane | Screen[None]],
+    size: tuple[int, int] = (80, 24),
+    app: type[Shown] = Shown,
+) -> AsyncIterator[tuple[Any, Pilot[None]]]:
+    made = app(make)
+    async with made.run_test(size=size) as pilot:
+        yield made, pilot
 
 
 async def seen(pilot: Pilot[None], *words: str) -> str:
-    """The screen's text, once it has all of these."""
+    """The screen's text, once it has all of these, wrapped or not."""
     for _ in range(_LOOKS):
         text: str = pilot.app.text  # type: ignore[attr-defined]
-        if all(word in text for word in words):
+        flat = " ".join(text.split())
+        if all(word in text or word in flat for word in words):
             return text
         await pilot.pause(0.01)
     raise AssertionError(f"never saw {words} in:\n{text}")
