@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from textual.app import App
-from textual.binding import Binding
+from textual.binding import BindingType
 
+from orchestra.tui.actions import Actions
 from orchestra.tui.background import Background
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.looks import wants_ascii, wants_light
@@ -31,7 +32,7 @@ class Monitor(App[None]):
 
     TITLE = "orchestra"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[Binding]] = bindings(KEYS)  # type: ignore[assignment]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
 
     def __init__(
         self, workspace: Workspace, *, readonly: bool = False, first: Found | None = None
@@ -46,6 +47,8 @@ class Monitor(App[None]):
         self.watcher = Watcher(workspace)
         self.board = Background("board", self._deliver)
         self.reader = Background("reader", self._deliver)
+        self.background_actions = Background("actions", self._deliver)
+        self.actions = Actions(workspace, readonly=readonly)
         self.gpu_indices: Mapping[str, int] | None = None
         self.gpu_words = ""
         for theme in (DARK, LIGHT):
@@ -60,16 +63,18 @@ class Monitor(App[None]):
     def on_load(self) -> None:
         self.board.start()
         self.reader.start()
+        self.background_actions.start()
 
     def on_unmount(self) -> None:
         self.board.stop(last=self.watcher.close)
         self.reader.stop()
+        self.background_actions.stop(timeout_s=30.0)  # what was confirmed is done
 
-    def make_panes(self) -> list[Pane]:
-        """New ones, for a screen."""
-        from orchestra.tui.panes.overview import OverviewPane
+    def make_panes(self, *, detail: bool = False) -> list[Pane]:
+        """New ones, for a screen; `detail`: of one run alone."""
+        from orchestra.tui.panes.all import panes
 
-        return [OverviewPane(self.workspace, self.reader)]
+        return panes(self.workspace, self.reader, detail=detail)
 
     def action_theme(self) -> None:
         self.theme = LIGHT.name if self.current_theme.dark else DARK.name

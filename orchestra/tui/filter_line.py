@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
@@ -28,7 +28,7 @@ class FilterLine(Horizontal):
     FilterLine > #filter-mark { width: 2; }
     FilterLine > #filter-problem { width: auto; max-width: 60%; color: $error; padding: 0 1; }
     """
-    BINDINGS: ClassVar[list[Binding]] = bindings(KEYS)  # type: ignore[assignment]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
 
     class Changed(Message):
         """The text is another one."""

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import Screen
 
 from orchestra.schedule.board import Doing, RunView
+from orchestra.tui.acting import Acting, Done
 from orchestra.tui.columns import BOTH_FROM, DEFAULT_COLUMNS, Column, Setting, by_key
+from orchestra.tui.compare import CompareScreen
+from orchestra.tui.detail_screen import DetailScreen
 from orchestra.tui.filter_line import FilterLine
 from orchestra.tui.header import Facts, Header, NoteLine
 from orchestra.tui.key_line import KeyLine
@@ -37,6 +39,7 @@ KEYS = (
     Key("slash", "filter", "filter", "Filter the runs, in the language of `orchestra ls`.", "main"),
     Key("tab", "other", "pane", "From the table to the pane and back.", "main"),
     Key("e", "expand", "expand", "The pane alone, or the table alone; again: both.", "main"),
+    Key("c", "compare", "compare", "Compare the marked runs.", "main"),
     Key("o", "order(1)", "order", "Order by the next column.", "main"),
     Key("O", "reverse", "reverse", "The same order, backwards.", "main", footer=False),
     Key("escape", "back", "back", "Undo: pane alone, marks, filter.", "main", footer=False),
@@ -49,7 +52,7 @@ EVERY_S = 1.0
 UNSEEN_EVERY_S = 5.0  # while the terminal has not the focus
 
 
-class MainScreen(Screen[None]):
+class MainScreen(Acting):
     """What `orchestra tui` opens with."""
 
     DEFAULT_CSS = """
@@ -62,7 +65,7 @@ class MainScreen(Screen[None]):
     MainScreen.-pane #left { display: none; }
     MainScreen.-table #tabs { display: none; }
     """
-    BINDINGS: ClassVar[list[Binding]] = bindings(KEYS)  # type: ignore[assignment]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
     app: Monitor
 
     def __init__(self) -> None:
@@ -93,7 +96,7 @@ class MainScreen(Screen[None]):
         if self.app.first is not None and self.app.first.wanted == self._wanted:
             self._show(self.app.first)
         else:
-            self._ask()
+            self._look_again()
         self.set_interval(EVERY_S, self._tick)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -105,12 +108,12 @@ class MainScreen(Screen[None]):
     def _tick(self) -> None:
         now = time.monotonic()
         if now - self._asked_at >= (EVERY_S if self._seen else UNSEEN_EVERY_S) * 0.9:
-            self._ask()
+            self._look_again()
         if self.is_current:
             self._show_header()
             self._tabs.tick()
 
-    def _ask(self) -> None:
+    def _look_again(self) -> None:
         self._asked_at = time.monotonic()
         wanted, watcher = self._wanted, self.app.watcher
         self.app.board.ask("runs", lambda: watcher.look(wanted), self._show, self._complain)
@@ -133,7 +136,7 @@ class MainScreen(Screen[None]):
     async def _open_tabs(self) -> None:
         if self._tabs.display:
             await self._tabs.reveal()
-        self._ask()
+        self._look_again()
 
     def _complain(self, error: OrchestraError) -> None:
         self._problem = str(error)
@@ -211,7 +214,7 @@ class MainScreen(Screen[None]):
     def _want(self, wanted: Wanted) -> None:
         if wanted != self._wanted:
             self._wanted = wanted
-            self._ask()
+            self._look_again()
 
     def action_back(self) -> None:
         if self.has_class("-pane") or self.has_class("-table"):
@@ -266,10 +269,24 @@ class MainScreen(Screen[None]):
 
     def on_app_focus(self) -> None:
         self._seen = True
-        self._ask()
+        self._look_again()
 
     def on_app_blur(self) -> None:
         self._seen = False
+
+    def on_runs_table_opened(self) -> None:
+        if (view := self._table.current) is not None:
+            self.app.push_screen(DetailScreen(view))
+
+    def action_compare(self) -> None:
+        runs = tuple(view.id for view in self._table.marked)
+        if len(runs) < 2:
+            self.notify("mark two runs or more with space, then compare", markup=False)
+            return
+        self.app.push_screen(CompareScreen(self.app.workspace, self.app.reader, runs))
+
+    def on_done(self, event: Done) -> None:
+        self._look_again()
 
     # parts
 

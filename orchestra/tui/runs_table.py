@@ -12,7 +12,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -81,7 +81,7 @@ class RunsTable(ScrollView, can_focus=True):
         "runs--blurred",
         "runs--quiet",
     }
-    BINDINGS: ClassVar[list[Binding]] = bindings(KEYS)  # type: ignore[assignment]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
 
     class Moved(Message):
         """Another run is under the cursor, or others are pinned."""

@@ -20,7 +20,7 @@ class CheckpointsPane(RunPane, can_focus=False):
     """Newest first. Nothing is verified here: `orchestra checkpoints RUN --verify` does."""
 
     key = "checkpoints"
-    title = "Checkpoints"
+    title = "checkpoints"
     every_s = 5.0
 
     def look(self, run_id: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from textual.content import Content
 
 from orchestra.tui.panes.run_pane import RunPane
 from orchestra.tui.text import join, safe
-from orchestra.wire.errors import OrchestraError
 from orchestra.wire.files import read_json
 
 _MOST_LINES = 5000
@@ -35,10 +34,7 @@ class CodePane(RunPane):
 
     def look(self, run_id: str) -> _Code:
         run = self.workspace.runs.run(run_id)
-        try:
-            provenance = read_json(run.provenance)
-        except FileNotFoundError:
-            raise OrchestraError(f"{run.provenance} is missing: the run folder is damaged") from None
+        provenance = read_json(run.provenance)
         try:
             patch = run.patch.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -46,7 +42,7 @@ class CodePane(RunPane):
         return _Code(provenance, tuple(patch[:_MOST_LINES]), max(0, len(patch) - _MOST_LINES))
 
     def draw(self, found: _Code) -> None:
-        self.lines.show([*_facts(found.provenance), *_patch(found)])
+        self.put([*_facts(found.provenance), *_patch(found)])
 
 
 def _facts(provenance: dict[str, Any]) -> Iterator[Content]:

@@ -37,7 +37,7 @@ class ConfigPane(RunPane, can_focus=False):
     """`/` narrows it while one types."""
 
     key = "config"
-    title = "Config"
+    title = "config"
     every_s = 5.0
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
     DEFAULT_CSS = """

@@ -47,7 +47,7 @@ class EventsPane(RunPane, can_focus=False):
     """The newest stay in sight until one scrolls away from them."""
 
     key = "events"
-    title = "Events"
+    title = "events"
     every_s = 1.0
     follow = True
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
