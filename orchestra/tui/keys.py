@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import walk_packages
+from types import ModuleType
 
 from textual.binding import Binding
 
@@ -40,3 +43,16 @@ def bindings(keys: Iterable[Key]) -> list[Binding]:
         )
         for key in keys
     ]
+
+
+def collect(modules: Iterable[ModuleType]) -> tuple[Key, ...]:
+    """The keys that these modules declare, in their order; each once."""
+    declared = [key for module in modules for key in getattr(module, "KEYS", ())]
+    return tuple(dict.fromkeys(declared))
+
+
+def monitor_modules() -> list[ModuleType]:
+    """Every module of the monitor, panes too, by name. Loads those that were not needed yet."""
+    package = import_module("orchestra.tui")
+    names = sorted(info.name for info in walk_packages(package.__path__, "orchestra.tui."))
+    return [import_module(name) for name in names]

@@ -39,6 +39,7 @@ KEYS = (
 )
 _DEBOUNCE_S = 0.3
 _WIDE = 110  # columns from which the plan stands beside the form
+_TASK_CELLS = 44
 _WHERE = "$text-muted"
 
 
@@ -85,7 +86,11 @@ class NewRunScreen(Screen[Action | None]):
     NewRunScreen .row Label { width: 11; color: $text-muted; }
     NewRunScreen .row Input, NewRunScreen .row Select { width: 1fr; }
     NewRunScreen #ranks, NewRunScreen #priority { max-width: 16; }
-    NewRunScreen .hint { color: $text-muted; margin-left: 11; height: auto; }
+    NewRunScreen .hint {
+        color: $text-muted; margin-left: 13; height: 1;
+        text-wrap: nowrap; text-overflow: ellipsis;
+    }
+    NewRunScreen.-wide .hint { height: auto; text-wrap: wrap; }
     NewRunScreen TextArea { height: 4; width: 1fr; }
     NewRunScreen #command { padding: 0 1; height: auto; max-height: 4; color: $text-muted; }
     NewRunScreen #buttons { height: 1; align-horizontal: right; padding-right: 1; }
@@ -107,7 +112,10 @@ class NewRunScreen(Screen[Action | None]):
                 with Horizontal(classes="row"):
                     yield Label("task")
                     yield Select[str]([], prompt="looking for tasks", id="task", compact=True)
-                yield from _row("upstream", Input(first.upstream, id="upstream", compact=True))
+                upstream = Input(
+                    first.upstream, id="upstream", placeholder="as the presets say", compact=True
+                )
+                yield from _row("upstream", upstream)
                 yield Static(id="upstreams", classes="hint")
                 yield from _row("presets", Input(first.presets, id="presets", compact=True))
                 yield Static(id="known-presets", classes="hint")
@@ -217,7 +225,12 @@ class NewRunScreen(Screen[Action | None]):
             return
         tasks = self.query_one("#task", Select)
         options = [
-            (join(safe(name, "bold"), safe(f"  {summary}", _WHERE)), name)
+            (
+                join(safe(name, "bold"), safe(f"  {summary}", _WHERE)).truncate(
+                    _TASK_CELLS, ellipsis=True
+                ),
+                name,
+            )
             for name, summary in found.tasks
         ]
         tasks.prompt = "choose a task"
