@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from textual.app import App
 from textual.binding import BindingType
 
+from orchestra.schedule.board import RunView
 from orchestra.tui.actions import Actions
 from orchestra.tui.background import Background
-from orchestra.tui.keys import Key, bindings
+from orchestra.tui.gpu_watch import GpuWatch
+from orchestra.tui.keys import Key, bindings, collect, monitor_modules
 from orchestra.tui.looks import wants_ascii, wants_light
 from orchestra.tui.main_screen import MainScreen
 from orchestra.tui.memory import load_layout, save_layout
@@ -22,7 +24,9 @@ from orchestra.wire.errors import OrchestraError
 from orchestra.workspace import Workspace
 
 KEYS = (
-    Key("q", "quit", "quit", "Leave. Runs go on."),
+    Key("question_mark", "help", "help", "All keys.", show_as="?"),
+    Key("colon,ctrl+p", "palette", "palette", "Commands and runs by name.", show_as=":"),
+    Key("q,ctrl+c", "quit", "quit", "Leave. Runs go on.", show_as="q"),
     Key("T", "theme", "theme", "Light or dark.", footer=False),
 )
 
@@ -49,8 +53,7 @@ class Monitor(App[None]):
         self.reader = Background("reader", self._deliver)
         self.background_actions = Background("actions", self._deliver)
         self.actions = Actions(workspace, readonly=readonly)
-        self.gpu_indices: Mapping[str, int] | None = None
-        self.gpu_words = ""
+        self.gpus = GpuWatch(workspace, self._deliver, _nothing)
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
         known = self.kept.theme in self.available_themes
@@ -62,11 +65,13 @@ class Monitor(App[None]):
 
     def on_load(self) -> None:
         self.board.start()
+        self.gpus.start()
         self.reader.start()
         self.background_actions.start()
 
     def on_unmount(self) -> None:
         self.board.stop(last=self.watcher.close)
+        self.gpus.stop()
         self.reader.stop()
         self.background_actions.stop(timeout_s=30.0)  # what was confirmed is done
 
@@ -75,6 +80,35 @@ class Monitor(App[None]):
         from orchestra.tui.panes.all import panes
 
         return panes(self.workspace, self.reader, detail=detail)
+
+    def action_help(self) -> None:
+        """All keys, those of what has the focus first."""
+        from orchestra.tui.help import HelpScreen
+
+        keys = collect(monitor_modules())
+        self.push_screen(HelpScreen(keys, readonly=self.readonly))
+
+    def action_palette(self) -> None:
+        from orchestra.tui.palette import palette
+
+        self.push_screen(palette())
+
+    def runs_like(self, query: str) -> Sequence[RunView]:
+        """Of those in the table, for the palette."""
+        word = query.lower()
+        return [
+            view
+            for view in self._main.shown
+            if word in view.row.name.lower() or word in view.id.lower()
+        ]
+
+    def go_to(self, run_id: str) -> None:
+        """Put the cursor on that run, for the palette."""
+        self._main.go_to(run_id)
+
+    @property
+    def _main(self) -> MainScreen:
+        return next(screen for screen in self.screen_stack if isinstance(screen, MainScreen))
 
     def action_theme(self) -> None:
         self.theme = LIGHT.name if self.current_theme.dark else DARK.name
@@ -95,5 +129,5 @@ class Monitor(App[None]):
             self.call_later(answer)  # unlike call_from_thread it does not wait for the screen
 
 
-def _nothing(_: object) -> None:
+def _nothing(*_: object) -> None:
     return None

@@ -19,6 +19,7 @@ from textual.content import Content
 from orchestra.schedule.board import Doing, RunView
 from orchestra.tui.acting import Acting, Done
 from orchestra.tui.columns import BOTH_FROM, DEFAULT_COLUMNS, Column, Setting, by_key
+from orchestra.tui.columns_dialog import ColumnsDialog
 from orchestra.tui.compare import CompareScreen
 from orchestra.tui.detail_screen import DetailScreen
 from orchestra.tui.filter_line import FilterLine
@@ -42,6 +43,7 @@ KEYS = (
     Key("c", "compare", "compare", "Compare the marked runs.", "main"),
     Key("o", "order(1)", "order", "Order by the next column.", "main"),
     Key("O", "reverse", "reverse", "The same order, backwards.", "main", footer=False),
+    Key("W", "columns", "columns", "Which columns there are.", "main", footer=False),
     Key("escape", "back", "back", "Undo: pane alone, marks, filter.", "main", footer=False),
     *(
         Key(str(place), f"turn({place})", "", f"Tab {place}.", "main", footer=False)
@@ -109,6 +111,7 @@ class MainScreen(Acting):
         now = time.monotonic()
         if now - self._asked_at >= (EVERY_S if self._seen else UNSEEN_EVERY_S) * 0.9:
             self._look_again()
+        self.app.gpus.tick()
         if self.is_current:
             self._show_header()
             self._tabs.tick()
@@ -124,7 +127,7 @@ class MainScreen(Acting):
         first = self._found is None
         self._found, self._problem = found, ""
         self.query_one(FilterLine).complain("")
-        setting = Setting(time.time(), gpus=self.app.gpu_indices)
+        setting = Setting(time.time(), gpus=self.app.gpus.indices)
         self._table.show(found.views, setting)
         self._show_note()
         self._show_header()
@@ -159,7 +162,7 @@ class MainScreen(Acting):
             host=socket.gethostname(),
             workspace=str(self.app.workspace.root),
             counts=counts,
-            gpus=self.app.gpu_words,
+            gpus=self.app.gpus.words,
             age_s=age_s if age_s is None or age_s >= EVERY_S * 5 else 0.0,
             readonly=self.app.readonly,
         )
@@ -197,6 +200,15 @@ class MainScreen(Acting):
         now = self._wanted.sort.lstrip("-")
         place = sorts.index(now) + step if now in sorts else 0
         self._order_by(sorts[place] if 0 <= place < len(sorts) else "")
+
+    def action_columns(self) -> None:
+        """Ask which, and keep the answer."""
+
+        def take(keys: tuple[str, ...] | None) -> None:
+            self.app.remember(columns=keys or DEFAULT_COLUMNS)
+            self._use_columns()
+
+        self.app.push_screen(ColumnsDialog(self.app.kept.columns or DEFAULT_COLUMNS), take)
 
     def action_reverse(self) -> None:
         sort = self._wanted.sort or "-created"
@@ -289,6 +301,16 @@ class MainScreen(Acting):
         self._look_again()
 
     # parts
+
+    @property
+    def shown(self) -> tuple[RunView, ...]:
+        """The rows of the table."""
+        return self._table.views
+
+    def go_to(self, run_id: str) -> None:
+        """Put the cursor on that run."""
+        self._table.go_to(run_id)
+        self._table.focus()
 
     def chosen(self) -> tuple[RunView, ...]:
         """What an action is about: the marked runs, or else the one under the cursor."""
