@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len, set_cell_size
+
 from orchestra.formats import duration, number
 from orchestra.schedule.board import Doing, RunView, lasted_s
 from orchestra.tui.looks import glyph_of
@@ -67,11 +69,25 @@ def choose(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:
-    """Cleaned, exactly so many characters; what is cut is marked."""
+    """Cleaned, exactly so many cells wide; what is cut is marked."""
     text = clean(text)
+    if not text.isascii():
+        return _fit_wide(text, width, right=right)
     if len(text) > width:
-        text = text[: max(0, width - 1)] + "…" if width > 1 else text[:width]
+        text = _cut(text, width)
     return text.rjust(width) if right else text.ljust(width)
+
+
+def _cut(text: str, width: int) -> str:
+    return text[: width - 1] + "…" if width > 1 else text[:width]
+
+
+def _fit_wide(text: str, width: int, *, right: bool) -> str:
+    """Some characters take two cells, some none."""
+    if cell_len(text) > width:
+        text = set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space
 
 
 def cells_of(

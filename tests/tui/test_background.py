@@ -1,0 +1,58 @@
+"""The one thread: the newest question wins, errors are answers, what it opened it closes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from orchestra.tui.background import Background
+from orchestra.wire.errors import OrchestraError
+
+PATIENCE_S = 20.0
+
+
+def at_once(answer: Callable[[], None]) -> None:
+    answer()
+
+
+def unexpected(error: OrchestraError) -> None:
+    raise AssertionError(error)
+
+
+def test_of_questions_that_wait_for_one_slot_the_newest_is_answered() -> None:
+    background = Background("test", at_once)
+    answers: list[str] = []
+    last = threading.Event()
+    for number in range(5):
+        background.ask("a", lambda number=number: f"a{number}", answers.append, unexpected)
+    background.ask("b", lambda: "b", answers.append, unexpected)
+    background.ask("c", lambda: None, lambda _: last.set(), unexpected)
+    background.start()
+    assert last.wait(PATIENCE_S)
+    background.stop()
+    assert answers == ["a4", "b"]
+
+
+def test_an_error_is_an_answer_and_the_thread_goes_on() -> None:
+    background = Background("test", at_once)
+    told: list[str] = []
+    last = threading.Event()
+
+    def fail() -> None:
+        raise OrchestraError("the disk is gone")
+
+    background.ask("a", fail, lambda _: None, lambda error: told.append(str(error)))
+    background.ask("b", lambda: None, lambda _: last.set(), unexpected)
+    background.start()
+    assert last.wait(PATIENCE_S)
+    background.stop()
+    assert told == ["the disk is gone"]
+
+
+def test_the_last_thing_happens_in_the_thread_and_nothing_is_answered_after_it() -> None:
+    background = Background("test", at_once)
+    where: list[str] = []
+    background.start()
+    background.stop(last=lambda: where.append(threading.current_thread().name))
+    background.ask("late", lambda: "late", where.append, unexpected)
+    assert where == ["test"]
