@@ -34,7 +34,7 @@ def find_run(workspace: Workspace, reference: str) -> str:
 def list_runs(
     workspace: Workspace, *, states: Collection[RunState] | None, limit: int | None
 ) -> list[RunRow]:
-    """Runs, newest first."""
+    """Runs, newest first. With a filter or in another order: `selection.Runs`."""
     if not any_runs(workspace):
         return []
     with open_registry(workspace.runs) as registry:
@@ -98,5 +98,11 @@ def list_row(row: RunRow) -> dict[str, Any]:
         "best_score": row.best_score,
         "attempt": row.attempt,
         "host": row.host,
+        "gpus": row.gpus,
+        "devices": list(row.devices),
         "commit": row.git_commit,
+        "branch": row.git_branch,
+        "dirty": row.git_dirty,
+        "tags": list(row.tags),
+        "note": row.remark,
     }

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestra.registry.configs import config_document
 from orchestra.schedule.query import EVERYTHING, Expression, InStates, Sort, both, parse, parse_sort
-from orchestra.schedule.query_fields import Field
+from orchestra.schedule.query_fields import Field, field_named, unknown
 from orchestra.schedule.query_sql import CONFIG_OF, Sql, condition, order, uses_config, value_of
+from orchestra.wire.errors import UsageError
 from orchestra.wire.states import LIVE, RunState
 
 if TYPE_CHECKING:
@@ -84,12 +85,19 @@ class Runs:
         self._prepare(where)
         return self._registry.count_runs(where.text, where.values)
 
-    def values(self, fields: Sequence[Field], run_ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-        """What the fields are of these runs, by id; None where a run has none."""
-        pieces = [value_of(field) for field in fields]
+    def values(self, names: Sequence[str], run_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What `cfg.KEY` and other fields are of these runs, by id; None where a run has none.
+
+        Raises:
+            UsageError: there is no such field.
+        """
+        pieces = [value_of(_field(name)) for name in names]
+        if not pieces:
+            return {}
         self._prepare(*pieces)
         parameters = [value for piece in pieces for value in piece.values]
-        return self._registry.select_values([piece.text for piece in pieces], parameters, run_ids)
+        found = self._registry.select_values([p.text for p in pieces], parameters, run_ids)
+        return {run_id: dict(zip(names, values, strict=True)) for run_id, values in found.items()}
 
     def _prepare(self, *pieces: Sql) -> None:
         if uses_config(*pieces):
@@ -115,10 +123,8 @@ def _read_config(folder: RunsFolder, run_id: str) -> str | None:
         return None
 
 
-def shown_value(value: Any) -> str:
-    """A value of `Runs.values` as a cell of a table."""
-    from orchestra.formats import number
-
-    if value is None:
-        return "-"
-    return number(value, 6) if isinstance(value, int | float) else str(value)
+def _field(name: str) -> Field:
+    found = field_named(name)
+    if found is None:
+        raise UsageError(unknown(name))
+    return found

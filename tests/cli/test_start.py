@@ -48,11 +48,26 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     return made
 
 
-@pytest.mark.parametrize("words", [("--help",), ("ls",), ("run", "--help"), ("ls", "--json")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("ls",),
+        ("run", "--help"),
+        ("ls", "--json"),
+        ("ls", "cfg.optim.lr>0", "--sort=name"),
+    ],
+)
 def test_loads_nothing_slow(cli: Cli, words: tuple[str, ...]) -> None:
     modules = loaded(cli, *words)
     assert "typer" in modules
     assert not {module.split(".")[0] for module in modules} & SLOW
+
+
+def test_a_plain_ls_loads_no_filter(cli: Cli) -> None:
+    query = "orchestra.schedule.query"
+    assert query not in loaded(cli, "ls", "--columns", "id,tags")
+    assert query in loaded(cli, "ls", "asr")
 
 
 def test_the_check_sees_what_is_loaded(cli: Cli) -> None:

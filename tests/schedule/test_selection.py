@@ -63,7 +63,7 @@ def run(
         **dict.fromkeys(FIELDS),
         **{"id": run_id, "name": f"name-{run_id}", "state": RunState.QUEUED, "task": "asr"},
         **{"upstream": "fbank", "note": "", "reason": "", "tag": [], "step": 0, "attempt": 0},
-        **{"priority": 0, "created": NOW_S - 3600.0},
+        **{"priority": 0, "created": NOW_S - 1900.0 * (ord(run_id[0]) - 96)},
         **more,
     }
     values["age"] = values["created"]
@@ -276,6 +276,8 @@ def test_config_and_results(runs: Runs) -> None:
         "cfg.optim.deterministic=true": ["aaa", "bbb", "ccc", "ddd"],
         "cfg.optim.betas:0.999": ["aaa", "bbb", "ccc", "ddd"],
         "has:cfg.seed": ["aaa"],
+        "has:dirty": ["eee"],
+        "dirty:no": ["fff"],
         "eval.test-clean.wer<5": ["ccc"],
         "eval.test-clean.wer>5": ["bbb"],
     }.items():
@@ -344,13 +346,14 @@ def test_the_newest_and_what_has_not_ended(runs: Runs) -> None:
 
 
 def test_values_for_columns(runs: Runs) -> None:
-    wanted = [field_named(name) for name in ("cfg.optim.lr", "eval.dev.wer", "name")]
-    fields = [found for found in wanted if found is not None]
-    assert runs.values(fields, ["aaa", "bbb", "zzz"]) == {
-        "aaa": (3e-4, None, "Probe-1"),
-        "bbb": (1, 2.0, "name-bbb"),
+    names = ["cfg.optim.lr", "eval.dev.wer", "name"]
+    assert runs.values(names, ["aaa", "bbb", "zzz"]) == {
+        "aaa": {"cfg.optim.lr": 3e-4, "eval.dev.wer": None, "name": "Probe-1"},
+        "bbb": {"cfg.optim.lr": 1, "eval.dev.wer": 2.0, "name": "name-bbb"},
     }
-    assert runs.values(fields, []) == {}
+    assert runs.values(names, []) == runs.values([], ["aaa"]) == {}
+    with pytest.raises(UsageError, match="no field 'nme'"):
+        runs.values(["nme"], ["aaa"])
 
 
 def test_many_stars_cost_little(tmp_path: Path) -> None:

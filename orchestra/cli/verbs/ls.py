@@ -2,64 +2,98 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestra.cli import options
+from orchestra.cli.columns import RIGHT, cells, columns, computed
 from orchestra.cli.context import workspace_of
 from orchestra.cli.output import emit_json, say, table
-from orchestra.formats import ago, number
 from orchestra.wire.errors import UsageError
 from orchestra.wire.states import RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestra.registry.rows import RunRow
+    from orchestra.workspace import Workspace
 
 _SCREENFUL = 30
 
 
 def ls(
     context: typer.Context,
+    query: Annotated[
+        list[str] | None, typer.Argument(metavar="[QUERY]...", help="A filter; see below.")
+    ] = None,
     state: Annotated[
         list[str] | None, typer.Option(metavar="STATE", help="Only these; repeatable.")
     ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="-FIELD: largest, newest first. Default: newest first."),
+    ] = None,
+    columns_: Annotated[
+        str | None,
+        typer.Option("--columns", metavar="A,B", help="Such as id,name,best,tags,cfg.optim.lr."),
+    ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "-n", min=1, metavar="N", help="Newest N; default 30, JSON all."),
+        typer.Option("--limit", "-n", min=1, metavar="N", help="At most N; default 30, JSON all."),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """List runs, newest first.
+    """List runs, newest first, or those that a filter lets through.
 
     \b
     Examples:
       orchestra ls
       orchestra ls --state running --state queued
+      orchestra ls 'state:failed cfg.optim.lr>1e-4'
+      orchestra ls 'wavlm not tag:draft created<3d' --sort best
+      orchestra ls tag:paper --columns id,name,best,cfg.optim.lr,eval.test-clean.wer
       orchestra ls --json | jq -r '.[] | select(.state == "failed") | .id'
-    """
-    from orchestra.registry.rows import JobKey
-    from orchestra.schedule.listing import health, list_row, list_runs
 
+    \b
+    Filter:
+      asr wavlm          both words, in the id, name, task, upstream, tags or note
+      FIELD:PART         a part of it; with * or ? the whole of it
+      FIELD=X  FIELD!=X  exactly that, or anything but that
+      FIELD<N  <= > >=   numbers (1e-4, 10k); times by age: created<2h, ended>3d
+      has:FIELD          it is known and not empty
+      not, -, and, or, parentheses, quotes for text with spaces or signs
+    Fields: id name task upstream state tag note reason branch commit dirty host
+    metric gpus priority attempt step loss score best age created started ended,
+    cfg.KEY (the frozen config), eval.SPLIT.METRIC (the newest result).
+    """
     states = [_state(word) for word in state] if state else None
+    names = columns(columns_)
     most = limit if limit or json else _SCREENFUL
     workspace = workspace_of(context)
-    rows = list_runs(workspace, states=states, limit=most and most + 1)
-    more = most is not None and len(rows) > most
+    rows, values = _rows(
+        workspace,
+        " ".join(query or ()),
+        sort or "",
+        states,
+        limit=most and most + 1,
+        more=[name for name in names if computed(name)],
+    )
+    left_out = most is not None and len(rows) > most
     rows = rows[:most]
     if json:
-        emit_json([list_row(row) for row in rows])
+        emit_json([_document(row, values.get(row.id)) for row in rows])
         return
     if not rows:
-        say("no runs yet: start one with `orchestra run TASK`" if not states else "no such runs")
+        say(
+            "no such runs"
+            if states or query
+            else "no runs yet: start one with `orchestra run TASK`"
+        )
         return
-    notes = [health(workspace, JobKey(row.id), row.state) for row in rows]
-    table(
-        [_cells(row, note) for row, note in zip(rows, notes, strict=True)],
-        right=("step", "loss", "score"),
-    )
-    if more and not limit:
-        say(f"the newest {most} are shown; --limit N shows more")
+    _print(workspace, rows, names, values)
+    if left_out and not limit:
+        say(f"the {'first' if sort else 'newest'} {most} are shown; --limit N shows more")
 
 
 def _state(word: str) -> RunState:
@@ -69,15 +103,49 @@ def _state(word: str) -> RunState:
         raise UsageError(f"--state {word!r}: states are {', '.join(RunState)}") from None
 
 
-def _cells(row: RunRow, note: str) -> dict[str, str]:
-    score = "-" if row.best_score is None else f"{row.metric or ''} {number(row.best_score)}"
-    return {
-        "id": row.id,
-        "name": row.name,
-        "state": row.state.value,
-        "step": f"{row.step}/{row.max_steps}" if row.max_steps else str(row.step),
-        "loss": number(row.loss),
-        "score": score.strip(),
-        "created": ago(row.created_at),
-        "reason": "; ".join(filter(None, (note, row.reason))),
-    }
+def _rows(
+    workspace: Workspace,
+    query: str,
+    sort: str,
+    states: Sequence[RunState] | None,
+    *,
+    limit: int | None,
+    more: Sequence[str],
+) -> tuple[list[RunRow], dict[str, dict[str, Any]]]:
+    """The runs, and of each the values of the computed columns `more`."""
+    from orchestra.schedule.listing import any_runs, list_runs
+
+    if not (query or sort or more):
+        return list_runs(workspace, states=states, limit=limit), {}
+    from orchestra.registry.store import open_registry
+    from orchestra.schedule.selection import Runs, selection
+
+    wanted = selection(query, sort, states or ())
+    if not any_runs(workspace):
+        return [], {}
+    with open_registry(workspace.runs) as registry:
+        runs = Runs(registry, workspace.runs)
+        rows = runs.select(wanted, limit=limit)
+        return rows, runs.values(more, [row.id for row in rows])
+
+
+def _document(row: RunRow, values: dict[str, Any] | None) -> dict[str, Any]:
+    from orchestra.schedule.listing import list_row
+
+    return list_row(row) if values is None else {**list_row(row), "values": values}
+
+
+def _print(
+    workspace: Workspace,
+    rows: Sequence[RunRow],
+    names: Sequence[str],
+    values: dict[str, dict[str, Any]],
+) -> None:
+    from orchestra.registry.rows import JobKey
+    from orchestra.schedule.listing import health
+
+    lines = []
+    for row in rows:
+        note = health(workspace, JobKey(row.id), row.state) if "reason" in names else ""
+        lines.append(cells(row, names, note, values.get(row.id, {})))
+    table(lines, right=(*RIGHT, *(name for name in names if "." in name)))

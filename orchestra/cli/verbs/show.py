@@ -99,6 +99,10 @@ def _facts(run: dict[str, Any]) -> None:
         "config": f"sha256 {run['config_sha256']}",
         "folder": run["folders"]["run"],
     }
+    if run["tags"]:
+        facts["tags"] = ", ".join(run["tags"])
+    if run["note"]:
+        facts["note"] = run["note"]
     if waits := run["waits"]:
         position = f"at position {waits['position']}: " if waits["position"] else ""
         facts["waits"] = position + clean(waits["reason"])
