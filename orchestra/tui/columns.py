@@ -206,7 +206,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("task", "Task", 14, _task, sort="task", rank=60),
     Column("bar", "Progress", 8, _bar, sort="step", rank=70),
     Column("step", "Step", 13, _step, right=True, sort="step", rank=2),
-    Column("eta", "ETA", 6, _eta, right=True, sort="eta", rank=10),
+    Column("eta", "ETA", 6, _eta, right=True, rank=10),
     Column("loss", "Loss", 7, _loss, right=True, sort="loss", rank=40),
     Column("score", "Score (best)", 15, _score, right=True, sort="best", rank=20),
     Column("beat", "Beat", 5, _beat, right=True, rank=30),

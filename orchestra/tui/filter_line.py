@@ -24,9 +24,8 @@ class FilterLine(Horizontal):
 
     DEFAULT_CSS = """
     FilterLine { height: 1; display: none; background: $panel; }
-    FilterLine > Input { width: 1fr; border: none; height: 1; padding: 0; background: $panel; }
+    FilterLine > Input { width: 1fr; background: $panel; }
     FilterLine > #filter-mark { width: 2; }
-    FilterLine > #filter-problem { width: auto; max-width: 60%; color: $error; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
 
@@ -46,8 +45,7 @@ class FilterLine(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Static(safe("/ "), id="filter-mark")
-        yield Input(placeholder="state:failed cfg.optim.lr>1e-4", id="filter-input")
-        yield Static("", id="filter-problem", markup=False)
+        yield Input(placeholder="state:failed cfg.optim.lr>1e-4", id="filter-input", compact=True)
 
     def open(self, query: str) -> None:
         """Show the line with this text in it."""
@@ -56,10 +54,6 @@ class FilterLine(Horizontal):
         line = self.query_one(Input)
         line.value = query
         line.focus()
-
-    def complain(self, problem: str) -> None:
-        """Say what is wrong with the text; nothing if it is empty."""
-        self.query_one("#filter-problem", Static).update(safe(problem))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -79,5 +73,4 @@ class FilterLine(Horizontal):
 
     def _close(self) -> None:
         self.display = False
-        self.complain("")
         self.post_message(self.Closed())

@@ -11,6 +11,7 @@ from textual.widget import Widget
 
 from orchestra.formats import duration
 from orchestra.schedule.board import Doing, RunView
+from orchestra.tui.columns import BOTH_FROM
 from orchestra.tui.looks import colour_of, glyph_of
 from orchestra.tui.text import join, safe
 
@@ -63,23 +64,28 @@ class Header(Widget):
         facts = self._facts
         if facts is None:
             return Content("orchestra")
-        left = [safe("orchestra", "bold"), safe(facts.host, "$text-muted")]
-        if self.size.width >= 100:
-            left.append(safe(facts.workspace, "$text-muted"))
-        dark = self.app.current_theme.dark
-        for doing in _SHOWN:
-            if count := facts.counts.get(doing, 0):
-                word = f" {doing.value}" if self.size.width >= 100 else ""
-                text = f"{glyph_of(doing, plain=self._plain)} {count}{word}"
-                left.append(safe(text, colour_of(doing, dark=dark)))
-        if facts.gpus:
-            left.append(safe(facts.gpus))
         right = [_age(facts.age_s)]
         if facts.readonly:
             right.append(safe("READ-ONLY", "bold $warning"))
-        start, end = join(*left, between="  "), join(*right, between="  ")
+        end = join(*right, between="  ")
+        room = self.size.width - 2 - end.cell_length - 2
+        start = self._left(facts, where=f"{facts.host}  {facts.workspace}")
+        if start.cell_length > room:
+            start = self._left(facts, where=facts.host).truncate(max(0, room), ellipsis=True)
         gap = self.size.width - 2 - start.cell_length - end.cell_length
         return join(start, Content(" " * max(1, gap)), end)
+
+    def _left(self, facts: Facts, where: str) -> Content:
+        parts = [safe("orchestra", "bold"), safe(where, "$text-muted")]
+        dark = self.app.current_theme.dark
+        for doing in _SHOWN:
+            if count := facts.counts.get(doing, 0):
+                word = f" {doing.value}" if self.size.width >= BOTH_FROM else ""
+                text = f"{glyph_of(doing, plain=self._plain)} {count}{word}"
+                parts.append(safe(text, colour_of(doing, dark=dark)))
+        if facts.gpus:
+            parts.append(safe(facts.gpus))
+        return join(*parts, between="  ")
 
 
 class NoteLine(Widget):
@@ -87,6 +93,7 @@ class NoteLine(Widget):
 
     DEFAULT_CSS = """
     NoteLine { height: 2; padding: 0 1; background: $surface; }
+    NoteLine.-instead { height: auto; min-height: 2; max-height: 6; }
     """
 
     def __init__(self, *, plain: bool = False) -> None:
@@ -99,7 +106,8 @@ class NoteLine(Widget):
         """About this run; `instead`: what is to be said of the table as a whole."""
         if (view, instead) != (self._view, self._instead):
             self._view, self._instead = view, instead
-            self.refresh()
+            self.set_class(instead is not None, "-instead")
+            self.refresh(layout=instead is not None)
 
     def complain(self, problem: str) -> None:
         """This sentence instead."""

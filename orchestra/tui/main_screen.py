@@ -32,6 +32,7 @@ from orchestra.tui.tabs import Tabs
 from orchestra.tui.text import join, safe
 from orchestra.tui.watcher import FIRST_PAGE, Found, Wanted
 from orchestra.wire.errors import OrchestraError
+from orchestra.wire.states import LIVE
 
 if TYPE_CHECKING:
     from orchestra.tui.app import Monitor
@@ -126,7 +127,6 @@ class MainScreen(Acting):
             return
         first = self._found is None
         self._found, self._problem = found, ""
-        self.query_one(FilterLine).complain("")
         setting = Setting(time.time(), gpus=self.app.gpus.indices)
         self._table.show(found.views, setting)
         self._show_note()
@@ -143,10 +143,7 @@ class MainScreen(Acting):
 
     def _complain(self, error: OrchestraError) -> None:
         self._problem = str(error)
-        if self.query_one(FilterLine).display:
-            self.query_one(FilterLine).complain(self._problem)
-        else:
-            self._show_note()
+        self._show_note()
         self._show_header()
 
     def _show_header(self) -> None:
@@ -154,9 +151,8 @@ class MainScreen(Acting):
         counts: Counter[Doing] = Counter()
         if found is not None:
             counts.update(view.doing for view in found.views if view.is_live)
-            for state, count in found.counts.items():
-                if state not in {view.row.state for view in found.views if view.is_live}:
-                    counts[Doing(state if state != "running" else "working")] += count
+            ended = {state: n for state, n in found.counts.items() if state not in LIVE}
+            counts.update({Doing(state): count for state, count in ended.items()})
         age_s = None if found is None else time.monotonic() - found.read_at
         facts = Facts(
             host=socket.gethostname(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestra.registry.rows import RunRow
 from orchestra.registry.store import Registry, open_registry
@@ -15,6 +16,9 @@ from orchestra.schedule.listing import any_runs
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
+
+if TYPE_CHECKING:
+    from orchestra.schedule.selection import Runs
 
 #: Runs on a page; what is beyond is found by filter or another order.
 PAGE = 1000
@@ -43,12 +47,21 @@ class Found:
     read_at: float  # monotonic s
 
 
+@dataclass(frozen=True)
+class _Page:
+    rows: list[RunRow]
+    total: int
+    counts: dict[RunState, int]
+
+
 class Watcher:
     """Lives in one background thread: call all but the constructor there."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._registry: Registry | None = None
+        self._runs: Runs | None = None
+        self._last: tuple[Wanted, tuple[int, int], _Page] | None = None
         self._board = Board(workspace.runs)
         self._alone = Board(workspace.runs)  # for the run of the detail screen
 
@@ -63,9 +76,9 @@ class Watcher:
             return Found(wanted, (), 0, {}, time.monotonic())
         try:
             registry = self._open()
-            rows, total = self._rows(registry, wanted)
-            views = tuple(self._board.view(registry, rows))
-            return Found(wanted, views, total, registry.counts_by_state(), time.monotonic())
+            page = self._page(registry, wanted)
+            views = tuple(self._board.view(registry, page.rows))
+            return Found(wanted, views, page.total, page.counts, time.monotonic())
         except OrchestraError:
             self._forget_registry()
             raise
@@ -92,10 +105,29 @@ class Watcher:
         return self._registry
 
     def _forget_registry(self) -> None:
+        self._runs, self._last = None, None
         if self._registry is not None:
             self._registry.close()
             self._registry = None
 
+    def _page(self, registry: Registry, wanted: Wanted) -> _Page:
+        """The rows; read anew only if somebody has written, or something else is wanted."""
+        generation = registry.generation()
+        if self._last is not None and self._last[:2] == (wanted, generation):
+            return self._last[2]
+        rows, total = self._rows(registry, wanted)
+        page = _Page(rows, total, registry.counts_by_state())
+        self._last = (wanted, generation, page)
+        return page
+
     def _rows(self, registry: Registry, wanted: Wanted) -> tuple[list[RunRow], int]:
-        rows = registry.list_runs(limit=wanted.limit)
-        return rows, len(rows)
+        if wanted == Wanted(limit=FIRST_PAGE):  # the first paint waits: it loads no filter language
+            rows = registry.list_runs(limit=FIRST_PAGE)
+            return rows, len(rows)
+        from orchestra.schedule.selection import Runs, selection
+
+        if self._runs is None:
+            self._runs = Runs(registry, self._workspace.runs)
+        chosen = selection(wanted.query, wanted.sort)
+        rows = self._runs.newest_and_unfinished(chosen, limit=wanted.limit)
+        return rows, len(rows) if len(rows) < wanted.limit else self._runs.count(chosen)
