@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -69,7 +70,9 @@ class CurveSource:
         self._runs: OrderedDict[Path, _RunCurves] = OrderedDict()
 
     def look(self, question: Question) -> Look:
-        """Read what is new; a store that can't be read is a sentence in the answer."""
+        """Read what is new, for about a twentieth of a second however many runs there are; a
+        store that can't be read is a sentence in the answer."""
+        deadline = time.monotonic() + _BUDGET_S
         keys: set[str] = set()
         lines: dict[tuple[str, str], Line] = {}
         problems: dict[str, str] = {}
@@ -79,7 +82,7 @@ class CurveSource:
                 curves = self._curves(wanted)
                 keys.update(curves.keys())
                 for key in question.keys:
-                    line, whole = curves.line(key, question.axis, question.shown)
+                    line, whole = curves.line(key, question.axis, question.shown, deadline)
                     lines[wanted.run_id, key] = line
                     exact = exact and whole
             except OrchestraError as error:
@@ -126,11 +129,16 @@ class _RunCurves:
             self._keys = (stamp, self._store.keys())
         return self._keys[1]
 
-    def line(self, key: str, axis: XAxis, shown: tuple[float, float] | None) -> tuple[Line, bool]:
+    def line(
+        self, key: str, axis: XAxis, shown: tuple[float, float] | None, deadline: float
+    ) -> tuple[Line, bool]:
         """The line, and whether it is exact."""
-        curve = self._read(key)
-        clock = self._read(EPOCH) if axis is XAxis.EPOCH else None
-        part = self._part(curve, clock, axis, shown) if shown is not None else None
+        curve = _until(self._whole_reader(key), deadline)
+        clock = _until(self._whole_reader(EPOCH), deadline) if axis is XAxis.EPOCH else None
+        part = None
+        if shown is not None:
+            reader = self._part_reader(curve, _Scale(axis, self.started_at, curve, clock), shown)
+            part = None if reader is None else _until(reader, deadline)
         exact = all(one is None or one.exact for one in (curve, clock, part))
         if part is not None and not part.exact:
             part = None  # until all of it is read, the coarser curve
@@ -141,16 +149,15 @@ class _RunCurves:
             self._lines[key] = (made_of, _line(curve, part, scale))
         return self._lines[key][1], exact
 
-    def _read(self, key: str) -> Curve:
+    def _whole_reader(self, key: str) -> CurveReader:
         if key not in self._whole:
             self._whole[key] = CurveReader(self._store, key)
-        return self._whole[key].read(_BUDGET_S)
+        return self._whole[key]
 
-    def _part(
-        self, curve: Curve, clock: Curve | None, axis: XAxis, shown: tuple[float, float]
-    ) -> Curve | None:
+    def _part_reader(
+        self, curve: Curve, scale: _Scale, shown: tuple[float, float]
+    ) -> CurveReader | None:
         """Finer buckets of what is shown; None where the whole curve has every point of it."""
-        scale = _Scale(axis, self.started_at, curve, clock)
         within = [one for one in curve.buckets if shown[0] <= scale.x(one) <= shown[1]]
         if all(one.points == 1 for one in within) and curve.exact:
             return None
@@ -160,7 +167,11 @@ class _RunCurves:
         self._parts.move_to_end(key)
         while len(self._parts) > _MOST_PARTS:
             self._parts.popitem(last=False)
-        return self._parts[key].read(_BUDGET_S)
+        return self._parts[key]
+
+
+def _until(reader: CurveReader, deadline: float) -> Curve:
+    return reader.read(max(deadline - time.monotonic(), 0.0))
 
 
 def _aligned(within: Sequence[Bucket], buckets: Sequence[Bucket]) -> Steps:
