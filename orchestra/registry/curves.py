@@ -40,7 +40,12 @@ class CurveReader:
         self._steps = steps
         self._curve = Curve(key)
         self._stamp: tuple[int, int] | None = None
-        self._forget()
+        self._width = 1
+        self._done: list[Bucket] = []
+        self._next: int | None = None  # the number of the first bucket not summed up yet
+        # New points come behind this step: behind it, an attempt passes what it superseded.
+        self._settled: int | None = None
+        self._points: list[Point] | None = None
 
     def read(self, budget_s: float = 0.05) -> Curve:
         """What is new since the last call, for about so long; the same object if nothing is.
@@ -70,12 +75,8 @@ class CurveReader:
         return self._curve
 
     def _forget(self) -> None:
-        self._width = 1
-        self._next: int | None = None  # the number of the first bucket not summed up yet
-        # New points come behind this step: behind it, an attempt passes what it superseded.
-        self._settled: int | None = None
-        self._done: list[Bucket] = []
-        self._points: list[Point] | None = None
+        self._width, self._done, self._points = 1, [], None
+        self._next = self._settled = None
 
     def _part(self, low: int, high: int) -> tuple[int, int]:
         if self._steps is None:

@@ -315,9 +315,12 @@ def _finite(*values: float | None) -> bool:
 
 
 def _bucket(row: tuple[Any, ...]) -> Bucket:
-    *front, low, high, mean, points, not_finite, attempt, superseded = row
-    values = (math.nan if value is None else value for value in (low, high, mean))
-    return Bucket(*front, *values, points, not_finite, attempt, bool(superseded))
+    first, last, time_s, low, high, mean, points, not_finite, attempt, superseded = row
+    if low is None:  # none is finite
+        low = high = mean = math.nan
+    return Bucket(
+        *(first, last, time_s, low, high, mean, points, not_finite, attempt, bool(superseded))
+    )
 
 
 def _point(row: tuple[Any, ...]) -> Point:

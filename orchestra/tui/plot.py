@@ -10,82 +10,14 @@ import bisect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import NamedTuple
 
-from rich.cells import cell_len, set_cell_size
-
-from orchestra.formats import number
 from orchestra.tui.canvas import ALARM, TEXT, Canvas, Glyphs, Run
-from orchestra.tui.ticks import (
-    Tick,
-    clock_ticks,
-    linear_ticks,
-    log_ticks,
-    span,
-    span_ticks,
-    widened,
-)
+from orchestra.tui.frame import Rows, fit, legend, restarts_row, title_row, x_axis
+from orchestra.tui.lines import MARKERS, MOST_LINES, Line, Mark, View
+from orchestra.tui.ticks import Tick, linear_ticks, log_ticks, widened
 
-MOST_LINES = 8
-MARKERS = "ABCDEFGH"
-"""The letter of each line: colour is never the only sign."""
 LEAST = (24, 6)
 """Columns and rows; below, there is only a title."""
-
-Rows = list[list[Run]]
-
-
-class XAxis(StrEnum):
-    """What a curve is drawn over."""
-
-    STEP = "step"
-    EPOCH = "epoch"
-    TIME = "time"
-    RELATIVE = "since start"
-
-
-class Mark(NamedTuple):
-    """Some neighbouring points of a curve; `low` and `high` are NaN if none is finite."""
-
-    x: float
-    low: float
-    high: float
-    mean: float
-    broken: bool
-    """At least one of them is NaN or infinite."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One series of one run. `name` is clean; `colour` is the number its runs carry."""
-
-    name: str
-    colour: int
-    marks: Sequence[Mark]
-    """What counts, by x."""
-    superseded: Sequence[Sequence[Mark]] = ()
-    """Of earlier attempts, each by x."""
-    restarts: Sequence[tuple[float, int]] = ()
-    """x and number of each attempt but the first."""
-    last: float | None = None
-    """The newest value."""
-    stale: bool = False
-    """Of another moment: drawn until the new one is there."""
-
-
-@dataclass(frozen=True)
-class View:
-    """How to draw."""
-
-    axis: XAxis = XAxis.STEP
-    shown: tuple[float, float] | None = None
-    """The part of the x axis; None: all."""
-    log_y: bool = False
-    smoothing: float = 0.0
-    """Weight of what was before, 0 to 1; 0: none."""
-    crosshair: float | None = None
-    """x whose values are told."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +51,15 @@ def draw(
     """Exactly `height` rows of `width` cells (each at least 1)."""
     lines = lines[:MOST_LINES]
     if width < LEAST[0] or height < LEAST[1]:
-        return Drawing([_fit([Run(title)], width), *_blank(width, height - 1)])
-    extent = _extent(lines)
+        return Drawing([fit([Run(title)], width), *_blank(width, height - 1)])
+    extent = extent_of(lines)
     shown = widened(*(view.shown or extent))
     curves = [_Curve.of(line, view.smoothing, shown, 2 * width) for line in lines]
     scale = _scale(curves, view.log_y)
-    header = [_title(title, view, scale, width)] if height >= 8 else []
-    header += _legend(lines, view, width, max(1, height // 6))
-    restarts = any(line.restarts for line in lines) and height >= 8
+    low = height < 8
+    header = [] if low else [title_row(title, view, scale.note, width)]
+    header += legend(lines, view, width, max(1, height // 6), title if low else "")
+    restarts = any(line.restarts for line in lines) and not low
     high = height - len(header) - 2 - restarts
     if high < 2:
         header, high = header[:1], height - 3 - restarts
@@ -137,17 +70,17 @@ def draw(
     for curve in reversed(curves):  # the first is the run under the cursor: on top
         curve.draw(place)
     if len(lines) > 1:
-        for letter, curve in zip(MARKERS, curves, strict=False):
-            _letter(place, curve, letter)
+        for curve in curves:
+            _letter(place, curve, MARKERS[curve.colour % MOST_LINES])
     _alarms(place, curves)
     if view.crosshair is not None and math.isfinite(place.x(view.crosshair)):
         canvas.backdrop(
             int(place.x(view.crosshair) / canvas.dots_wide * canvas.width), canvas.upright
         )
     rows = header + _with_labels(canvas, y_ticks, place, left, width, glyphs)
-    rows += _x_axis(view.axis, shown, left, width, glyphs)
+    rows += x_axis(view.axis, shown, left, width, glyphs)
     if restarts:
-        rows.append(_restarts(lines, shown, left, width, canvas.upright))
+        rows.append(restarts_row(lines, shown, left, width, canvas.upright))
     return Drawing(rows, left, width - left, shown, extent)
 
 
@@ -160,6 +93,13 @@ class _Scale:
     logged: bool
     refused: bool = False
     """A logarithm was asked for, but nothing is positive."""
+
+    @property
+    def note(self) -> str:
+        """In words."""
+        if self.refused:
+            return "no log y: nothing is positive"
+        return "log y" if self.logged else ""
 
     def share(self, value: float) -> float:
         """0 at the bottom, 1 at the top; NaN where there is no place for it."""
@@ -188,7 +128,7 @@ class _Place:
         return (1 - self.scale.share(value)) * (self.canvas.dots_high - 1) + 0.5
 
 
-def _extent(lines: Sequence[Line]) -> tuple[float, float]:
+def extent_of(lines: Sequence[Line]) -> tuple[float, float]:
     """From the first x of all to the last."""
     groups = [group for line in lines for group in (line.marks, *line.superseded)]
     ends = [x for group in groups for x in _ends(group)]
@@ -341,87 +281,6 @@ def _alarms(place: _Place, curves: Sequence[_Curve]) -> None:
                     canvas.sign(column, 0, canvas.cross, ALARM)
 
 
-def _title(title: str, view: View, scale: _Scale, width: int) -> list[Run]:
-    notes = []
-    if scale.logged:
-        notes.append("log y")
-    elif scale.refused:
-        notes.append("no log y: nothing is positive")
-    if view.smoothing:
-        notes.append(f"smoothed {view.smoothing:g}")
-    if view.shown is not None:
-        notes.append("zoomed")
-    note = "  ".join(notes)
-    room = width - cell_len(note) - 2
-    if room < 8 or not note:
-        return _fit([Run(title)], width)
-    return [Run(set_cell_size(title, room)), Run(f"  {note}", TEXT, True)]
-
-
-def _legend(lines: Sequence[Line], view: View, width: int, most_rows: int) -> Rows:
-    """Letter, name and value of each line; values at the crosshair if there is one."""
-    place = [] if view.crosshair is None else [[Run(f"at {_said(view.axis, view.crosshair)}")]]
-    entries = place + [_entry(index, line, view, width) for index, line in enumerate(lines)]
-    rows: Rows = []
-    room = 0
-    for index, entry in enumerate(entries):
-        size = sum(cell_len(run.text) for run in entry) + 2
-        if not rows or size > room + 2:
-            if len(rows) == most_rows:
-                rows[-1] = [*_fit(rows[-1], width - 9), Run(f" +{len(entries) - index} more ")]
-                break
-            rows.append([])
-            room = width
-        rows[-1] += [*entry, Run("  ")]
-        room -= size
-    return [_fit(row, width) for row in rows]
-
-
-def _entry(index: int, line: Line, view: View, width: int) -> list[Run]:
-    if view.crosshair is None:
-        value = "" if line.last is None else number(line.last)
-    else:
-        value = _value_at(line, view.crosshair)
-    name = line.name if cell_len(line.name) <= width // 2 else set_cell_size(line.name, width // 2)
-    return [
-        Run(f"{MARKERS[index]} ", line.colour),
-        Run(f"{name} ", TEXT, line.stale),
-        Run(value, line.colour),
-    ]
-
-
-def _value_at(line: Line, x: float) -> str:
-    """Of the mark nearest to `x`; a dash beyond the ends of the curve."""
-    marks = line.marks
-    if not marks:
-        return "-"
-    index = bisect.bisect_left(marks, x, key=_x)
-    near = marks[max(0, index - 1) : index + 1]
-    room = (marks[-1].x - marks[0].x) / len(marks)
-    mark = min(near, key=lambda mark: abs(mark.x - x))
-    if not marks[0].x - room <= x <= marks[-1].x + room:
-        return "-"
-    if mark.low != mark.low:
-        return "NaN"
-    spread = f" ({number(mark.low)} to {number(mark.high)})" if mark.low < mark.high else ""
-    return number(mark.mean) + spread + (" and NaN" if mark.broken else "")
-
-
-def _said(axis: XAxis, x: float) -> str:
-    if axis is XAxis.TIME:
-        import time
-
-        try:
-            return time.strftime("%d %b %H:%M:%S", time.localtime(x))
-        except (OverflowError, ValueError, OSError):
-            return number(x)
-    if axis is XAxis.RELATIVE:
-        return span(x)
-    if axis is XAxis.EPOCH:
-        return f"epoch {number(x)}"
-    return f"step {round(x) if abs(x) < 1e15 else number(x)}"
-
-
 def _with_labels(
     canvas: Canvas, ticks: Iterable[Tick], place: _Place, left: int, width: int, glyphs: Glyphs
 ) -> Rows:
@@ -439,74 +298,6 @@ def _with_labels(
         label = labels.get(index, "")[: left - 1].rjust(left - 1)
         rows.append([Run(label + (tick if index in labels else bar), TEXT, True), *runs])
     return rows
-
-
-def _x_axis(axis: XAxis, shown: tuple[float, float], left: int, width: int, glyphs: Glyphs) -> Rows:
-    make = {XAxis.TIME: clock_ticks, XAxis.RELATIVE: span_ticks}.get(axis, linear_ticks)
-    columns = width - left
-    ticks = [
-        (_column(value, shown, columns), label)
-        for value, label in make(*shown, max(2, columns // 12))
-        if shown[0] <= value <= shown[1]
-    ]
-    corner, flat, mark = ("+", "-", "+") if glyphs is Glyphs.ASCII else ("└", "─", "┬")
-    ruler = [flat] * columns
-    for column, _ in ticks:
-        ruler[column] = mark
-    name = axis.value
-    room = columns - len(name) - 1
-    labels = _placed([(column - len(label) // 2, label) for column, label in ticks], max(room, 0))
-    text = set_cell_size(" " * left + labels.ljust(max(room, 0)) + " " + name, width)
-    return [
-        [Run(" " * (left - 1) + corner + "".join(ruler), TEXT, True)],
-        [Run(text, TEXT, True)],
-    ]
-
-
-def _column(x: float, shown: tuple[float, float], columns: int) -> int:
-    share = (x / 2 - shown[0] / 2) / (shown[1] / 2 - shown[0] / 2)
-    return min(max(int(share * columns), 0), columns - 1)
-
-
-def _restarts(
-    lines: Sequence[Line], shown: tuple[float, float], left: int, width: int, upright: str
-) -> list[Run]:
-    """`|2` under the axis where attempt 2 began, in its run's colour."""
-    found = sorted(
-        (_column(x, shown, width - left), f"{upright}{attempt}", line.colour)
-        for line in lines
-        for x, attempt in line.restarts
-        if shown[0] <= x <= shown[1]
-    )
-    runs = [Run(" " * left)]
-    at = 0
-    for column, label, colour in found:
-        if column >= at and column + len(label) <= width - left:
-            runs += [Run(" " * (column - at)), Run(label, colour)]
-            at = column + len(label)
-    return _fit(runs, width)
-
-
-def _placed(labels: Iterable[tuple[int, str]], room: int) -> str:
-    """Labels from these columns on, without those that would touch the one before."""
-    text = ""
-    for column, label in labels:
-        column = max(column, 0)
-        if (not text or column > len(text)) and column + len(label) <= room:
-            text = text.ljust(column) + label
-    return text
-
-
-def _fit(runs: Iterable[Run], width: int) -> list[Run]:
-    """Cut or filled to exactly `width` cells."""
-    fitted = []
-    room = width
-    for run in runs:
-        text = run.text if cell_len(run.text) <= room else set_cell_size(run.text, room)
-        if text:
-            fitted.append(run._replace(text=text))
-            room -= cell_len(text)
-    return [*fitted, Run(" " * room)] if room else fitted
 
 
 def _blank(width: int, height: int) -> Rows:

@@ -12,6 +12,7 @@ _CLOCK_S = (
     *(1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800),
     *(3600, 7200, 10800, 21600, 43200, 86400, 2 * 86400, 7 * 86400, 14 * 86400, 28 * 86400),
 )
+_LATEST_S = 1e11  # the year 5138
 
 Tick = tuple[float, str]
 
@@ -30,8 +31,7 @@ def linear_ticks(low: float, high: float, count: int) -> list[Tick]:
     step = _round_up((high / count) - (low / count))
     if not math.isfinite(step) or step <= 0:
         return []
-    first, last = math.ceil(low / step), math.floor(high / step)
-    values = [position * step for position in range(first, min(last, first + 2 * count) + 1)]
+    values = [position * step for position in _positions(low, high, step, count)]
     return list(zip(values, _labels(values, step), strict=True))
 
 
@@ -55,34 +55,36 @@ def log_ticks(low: float, high: float, count: int) -> list[Tick]:
 
 def clock_ticks(low: float, high: float, count: int) -> list[Tick]:
     """Unix times at round local hours, minutes or days."""
-    step = _clock_step((high - low) / max(count, 1))
-    try:
-        offset = time.localtime(low).tm_gmtoff
-    except (OverflowError, ValueError, OSError):
+    if not _is_time(low, high):
         return []
+    step = _clock_step((high - low) / count)
+    offset = time.localtime(low).tm_gmtoff
     form = "%H:%M:%S" if step < 60 else "%H:%M" if step < 86400 else "%d %b"
-    first = math.ceil((low + offset) / step)
-    last = math.floor((high + offset) / step)
-    found = []
-    for position in range(first, min(last, first + 2 * count) + 1):
-        moment = position * step - offset
-        try:
-            found.append((moment, time.strftime(form, time.localtime(moment))))
-        except (OverflowError, ValueError, OSError):
-            return found
-    return found
+    positions = _positions(low + offset, high + offset, step, count)
+    times_s = [position * step - offset for position in positions]
+    return [(time_s, time.strftime(form, time.localtime(time_s))) for time_s in times_s]
 
 
 def span_ticks(low: float, high: float, count: int) -> list[Tick]:
     """Seconds at round durations."""
-    step = _clock_step((high - low) / max(count, 1))
-    first, last = math.ceil(low / step), math.floor(high / step)
-    positions = range(first, min(last, first + 2 * count) + 1)
-    return [(position * step, span(position * step)) for position in positions]
+    if not _is_time(low, high):
+        return []
+    step = _clock_step((high - low) / count)
+    seconds = [position * step for position in _positions(low, high, step, count)]
+    return [(second, span(second)) for second in seconds]
+
+
+def moment(time_s: float) -> str:
+    """A Unix time in local words."""
+    if not _is_time(time_s, time_s):
+        return f"{time_s:g} s"
+    return time.strftime("%d %b %H:%M:%S", time.localtime(time_s))
 
 
 def span(seconds: float) -> str:
     """`2h30m`, `45s`, without parts that are zero."""
+    if not _is_time(seconds, seconds):
+        return f"{seconds:g}s"
     whole = int(abs(seconds))
     days, hours, minutes = whole // 86400, whole % 86400 // 3600, whole % 3600 // 60
     parts = ((days, "d"), (hours, "h"), (minutes, "m"), (whole % 60, "s"))
@@ -90,23 +92,34 @@ def span(seconds: float) -> str:
     return f"-{text}" if seconds <= -1 else text
 
 
-def compact(value: float) -> str:
-    """A count on an axis: `1.5M`, `20k`, `300`."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if size * 10 <= abs(value) < 1e13 or abs(value) == size:
-            return f"{value / size:.4g}{unit}"
-    return f"{value:.6g}"
+def _positions(low: float, high: float, step: float, count: int) -> range:
+    """Of the multiples of a step between two bounds; twice as many as asked for at most."""
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return range(first, min(last, first + 2 * count) + 1)
+
+
+def _is_time(low: float, high: float) -> bool:
+    """Whether a calendar knows these seconds, and durations can be told."""
+    return max(abs(low), abs(high)) < _LATEST_S
 
 
 def _labels(values: Sequence[float], step: float) -> list[str]:
     most = max(map(abs, values), default=0.0)
     if step == int(step) and most < 1e13:
-        return [compact(value) for value in values]
-    if most >= 1e6 or step < 1e-5:
-        digits = max(0, min(6, round(math.log10(most / step)))) if most / step < 1e6 else 6
-        return [f"{value:.{digits}e}" if value else "0" for value in values]
+        sizes = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+        size, unit = next(((one, name) for one, name in sizes if most >= 10 * one), (1.0, ""))
+        return [f"{value / size:.6g}{unit}" if value else "0" for value in values]
+    if most >= 1e6 or step < 1e-4:
+        digits = math.floor(math.log10(most or step)) - math.floor(math.log10(step) + 1e-9)
+        return [_short(f"{value:.{min(max(digits, 0), 8)}e}") if value else "0" for value in values]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return [f"{value:.{decimals}f}" for value in values]
+
+
+def _short(text: str) -> str:
+    """`9e-05` as `9e-5`."""
+    mantissa, _, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def _round_up(step: float) -> float:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from orchestra.tui.canvas import ALARM, Glyphs
-from orchestra.tui.plot import Drawing, Line, Mark, View, XAxis, draw
+from orchestra.tui.lines import Line, Mark, View, XAxis
+from orchestra.tui.plot import Drawing, draw
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)
 X = st.floats(-1e12, 1e12, allow_nan=False)
@@ -70,6 +71,7 @@ def some_line(draw: st.DrawFn) -> Line:
         st.sampled_from(XAxis),
         st.none() | st.tuples(X, X).map(lambda ends: (min(ends), max(ends))),
         st.booleans(),
+        st.booleans(),
         st.sampled_from([0.0, 0.9]),
         st.none() | X,
     ),
@@ -89,7 +91,7 @@ def test_a_falling_curve_falls() -> None:
     lines = [Line("run", 0, marks(4.0, 3.0, 2.0, 1.0), last=1.0)]
     drawing = draw("train/loss", lines, View(), 60, 16)
     rows = text(drawing)
-    assert rows[0].startswith("train/loss") and rows[1].startswith("A run 1 ")
+    assert rows[0].startswith("train/loss") and rows[1].startswith("- run 1 ")
     assert rows[2].startswith("4") and "1.0" in rows[13] and rows[-1].rstrip().endswith("step")
     first = next(index for index, row in enumerate(rows) if _is_curve(row[5:8]))
     last = next(index for index, row in enumerate(rows) if _is_curve(row[-2:]))
@@ -166,7 +168,7 @@ def test_the_crosshair_tells_every_line_at_that_x() -> None:
 
 def test_zoom_shows_a_part_with_its_own_bounds() -> None:
     spike = marks(100.0, *[1.0, 2.0] * 10)
-    zoomed = draw("loss", [Line("run", 0, spike)], View(shown=(5, 15)), 60, 14)
+    zoomed = draw("loss", [Line("run", 0, spike)], View(shown=(5, 15), zoomed=True), 60, 14)
     assert zoomed.extent == (0, 20) and "zoomed" in text(zoomed)[0]
     assert "2.0" in text(zoomed)[2][:6]
 
