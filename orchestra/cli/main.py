@@ -125,13 +125,25 @@ def main() -> NoReturn:
     verb = verb_of(arguments)
     try:
         app = build([verb] if verb in VERBS else list(VERBS))
-        app(arguments, prog_name="orchestra")
+        sys.exit(app(arguments, prog_name="orchestra", standalone_mode=False))
     except KeyboardInterrupt:  # the app turns its own into 130 as well
         sys.exit(ExitCode.INTERRUPTED)
+    except typer.TyperException as error:  # a wrong command line: it echoes what was given
+        say(_told(error))
+        sys.exit(error.exit_code)
     except OrchestraError as error:
         say(f"error: {error}")
         sys.exit(cli_code(error.exit_code))
-    sys.exit(ExitCode.OK)
+
+
+def _told(error: typer.TyperException) -> str:
+    """What Typer says of it: the usage, a hint and the error; or the help, where that is asked."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    message = error.format_message()
+    if context is None or message == context.get_help():
+        return message
+    hint = f"Try '{context.command_path} {context.help_option_names[0]}' for help."
+    return f"{context.get_usage()}\n{hint}\n\nError: {message}"
 
 
 def _typer() -> typer.Typer:

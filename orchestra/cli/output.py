@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from orchestra.wire.terminal import clean, clean_lines
+from orchestra.wire.terminal import LONGEST_LINE, clean, clean_lines
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2, "bold": 1}
 STATE_COLOURS = {
@@ -74,7 +74,7 @@ def table(rows: Sequence[Mapping[str, str]], right: Sequence[str] = ()) -> None:
     if not rows:
         return
     columns = list(rows[0])
-    cells = [{column: clean(row[column]) for column in columns} for row in rows]
+    cells = [{column: clean(row[column], LONGEST_LINE) for column in columns} for row in rows]
     width = {column: max(len(column), *(len(row[column]) for row in cells)) for column in columns}
     last = columns[-1]
 

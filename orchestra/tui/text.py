@@ -10,12 +10,13 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.content import Content
 
-from orchestra.wire.terminal import clean, clean_lines
+from orchestra.wire.terminal import LONGEST_LINE, clean, clean_lines
 
 
 def safe(text: str, style: str = "") -> Content:
     """One line."""
-    return Content.styled(clean(text), style) if style else Content(clean(text))
+    shown = clean(text, LONGEST_LINE)
+    return Content.styled(shown, style) if style else Content(shown)
 
 
 def safe_lines(text: str, style: str = "") -> Content:
@@ -30,4 +31,4 @@ def join(*parts: Content, between: str = "") -> Content:
 
 def segment(text: str, style: Style | None = None) -> Segment:
     """For `render_line`."""
-    return Segment(clean(text), style)
+    return Segment(clean(text, LONGEST_LINE), style)

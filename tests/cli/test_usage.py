@@ -194,6 +194,20 @@ def test_a_hostile_reason_or_name_is_harmless_in_stop_and_result(
     assert "\x1b" not in seen.out + seen.err and "\x07" not in seen.out + seen.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rnu\x1b[2J\u202e",),
+        ("ls", "--lim\x1b]0;x\x07"),
+        ("logs", "@last", "--rank", "1\u2028\x9b"),
+    ],
+)
+def test_a_wrong_command_line_is_echoed_harmlessly(shared: Cli, words: tuple[str, ...]) -> None:
+    done = shared(*words)
+    assert done.returncode == 2 and "Error: " in done.stderr and "Usage: " in done.stderr
+    assert not set(done.stderr) & set("\x1b\x07\x9b\u202e\u2028")
+
+
 def on_terminal(cli: Cli, *words: str) -> str:
     """What a command writes to a pseudo-terminal."""
     ours, its = pty.openpty()
