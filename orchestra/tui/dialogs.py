@@ -306,13 +306,11 @@ def _kept(stake: Stake) -> str:
     newest = f"checkpoint of step {stake.checkpoints[-1]}" if stake.checkpoints else "no checkpoint"
     if any(key.evaluation is not None for key in stake.jobs):
         return f"{newest} and all finished evaluations"
-    if stake.seen.supervisor is None:
+    if not stake.ranks:
         return newest
     lost = f"{stake.lost_steps} step{'' if stake.lost_steps == 1 else 's'}"
-    return (
-        f"{newest}; at step {stake.step} now: a kill loses {lost}, "
-        f"a stop saves them within {duration(stake.grace_s)}"
-    )
+    within = "" if stake.grace_s is None else f" within {duration(stake.grace_s)}"
+    return f"{newest}; at step {stake.step} now: a kill loses {lost}, a stop saves them{within}"
 
 
 def _checkpoints(stakes: Sequence[Stake]) -> list[tuple[Content, str]]:

@@ -152,9 +152,7 @@ def test_read_only_plans_and_does_not_start(workspace: Workspace) -> None:
     async def work() -> None:
         desk = Desk(workspace, readonly=True)
         async with desk.run_test(size=(120, 36)) as pilot:
-            screen = NewRunScreen(
-                desk.actions, desk.background_actions, Form("example", device=CPU)
-            )
+            screen = NewRunScreen(desk.actions, desk.background_checks, Form("example", device=CPU))
             answers: list[object] = []
             await desk.push_screen(screen, answers.append)
             await until("the plan", lambda: "read-only" in verdict(screen))
