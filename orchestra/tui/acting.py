@@ -1,7 +1,8 @@
 """A screen whose runs can be acted on: a key, a look at what is at stake, a question, the deed.
 
-What is looked at and what is done happens in the thread of `background_actions`; the screen only
-asks and tells. Read-only refuses here at the key; the dialog and `Actions` refuse once more.
+What is looked at and what is done happens in the thread of `background_actions`, what is typed is
+checked in that of `background_checks`; the screen only asks and tells. Read-only refuses here at
+the key; the dialog and `Actions` refuse once more.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import os
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from textual.app import SuspendNotSupported
@@ -55,6 +55,16 @@ class Desk(Protocol):
 
     actions: Actions
     background_actions: Background
+    background_checks: Background
+    """For what is typed: a hub that does not answer keeps no stop waiting."""
+
+
+class Begun(Message):
+    """An action was confirmed; it may take a while."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__()
+        self.command = command
 
 
 class Done(Message):
@@ -69,7 +79,6 @@ class Acting(Screen[None]):
     """Base of the screens that show runs."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
-    _numbers = count()
 
     def chosen(self) -> tuple[RunView, ...]:
         """The runs that an action is about: the marked ones, else the one under the cursor."""
@@ -151,7 +160,7 @@ class Acting(Screen[None]):
         from orchestra.tui.new_run import NewRunScreen
 
         if not self._refused():
-            self.ask(NewRunScreen(self.desk.actions, self.desk.background_actions))
+            self.ask(NewRunScreen(self.desk.actions, self.desk.background_checks))
 
     def action_folder(self) -> None:
         """A shell in the run's folder; where none can be had, its path."""
@@ -191,8 +200,9 @@ class Acting(Screen[None]):
         if action is None:
             return
         actions = self.desk.actions
+        self.post_message(Begun(actions.command_of(action)))
         self._ask(
-            f"perform {next(self._numbers)}",  # none may push another out of the queue
+            f"perform {id(action)}",  # alive while it waits: no other pushes it out of the queue
             lambda: actions.perform(action),
             lambda sentence: self._done(action, sentence),
             lambda error: self._done(action, str(error), failed=True),
@@ -282,7 +292,7 @@ class Acting(Screen[None]):
             ResumeDialog(
                 desk.actions,
                 stakes,
-                desk.background_actions,
+                desk.background_checks,
                 lambda wanted: _outlook(workspace, wanted),
             )
         )

@@ -133,15 +133,18 @@ class Actions:
             raise ConflictError("this monitor is read-only: use the command line")
         match action:
             case Stop():
-                return self._each(action.runs, lambda seen: self._stop(seen, action.now))
+                self._check(action.runs)
+                return _each(action.runs, lambda seen: self._stop(seen, action.now))
             case Resume():
-                return self._each(action.runs, lambda seen: self._resume(seen, action))
-            case Evaluate():
-                return self._each(action.runs, lambda seen: self._evaluate(seen, action))
-            case Relabel():
-                return self._each(action.runs, lambda seen: self._relabel(seen, action))
+                self._check(action.runs)
+                return _each(action.runs, lambda seen: self._resume(seen, action))
             case Remove():
-                return self._each(action.runs, self._remove)
+                self._check(action.runs)
+                return _each(action.runs, self._remove)
+            case Evaluate():
+                return _each(action.runs, lambda seen: self._evaluate(seen, action))
+            case Relabel():
+                return _each(action.runs, lambda seen: self._relabel(seen, action))
             case Clone():
                 return self._clone(action)
             case Start():
@@ -155,20 +158,11 @@ class Actions:
         self.log.append(performed)
         return performed
 
-    def _each(self, runs: tuple[Seen, ...], act: Callable[[Seen], str]) -> str:
-        """One after the other; nothing at all if one is not as it was shown."""
+    def _check(self, runs: tuple[Seen, ...]) -> None:
+        """Of several, none is touched if one is not as it was shown (ConflictError)."""
         with open_registry(self.workspace.runs) as registry:
             for seen in runs:
                 check_seen(self.workspace, registry, seen)
-        done, failed = [], []
-        for seen in runs:
-            try:
-                done.append(act(seen))
-            except OrchestraError as error:
-                failed.append(str(error))
-        if failed:
-            raise OrchestraError("\n".join([*failed, *done]))
-        return "\n".join(done)
 
     def _stop(self, seen: Seen, now: bool) -> str:
         keys = stop_run(self.workspace, seen.run_id, now=now, seen=seen)
@@ -242,6 +236,19 @@ class Actions:
         if reaped.leftovers:
             raise OrchestraError(f"{sentence}; could not kill {', '.join(reaped.leftovers)}")
         return sentence
+
+
+def _each(runs: tuple[Seen, ...], act: Callable[[Seen], str]) -> str:
+    """One after the other; one that fails stops none (OrchestraError in the end)."""
+    done, failed = [], []
+    for seen in runs:
+        try:
+            done.append(act(seen))
+        except OrchestraError as error:
+            failed.append(str(error))
+    if failed:
+        raise OrchestraError("\n".join([*failed, *done]))
+    return "\n".join(done)
 
 
 def command_of(action: Action, program: tuple[str, ...] = ("orchestra",)) -> str:

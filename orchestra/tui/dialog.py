@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -19,6 +20,7 @@ from textual.widgets import Button, Input, Select, Static, TextArea
 
 from orchestra.tui.actions import Action, Actions
 from orchestra.tui.clipboard import copy
+from orchestra.tui.fields import Field
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.text import join, safe, safe_lines
 
@@ -31,7 +33,13 @@ KEYS = (
         "Copy the command line that does the same.",
         where="dialogs",
     ),
+    Key("pageup", "scroll_body(-1)", "", "Scroll back what is told.", "dialogs", footer=False),
+    Key("pagedown", "scroll_body(1)", "", "Scroll on in what is told.", "dialogs", footer=False),
 )
+
+
+_OTHER_ROWS = 15  # of a dialog, around its body
+_LEAST_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Choice:
 
 
 class Dialog(ModalScreen[Action | None]):
-    """A question: `title`, what `body` shows, the command lines, Cancel and the `choices`.
+    """A question: `heading`, what `body` shows, the command lines, Cancel and the `choices`.
 
     `count`: of what it concerns, to be typed if it is more than one, or always.
     """
@@ -58,17 +66,16 @@ class Dialog(ModalScreen[Action | None]):
         border: round $primary; padding: 0 1; background: $surface;
     }
     Dialog #title { text-style: bold; }
-    Dialog #body { height: auto; max-height: 1fr; margin-top: 1; }
+    Dialog #body { height: auto; margin-top: 1; }
     Dialog #body Label { color: $text-muted; }
     Dialog #body Input, Dialog #body Select { margin-bottom: 0; }
     Dialog TextArea { height: 5; }
-    Dialog #verdict { height: auto; max-height: 5; }
-    Dialog #command { height: auto; max-height: 5; color: $text-muted; margin-top: 1; }
+    Dialog #verdict { height: auto; max-height: 4; }
+    Dialog #command { height: auto; max-height: 4; color: $text-muted; margin-top: 1; }
     Dialog #count { width: 100%; }
     Dialog #buttons { height: auto; align-horizontal: right; margin-top: 1; }
     Dialog #buttons Button { margin-left: 2; min-width: 12; height: 1; }
     """
-    title_text: ClassVar[str] = ""
 
     def __init__(self, actions: Actions, *, count: int = 1, always_typed: bool = False) -> None:
         super().__init__()
@@ -86,7 +93,7 @@ class Dialog(ModalScreen[Action | None]):
 
     def heading(self) -> Content:
         """The first line."""
-        return safe(self.title_text)
+        raise NotImplementedError
 
     def compose(self) -> ComposeResult:
         with Vertical():
@@ -97,7 +104,7 @@ class Dialog(ModalScreen[Action | None]):
             yield Static(id="command")
             if self._typed and self.choices():
                 hint = f"type {self._count} to confirm"
-                yield Input(placeholder=hint, id="count", type="integer", compact=True)
+                yield Field(placeholder=hint, id="count")
             with Horizontal(id="buttons"):
                 yield Button("Cancel", id="cancel", variant="primary", compact=True)
                 for choice in self.choices():
@@ -106,6 +113,11 @@ class Dialog(ModalScreen[Action | None]):
     def on_mount(self) -> None:
         self.query_one("#cancel").focus()
         self.refresh_choices()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The buttons stay in sight, however long the body is."""
+        most = max(_LEAST_ROWS, event.size.height - _OTHER_ROWS)
+        self.query_one("#body").styles.max_height = most
 
     def refresh_choices(self) -> None:
         """The command lines as the fields are now; buttons that can't be pressed are dim."""
@@ -156,6 +168,11 @@ class Dialog(ModalScreen[Action | None]):
     def action_cancel(self) -> None:
         """Close without an action."""
         self.dismiss(None)
+
+    def action_scroll_body(self, pages: int) -> None:
+        """By pages; the focus stays where it is."""
+        body = self.query_one("#body")
+        body.scroll_relative(y=pages * max(1, body.size.height - 1), animate=False)
 
     def action_copy_command(self) -> None:
         """Hand the first command line to whoever shows this dialog."""

@@ -15,8 +15,10 @@ from orchestra.schedule.stake import Stake
 from orchestra.tui.actions import Actions, Clone, Evaluate, Reap, Relabel, Remove, Resume, Stop
 from orchestra.tui.background import Background
 from orchestra.tui.dialog import Choice, Dialog
+from orchestra.tui.fields import Field, Lines
 from orchestra.tui.text import join, safe
 from orchestra.wire.errors import OrchestraError
+from orchestra.wire.terminal import clean
 
 _SHOWN_RANKS = 8
 _DEBOUNCE_S = 0.25
@@ -89,7 +91,7 @@ class ResumeDialog(Dialog):
         yield Label("From")
         yield Select(_checkpoints(self._stakes), allow_blank=False, id="from", compact=True)
         yield Label("Changed values, one KEY=VALUE per line")
-        yield TextArea(id="sets", tab_behavior="focus", compact=True)
+        yield Lines(id="sets")
 
     def choices(self) -> Sequence[Choice]:
         return (Choice("resume", "Resume", lambda: self._checked),)
@@ -174,7 +176,7 @@ class LabelDialog(Dialog):
         super().__init__(actions, count=len(stakes))
         self._stakes = stakes
         self._tags = tags
-        self._remark = remark
+        self._remark = clean(remark)
 
     def heading(self) -> Content:
         return safe(f"Label {_named(self._stakes)}")
@@ -182,12 +184,12 @@ class LabelDialog(Dialog):
     def body(self) -> ComposeResult:
         if len(self._stakes) == 1:
             yield Label("Name")
-            yield Input(self._stakes[0].name, id="name", compact=True)
+            yield Field(self._stakes[0].name, id="name")
         yield Label("Tags, with spaces between; -TAG takes one away")
         yield Static(join(safe("now: "), safe(" ".join(self._tags) or "none")))
-        yield Input(id="tags", compact=True)
+        yield Field(id="tags", placeholder="as they are")
         yield Label("Note")
-        yield Input(self._remark, id="note", compact=True)
+        yield Field(self._remark, id="note", placeholder="none")
 
     def choices(self) -> Sequence[Choice]:
         return (Choice("label", "Label", self._action),)
@@ -210,7 +212,7 @@ class LabelDialog(Dialog):
         if len(self._stakes) != 1:
             return None
         name = self.query_one("#name", Input).value
-        return None if name == self._stakes[0].name else name
+        return None if name == clean(self._stakes[0].name) else name
 
 
 class CloneDialog(Dialog):
@@ -225,9 +227,9 @@ class CloneDialog(Dialog):
 
     def body(self) -> ComposeResult:
         yield Label("Name")
-        yield Input(placeholder="made from task and upstream", id="name", compact=True)
+        yield Field(placeholder="made from task and upstream", id="name")
         yield Label("Changed values, one KEY=VALUE per line")
-        yield TextArea(id="sets", tab_behavior="focus", compact=True)
+        yield Lines(id="sets")
 
     def choices(self) -> Sequence[Choice]:
         return (Choice("clone", "Start", self._action),)
@@ -304,13 +306,11 @@ def _kept(stake: Stake) -> str:
     newest = f"checkpoint of step {stake.checkpoints[-1]}" if stake.checkpoints else "no checkpoint"
     if any(key.evaluation is not None for key in stake.jobs):
         return f"{newest} and all finished evaluations"
-    if stake.seen.supervisor is None:
+    if not stake.ranks:
         return newest
     lost = f"{stake.lost_steps} step{'' if stake.lost_steps == 1 else 's'}"
-    return (
-        f"{newest}; at step {stake.step} now: a kill loses {lost}, "
-        f"a stop saves them within {duration(stake.grace_s)}"
-    )
+    within = "" if stake.grace_s is None else f" within {duration(stake.grace_s)}"
+    return f"{newest}; at step {stake.step} now: a kill loses {lost}, a stop saves them{within}"
 
 
 def _checkpoints(stakes: Sequence[Stake]) -> list[tuple[Content, str]]:

@@ -14,6 +14,7 @@ from textual.keys import format_key
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from orchestra.tui.fields import Field
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.text import join, safe
 
@@ -41,7 +42,7 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Input(placeholder="search keys; Escape closes", compact=True)
+            yield Field(id="query", placeholder="search keys; Escape closes")
             with VerticalScroll(can_focus=False):
                 yield Static(id="found")
 
@@ -103,6 +104,6 @@ def written(key: Key) -> str:
 
 def _line(key: Key, *, readonly: bool) -> Content:
     dead = readonly and key.writes
-    told = f"{key.help} (read-only: not here)" if dead else key.help
+    told = f"{key.help} (read-only)" if dead else key.help
     style = "$text-muted" if dead else ""
     return join(safe(f"  {written(key).ljust(_KEYS_CELLS)}", "bold"), safe(told, style))

@@ -24,6 +24,7 @@ from orchestra.tui.actions import Action, Actions, Start
 from orchestra.tui.background import Background
 from orchestra.tui.clipboard import copy
 from orchestra.tui.dialogs import lines_of
+from orchestra.tui.fields import Field, Lines
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.new_run_form import CPU, GPU, PRESET, Form, submission
 from orchestra.tui.text import join, safe, safe_lines
@@ -112,12 +113,10 @@ class NewRunScreen(Screen[Action | None]):
                 with Horizontal(classes="row"):
                     yield Label("task")
                     yield Select[str]([], prompt="looking for tasks", id="task", compact=True)
-                upstream = Input(
-                    first.upstream, id="upstream", placeholder="as the presets say", compact=True
-                )
+                upstream = Field(first.upstream, id="upstream", placeholder="as the presets say")
                 yield from _row("upstream", upstream)
                 yield Static(id="upstreams", classes="hint")
-                yield from _row("presets", Input(first.presets, id="presets", compact=True))
+                yield from _row("presets", Field(first.presets, id="presets"))
                 yield Static(id="known-presets", classes="hint")
                 devices = [("as the presets say", PRESET), ("CPU", CPU), ("GPUs", GPU)]
                 with Horizontal(classes="row"):
@@ -126,22 +125,14 @@ class NewRunScreen(Screen[Action | None]):
                     yield Select(
                         options, value=first.device, allow_blank=False, id="device", compact=True
                     )
-                ranks = Input(first.ranks, id="ranks", placeholder="1", compact=True)
-                yield from _row("GPUs/ranks", ranks)
-                yield from _row(
-                    "overrides",
-                    TextArea(
-                        "\n".join(first.sets),
-                        id="sets",
-                        tab_behavior="focus",
-                        placeholder="KEY=VALUE, one per line",
-                        compact=True,
-                    ),
+                yield from _row("GPUs/ranks", Field(first.ranks, id="ranks", placeholder="1"))
+                sets = Lines(
+                    "\n".join(first.sets), id="sets", placeholder="KEY=VALUE, one per line"
                 )
-                yield from _row("name", Input(first.name, id="name", compact=True))
-                yield from _row(
-                    "priority", Input(first.priority, id="priority", placeholder="0", compact=True)
-                )
+                yield from _row("overrides", sets)
+                yield from _row("name", Field(first.name, id="name"))
+                priority = Field(first.priority, id="priority", placeholder="0")
+                yield from _row("priority", priority)
             with VerticalScroll(id="outlook"):
                 yield Static(id="verdict")
                 yield Static(id="plan")

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 from collections.abc import Coroutine
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Input, OptionList, Static
 
 from orchestra.registry.rows import JobKey
 from orchestra.schedule.stake import at_stake
-from orchestra.tui.actions import Actions, Stop
+from orchestra.schedule.submission import Submission
+from orchestra.tui.actions import Actions, Relabel, Stop
+from orchestra.tui.clipboard import copied_path
 from orchestra.tui.dialog import Dialog
 from orchestra.tui.dialogs import StopDialog
+from orchestra.tui.new_run import NewRunScreen
+from orchestra.tui.new_run_form import CPU, Form
 from orchestra.wire.errors import ConflictError
 from orchestra.wire.folders import Job
 from orchestra.wire.identity import user_name
 from orchestra.wire.job import JobState, StopFlag
 from orchestra.wire.states import RunState
+from orchestra.workspace import Workspace
 from tests.chaos.sandbox import Sandbox
 from tests.tui.desk import Desk, until
 
@@ -126,6 +135,100 @@ def test_what_changed_while_the_question_was_read_is_not_stopped(sandbox: Sandbo
 
     run(work())
     assert StopFlag.read(job) is None
+
+
+def test_a_check_that_hangs_keeps_no_stop_waiting(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while a hub does not answer."""
+    job = sandbox.add_run(nproc=1)
+    checking, go_on = threading.Event(), threading.Event()
+
+    def hang(workspace: Workspace, asked: Submission) -> None:
+        checking.set()
+        go_on.wait()
+
+    monkeypatch.setattr("orchestra.tui.new_run._compose", hang)
+
+    async def work() -> None:
+        desk = Desk(sandbox.workspace, job.run.id)
+        async with desk.run_test(size=SMALL) as pilot:
+            form = Form("example", device=CPU)
+            await desk.push_screen(NewRunScreen(desk.actions, desk.background_checks, form))
+            await until("the check", checking.is_set)
+            await pilot.press("escape")
+            dialog = await dialog_of(desk, pilot, "s")
+            await pilot.click(dialog.query_one("#stop"))
+            await until("the deed", lambda: desk.runs.done)
+            go_on.set()
+
+    run(work())
+    assert JobState.read(job).state == RunState.STOPPED
+
+
+def test_what_is_done_is_in_the_command_log_and_can_be_copied(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    job = sandbox.add_run(nproc=1)
+
+    async def work() -> None:
+        desk = Desk(sandbox.workspace, job.run.id)
+        async with desk.run_test(size=SMALL) as pilot:
+            dialog = await dialog_of(desk, pilot, "s")
+            await pilot.press("ctrl+y")
+            assert copied_path().read_text().endswith(f"stop {job.run.id}")
+            await pilot.click(dialog.query_one("#stop"))
+            await until("the deed", lambda: desk.runs.done)
+            desk.runs.perform(Stop((at_stake(sandbox.workspace, job.run.id).seen,)))
+            await until("the refusal", lambda: len(desk.runs.done) == 2)
+            await pilot.press("at")
+            await pilot.pause()
+            lines = [str(item.prompt) for item in desk.screen.query_one(OptionList).options]
+            assert [line[0] for line in lines] == ["✓", "✗"]
+            assert "asked to save and end" in lines[0] and "has ended already" in lines[1]
+            await pilot.press("up", "enter", "escape")
+            assert copied_path().read_text() == desk.actions.log[0].command
+            assert desk.screen is desk.runs
+
+    run(work())
+
+
+def test_where_a_run_lies_and_how_it_was_made_is_told_and_copied(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    job = sandbox.add_run(nproc=1)
+
+    async def work() -> None:
+        desk = Desk(sandbox.workspace, job.run.id, readonly=True)
+        async with desk.run_test(size=SMALL) as pilot:
+            await pilot.press("F")  # no shell where it is read-only
+            await until("it", lambda: desk.told)
+            assert desk.told[-1].startswith(str(job.run.path))
+            assert copied_path().read_text() == str(job.run.path)
+            await pilot.press("Y")
+            await until("it", lambda: len(desk.told) == 2)
+            assert copied_path().read_text() == f"orchestra show {job.run.id}"
+
+    run(work())
+
+
+def test_a_label_is_no_matter_of_what_the_run_does_meanwhile(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop is: see above."""
+    job = sandbox.add_run(nproc=1)
+    actions = Actions(sandbox.workspace, readonly=False)
+    seen = at_stake(sandbox.workspace, job.run.id).seen
+    sandbox.stop(job)
+    given: list[Any] = []
+    labels = ModuleType("labels")
+    labels.relabel = lambda *words, **more: given.append((words, more))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "orchestra.schedule.labels", labels)
+    actions.perform(Relabel((seen,), add=("paper",)))
+    ((words, more),) = given
+    assert words == (sandbox.workspace, job.run.id) and more["add"] == ("paper",)
 
 
 @pytest.mark.parametrize("readonly", [True, False])

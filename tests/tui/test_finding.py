@@ -64,7 +64,7 @@ def test_help_shows_all_keys_by_place_and_is_searched(sandbox: Sandbox) -> None:
             text = str(desk.screen.query_one("#found", Static).content)
             for key in keys:
                 assert key.help.rstrip(".") in text and key.where.capitalize() in text
-            assert "with a last save, or now. (read-only: not here)" in text
+            assert "with a last save, or now. (read-only)" in text
             await pilot.press(*"dead runs")
             text = str(desk.screen.query_one("#found", Static).content)
             assert "Kill what dead runs left behind" in text and "Evaluate" not in text
