@@ -7,6 +7,7 @@ from orchestra.tui.pane import Pane
 from orchestra.tui.panes.checkpoints import CheckpointsPane
 from orchestra.tui.panes.code import CodePane
 from orchestra.tui.panes.config import ConfigPane
+from orchestra.tui.panes.curves import CurvesPane
 from orchestra.tui.panes.evaluations import EvaluationsPane
 from orchestra.tui.panes.events import EventsPane
 from orchestra.tui.panes.overview import OverviewPane
@@ -15,6 +16,10 @@ from orchestra.workspace import Workspace
 
 def panes(workspace: Workspace, reader: Background, *, detail: bool) -> list[Pane]:
     """Beside the table, or (`detail`) of one run alone."""
-    of_run = [OverviewPane, EventsPane, ConfigPane, CheckpointsPane, EvaluationsPane]
-    kinds = [*of_run, CodePane] if detail else of_run
+    if detail:
+        first: list[type[Pane]] = [OverviewPane, CurvesPane]
+        last: list[type[Pane]] = [CodePane]
+    else:
+        first, last = [CurvesPane, OverviewPane], []
+    kinds: list[type[Pane]] = [*first, EventsPane, ConfigPane, CheckpointsPane, EvaluationsPane, *last]
     return [kind(workspace, reader) for kind in kinds]
