@@ -12,6 +12,7 @@ from textual.binding import BindingType
 from orchestra.schedule.board import RunView
 from orchestra.tui.actions import Actions
 from orchestra.tui.background import Background
+from orchestra.tui.failure import told
 from orchestra.tui.gpu_watch import GpuWatch
 from orchestra.tui.keys import Key, bindings, collect, monitor_modules
 from orchestra.tui.looks import wants_ascii, wants_light
@@ -119,6 +120,10 @@ class Monitor(App[None]):
         self.kept = replace(self.kept, **changes)
         layout, workspace = self.kept, self.workspace
         self.reader.ask("layout", lambda: save_layout(workspace, layout), _nothing, self._tell)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Textual's own would draw a traceback over the terminal."""
+        super()._handle_exception(told(error))
 
     def _tell(self, error: OrchestraError) -> None:
         self.notify(str(error), severity="warning", markup=False)

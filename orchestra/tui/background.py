@@ -73,8 +73,18 @@ class Background:
                     break
                 slot = next(iter(self._waiting))
                 task = self._waiting.pop(slot)
-            answer = task()
+            try:
+                answer = task()
+            except Exception as error:  # noqa: BLE001 - a bug: raised anew on the screen's thread
+                answer = _raise(error)
             if not self._ended:
                 self._deliver(answer)
         if self._last is not None:
             self._last()
+
+
+def _raise(error: Exception) -> Callable[[], None]:
+    def answer() -> None:
+        raise error
+
+    return answer

@@ -129,7 +129,7 @@ def _bar(view: RunView, setting: Setting) -> str:
     if not most:
         return ""
     share = min(1.0, view.step / most)
-    cells = 8
+    cells = 5
     full = int(share * cells)
     marks = "#." if setting.plain else "━╌"
     return marks[0] * full + marks[1] * (cells - full)
@@ -202,14 +202,14 @@ def _state(view: RunView, setting: Setting) -> str:
 COLUMNS: tuple[Column, ...] = (
     Column("state", "State", 12, _state, sort="state", rank=0),
     Column("id", "Id", 8, _id, sort="id", rank=90),
-    Column("name", "Name", 16, _name, sort="name", rank=1),
-    Column("task", "Task", 14, _task, sort="task", rank=60),
-    Column("bar", "Progress", 8, _bar, sort="step", rank=70),
+    Column("name", "Name", 14, _name, sort="name", rank=1),
+    Column("task", "Task", 11, _task, sort="task", rank=60),
+    Column("bar", "Done", 5, _bar, sort="step", rank=70),
     Column("step", "Step", 13, _step, right=True, sort="step", rank=2),
     Column("eta", "ETA", 6, _eta, right=True, rank=10),
-    Column("loss", "Loss", 7, _loss, right=True, sort="loss", rank=40),
-    Column("score", "Score (best)", 15, _score, right=True, sort="best", rank=20),
-    Column("beat", "Beat", 5, _beat, right=True, rank=30),
+    Column("loss", "Loss", 6, _loss, right=True, sort="loss", rank=40),
+    Column("score", "Score (best)", 13, _score, right=True, sort="best", rank=20),
+    Column("beat", "Beat", 4, _beat, right=True, rank=30),
     Column("gpus", "GPUs", 6, _gpus, rank=35),
     Column("attempt", "Att", 3, _attempt, right=True, sort="attempt", rank=50),
     Column("took", "Took", 6, _took, right=True, rank=45),

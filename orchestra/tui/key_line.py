@@ -30,10 +30,11 @@ class KeyLine(Widget):
     def _look(self, screen: Screen[object]) -> None:
         if self.screen is not screen:
             return
-        found = []
+        found, actions = [], set()
         for active in screen.active_bindings.values():
             binding = active.binding
-            if binding.show:
+            if binding.show and binding.action not in actions:  # one action may have several keys
+                actions.add(binding.action)
                 shown = self.app.get_key_display(binding)
                 found.append((binding.key, shown, binding.description, active.enabled))
         if found != self._keys:

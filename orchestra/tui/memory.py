@@ -31,12 +31,16 @@ class Layout:
     theme: str = ""
 
 
+def state_folder() -> Path:
+    """Where the monitor keeps what is this user's, there or not."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "orchestra" / "tui"
+
+
 def layout_path(workspace: Workspace) -> Path:
     """Where the workspace's layout is kept, there or not."""
-    base = os.environ.get("XDG_STATE_HOME")
-    state = Path(base) if base else Path.home() / ".local" / "state"
     name = hashlib.sha256(os.fsencode(workspace.runs.path)).hexdigest()[:16]
-    return state / "orchestra" / "tui" / f"{name}.json"
+    return state_folder() / f"{name}.json"
 
 
 def load_layout(workspace: Workspace) -> Layout:

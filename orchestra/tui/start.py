@@ -12,6 +12,7 @@ from orchestra.tui.first_paint import first_screen
 from orchestra.tui.memory import load_layout
 from orchestra.tui.watcher import FIRST_PAGE, Found, Wanted, Watcher
 from orchestra.wire.errors import OrchestraError, UsageError
+from orchestra.wire.exit_codes import ExitCode
 from orchestra.workspace import Workspace
 
 
@@ -29,8 +30,12 @@ def start_monitor(workspace: Workspace, *, readonly: bool) -> None:
         terminal.write(first_screen(found, load_layout(workspace), size.columns, size.lines))
         terminal.flush()
     from orchestra.tui.app import Monitor
+    from orchestra.tui.failure import log_to_file
 
-    Monitor(workspace, readonly=readonly, first=found).run()
+    log_to_file()
+    monitor = Monitor(workspace, readonly=readonly, first=found)
+    monitor.run()
+    sys.exit(monitor.return_code or ExitCode.OK)
 
 
 def _first_rows(workspace: Workspace) -> Found | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from orchestra.tui.background import Background
 from orchestra.wire.errors import OrchestraError
 
@@ -56,3 +58,20 @@ def test_the_last_thing_happens_in_the_thread_and_nothing_is_answered_after_it()
     background.stop(last=lambda: where.append(threading.current_thread().name))
     background.ask("late", lambda: "late", where.append, unexpected)
     assert where == ["test"]
+
+
+def test_a_bug_is_raised_on_the_screens_thread_and_not_in_this_one() -> None:
+    answers: list[Callable[[], None]] = []
+    last = threading.Event()
+
+    def deliver(answer: Callable[[], None]) -> None:
+        answers.append(answer)
+        last.set()
+
+    background = Background("test", deliver)
+    background.ask("a", lambda: 1 // 0, lambda _: None, unexpected)
+    background.start()
+    assert last.wait(PATIENCE_S)
+    background.stop()
+    with pytest.raises(ZeroDivisionError):
+        answers[0]()

@@ -21,5 +21,5 @@ def panes(workspace: Workspace, reader: Background, *, detail: bool) -> list[Pan
         last: list[type[Pane]] = [CodePane]
     else:
         first, last = [CurvesPane, OverviewPane], []
-    kinds: list[type[Pane]] = [*first, EventsPane, ConfigPane, CheckpointsPane, EvaluationsPane, *last]
-    return [kind(workspace, reader) for kind in kinds]
+    of_run: list[type[Pane]] = [EventsPane, ConfigPane, CheckpointsPane, EvaluationsPane]
+    return [kind(workspace, reader) for kind in (*first, *of_run, *last)]
