@@ -13,14 +13,14 @@ from orchestra.cli import options
 from orchestra.cli.context import workspace_of
 from orchestra.cli.interrupts import Interrupts
 from orchestra.cli.launch import launch
-from orchestra.cli.output import emit, say, table
+from orchestra.cli.output import emit, say
+from orchestra.cli.plan import print_plan
 from orchestra.cli.result import print_result
 from orchestra.wire.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
     from orchestra.registry.rows import JobKey
     from orchestra.schedule.submission import Submission
-    from orchestra.schedule.submit import Plan
     from orchestra.workspace import Workspace
 
 
@@ -98,7 +98,7 @@ def run(
         cpu_command=options.cpu_command(sys.argv[1:]),
     )
     if dry_run:
-        _print_plan(submit.plan(workspace, submission))
+        print_plan(submit.plan(workspace, submission))
         return
     again = partial(_continue, workspace, submission, no_queue=no_queue, detach=detach, quiet=quiet)
     if or_resume and again():
@@ -161,23 +161,3 @@ def _print_completed(workspace: Workspace, key: JobKey, *, quiet: bool) -> None:
     with open_registry(workspace.runs) as registry:
         view = look(registry, key)
     print_result(workspace, view, since_s=0.0)
-
-
-def _print_plan(plan: Plan) -> None:
-    config = plan.composed.config
-    launch = config.launch
-    where = f"{launch.device}, {launch.nproc} rank{'s' if launch.nproc > 1 else ''}"
-    for note in plan.composed.notes:
-        say(f"note: {note}")
-    rows = [
-        ("task", f"{config.task.kind} ({plan.composed.task.folder})"),
-        ("device", where),
-        ("ends", ", ".join(f"{key} = {limit}" for key, limit in config.train.limits().items())),
-        ("step", f"{config.batch.seconds:g} s in {config.batch.micro_batches} micro-batches"),
-        ("seed", str(config.seed)),
-        *((finding.what, finding.detail) for finding in plan.findings),
-        ("config", f"sha256 {plan.composed.sha256}"),
-    ]
-    table([{"what": what, "plan": detail} for what, detail in rows])
-    emit()
-    emit("Nothing was started (--dry-run).")
