@@ -73,6 +73,7 @@ def orchestra(
 VERBS = {
     "run": "run",
     "resume": "resume",
+    "clone": "clone",
     "eval": "evaluate",
     "export": "export",
     "tui": "tui",

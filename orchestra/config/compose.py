@@ -1,7 +1,8 @@
 """From a task, presets and flags to one frozen config, with all errors at once.
 
 Order: model defaults < what presets extend < presets < flags < `--set`; then references, types,
-derived values, absolute paths, freeze. Reads files; writes none.
+derived values, absolute paths, freeze. In the place of presets may stand the frozen config of
+another run. Reads files; writes none.
 """
 
 from __future__ import annotations
@@ -36,11 +37,21 @@ from orchestra.tasks import TaskInfo, find_task
 from orchestra.wire.errors import UsageError
 from orchestra.wire.files import read_json
 
-__all__ = ["Composed", "ConfigErrors", "Flag", "Request", "compose", "override"]
+__all__ = ["Base", "Composed", "ConfigErrors", "Flag", "Request", "compose", "override"]
 
 _SEEDS = 2**31
 _TASK_ARGUMENT = "TASK"
 _V = ("batch", "micro_batches")
+_DERIVED = "derived"
+
+
+@dataclass(frozen=True)
+class Base:
+    """The frozen config of another run."""
+
+    path: Path
+    name: str
+    """How the origins of its values call it."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,8 @@ class Request:
     upstream: str | None = None
     flags: tuple[Flag, ...] = ()
     sets: tuple[str, ...] = ()
+    base: Base | None = None
+    """In the place of presets, the task's own too: what it leaves unset stays unset."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ class Composed:
     history: tuple[Setting, ...]
     """All values that layers gave, lowest first, before references are resolved."""
     changed: tuple[str, ...] = ()
-    """Of `override`: the keys whose value differs from the frozen config's."""
+    """Of `override`, and from a base: the keys whose value differs from the frozen config's."""
 
 
 def compose(request: Request) -> Composed:
@@ -85,6 +98,8 @@ def compose(request: Request) -> Composed:
     """
     workspace = request.workspace.absolute()
     task = find_task(request.task, workspace)
+    if request.base is not None:
+        return _compose_upon(request.base, request, task, workspace)
     reader = PresetReader(workspace)
     presets, problems = _presets(request, workspace)
     layers = [Layer(_TASK_ARGUMENT, {"task": {"kind": task.name}}, {})]
@@ -94,6 +109,17 @@ def compose(request: Request) -> Composed:
     flags, wrong_flags = _flags(request, workspace)
     composer = _Composer(task, workspace, problems + wrong_flags, complete=not problems)
     return composer.compose([*layers, flags], request.sets, _notes(task, presets, workspace))
+
+
+def _compose_upon(base: Base, request: Request, task: TaskInfo, workspace: Path) -> Composed:
+    """The config of a new run that is like another one."""
+    document = frozen.load(base.path)
+    derived = _recorded_origins(base.path, document).get(_V) == _DERIVED
+    layer = Layer(base.name, escape(document), {_V: _DERIVED} if derived else {})
+    notes = [*_notes(task, [], workspace), *_release_v(layer, request.sets)]
+    flags, problems = _flags(request, workspace)
+    composer = _Composer(task, workspace, problems, v_may_change=derived)
+    return _compared(document, composer.compose([layer, flags], request.sets, notes))
 
 
 def override(
@@ -121,7 +147,11 @@ def override(
     base = Layer(str(path), escape(document), _recorded_origins(path, document))
     notes = _release_v(base, sets)
     composer = _Composer(task, (workspace or Path.cwd()).absolute(), [], training=training)
-    composed = composer.compose([base, flag_layer(flags)], sets, notes)
+    return _compared(document, composer.compose([base, flag_layer(flags)], sets, notes))
+
+
+def _compared(document: dict[str, Any], composed: Composed) -> Composed:
+    """`composed` with what is not as in the frozen `document`."""
     after = dict(flatten(tomli.loads(composed.toml.decode())))
     before = dict(flatten(document))
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
@@ -139,12 +169,14 @@ class _Composer:
         *,
         complete: bool = True,
         training: bool = True,
+        v_may_change: bool = False,
     ) -> None:
         self._task = task
         self._workspace = workspace
         self._problems = problems
         self._complete = complete
         self._training = training
+        self._v_may_change = v_may_change
         self._model = run_config_model(task.config_model())
 
     def compose(self, layers: list[Layer], sets: tuple[str, ...], notes: list[str]) -> Composed:
@@ -157,9 +189,13 @@ class _Composer:
             merged.document["seed"] = secrets.randbelow(_SEEDS)
             computed["seed"] = "drawn"
         config = self._validated(merged)
-        if config.batch.micro_batches is None:
+        v = config.batch.micro_batches
+        if v is not None and self._v_may_change and unfit_ranks(v, config.launch.nproc):
+            notes = [*notes, f"{dotted(_V)} was {v} and is derived anew for launch.nproc"]
+            v = None
+        if v is None:
             config = _with_v(config)
-            computed[dotted(_V)] = "derived"
+            computed[dotted(_V)] = _DERIVED
         elif self._training:
             _check_v(config, merged)
         config = absolute_paths(config, self._workspace)

@@ -86,6 +86,7 @@ def describe(workspace: Workspace, registry: Registry, run_id: str) -> dict[str,
         "config_sha256": _config_sha256(row, run),
         "command": list(attempts[-1].command) if attempts else None,
         "argv": _read(run.identity).get("argv"),
+        "clone_of": _read(run.identity).get("clone_of"),
         "folders": {
             "run": str(run.path),
             "code": str(workspace.runs.snapshot(provenance["code"])) if provenance else None,

@@ -25,6 +25,14 @@ class Given(NamedTuple):
     flag: str
 
 
+class Original(NamedTuple):
+    """The run that a clone is like."""
+
+    run_id: str
+    config: Path
+    """Its frozen config."""
+
+
 @dataclass(frozen=True)
 class Submission:
     """A run as asked for."""
@@ -43,6 +51,8 @@ class Submission:
     tags: tuple[str, ...] = ()
     remark: str = ""
     """A note."""
+    original: Original | None = None
+    """Its config stands in the place of presets (see schedule.clone)."""
     argv: tuple[str, ...] = ()
     """The command line, for the record."""
     cpu_command: str = "orchestra run TASK --cpu"
@@ -50,10 +60,13 @@ class Submission:
 
     def request(self, workspace: Path) -> Request:
         """For `orchestra.config.compose`."""
-        from orchestra.config.compose import Request
+        from orchestra.config.compose import Base, Request
 
+        base = None
+        if self.original is not None:
+            base = Base(self.original.config, f"clone of {self.original.run_id}")
         return Request(
-            workspace, self.task, self.presets, self.upstream, flags(self.given), self.sets
+            workspace, self.task, self.presets, self.upstream, flags(self.given), self.sets, base
         )
 
 

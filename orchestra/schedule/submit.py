@@ -109,6 +109,7 @@ def plan_rows(made: Plan) -> list[tuple[str, str]]:
         ("ends", ", ".join(f"{key} = {limit}" for key, limit in config.train.limits().items())),
         ("step", f"{config.batch.seconds:g} s in {config.batch.micro_batches} micro-batches"),
         ("seed", str(config.seed)),
+        *([("changed", ", ".join(made.composed.changed))] if made.composed.changed else []),
         *((finding.what, finding.detail) for finding in made.findings),
         ("config", f"sha256 {made.composed.sha256}"),
     ]
@@ -165,7 +166,7 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
             row = _row(stage.run_id, name, made, snapshot, labels)
             if labels != Labels():
                 labels.write(stage.folder)
-            _write(stage.folder, row, made, snapshot, environment, submission.argv)
+            _write(stage.folder, row, made, snapshot, environment, submission)
             notes = (*registry.notes, *made.composed.notes, *snapshot.warnings)
             yield Staged(stage, row, registry, notes)
         finally:
@@ -208,7 +209,7 @@ def _write(
     made: Plan,
     snapshot: Snapshot,
     environment: dict[str, object],
-    argv: Sequence[str],
+    submission: Submission,
 ) -> None:
     """All files of the new run; run.json, by which a folder is known as a run, comes last."""
     write_atomic(folder.job.config, made.composed.toml)
@@ -229,7 +230,8 @@ def _write(
             "upstream": row.upstream,
             "created_at": row.created_at,
             "config_sha256": made.composed.sha256,
-            "argv": list(argv),
+            "argv": list(submission.argv),
+            "clone_of": submission.original.run_id if submission.original else None,
         },
     )
 

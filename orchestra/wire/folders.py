@@ -1,7 +1,8 @@
 """Where everything of a run lies. Paths only; nothing here creates, reads or writes a file.
 
     runs/<run id>/                   a job folder (see Job) of kind "train", plus
-        run.json                     identity: id, name, task, upstream, created_at, argv, version
+        run.json                     identity: id, name, task, upstream, created_at, argv,
+                                     clone_of, version
         labels.json                  name, tags and note that the user gave it (wire/labels.py)
         provenance.json, patch.diff  commit, branch, dirty, tree, packages, hardware
         metrics.db                   the run's own metric store, written by its supervisor

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.config.compose import Composed, ConfigErrors, Flag, Request, compose, override
+from orchestra.config.compose import (
+    Base,
+    Composed,
+    ConfigErrors,
+    Flag,
+    Request,
+    compose,
+    override,
+)
 from orchestra.config.frozen import dump, read_frozen, sha256_of
 from orchestra.config.presets import list_presets
 from orchestra.config.schema import HuggingFaceConfig
@@ -217,6 +225,55 @@ def test_override_keeps_v_unless_the_batch_changes(workspace: Path) -> None:
     assert doubled.notes == (
         "batch.micro_batches was 4 and is derived anew, because batch.seconds changed",
     )
+
+
+def upon(path: Path, workspace: Path, *sets: str, **request: object) -> Composed:
+    base = Base(path, "clone of r1")
+    return compose(Request(workspace, "toy", sets=sets, base=base, **request))  # type: ignore[arg-type]
+
+
+def test_upon_a_frozen_config_nothing_of_today_leaks_in(workspace: Path, write: Write) -> None:
+    path = freeze(workspace, "optim.lr=0.5", "task.word=$${x}")
+    write("toy", (workspace / "presets" / "toy.toml").read_text() + "[launch]\nthreads = 7\n")
+    same = upon(path, workspace)
+    assert same.toml == path.read_bytes()
+    assert (same.changed, same.config.launch.threads) == ((), 1)
+    assert same.origins["optim.lr"] == same.origins["seed"] == "clone of r1"
+    other = upon(
+        path, workspace, "seed=3", upstream="wavlm", flags=(Flag("launch.nproc", 2, "--n"),)
+    )
+    assert (other.config.seed, other.config.optim.lr) == (3, 0.5)
+    assert other.config.upstream.kind == "huggingface"
+    assert {"seed", "launch.nproc", "upstream.kind"} <= set(other.changed)
+    assert (other.origins["launch.nproc"], other.origins["seed"]) == ("--n", "--set")
+
+
+def test_upon_a_frozen_config_v_stays_while_it_fits(workspace: Path) -> None:
+    path = freeze(workspace, "launch.nproc=2")  # V = 4
+    one = upon(path, workspace, "launch.nproc=1")
+    assert (one.config.batch.micro_batches, one.notes) == (4, ())
+    assert upon(path, workspace, "batch.seconds=20.0").config.batch.micro_batches == 6
+    three = upon(path, workspace, "launch.nproc=3")
+    assert three.config.batch.micro_batches == 3
+    assert "was 4 and is derived anew" in three.notes[0]
+    (workspace / "clone").mkdir()
+    again = workspace / "clone" / "frozen.toml"  # still derived in a clone of a clone
+    again.write_bytes(one.toml)
+    again.with_name("origins.json").write_text(json.dumps(one.origins))
+    assert upon(again, workspace, "launch.nproc=3").config.batch.micro_batches == 3
+
+
+def test_upon_a_frozen_config_v_that_the_user_chose_stays(workspace: Path) -> None:
+    path = freeze(workspace, "launch.nproc=2", "batch.micro_batches=4")
+    with pytest.raises(ConfigErrors, match="3 ranks can't share 4"):
+        upon(path, workspace, "launch.nproc=3")
+
+
+def test_upon_a_frozen_config_that_no_longer_fits_the_key_is_named(workspace: Path) -> None:
+    path = freeze(workspace)
+    path.write_text(path.read_text().replace("either = 0", "either = 0\ngone = 1"))
+    with pytest.raises(ConfigErrors, match=r"clone of r1: task\.gone: no such key"):
+        upon(path, workspace)
 
 
 def test_debug_combines_with_any_preset(workspace: Path) -> None:

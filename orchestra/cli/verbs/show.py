@@ -99,6 +99,8 @@ def _facts(run: dict[str, Any]) -> None:
         "config": f"sha256 {run['config_sha256']}",
         "folder": run["folders"]["run"],
     }
+    if run["clone_of"]:
+        facts["clone of"] = run["clone_of"]
     if run["tags"]:
         facts["tags"] = ", ".join(run["tags"])
     if run["note"]:
