@@ -106,6 +106,7 @@ def plan_rows(made: Plan) -> list[tuple[str, str]]:
         ("ends", ", ".join(f"{key} = {limit}" for key, limit in config.train.limits().items())),
         ("step", f"{config.batch.seconds:g} s in {config.batch.micro_batches} micro-batches"),
         ("seed", str(config.seed)),
+        *([("changed", ", ".join(made.composed.changed))] if made.composed.changed else []),
         *((finding.what, finding.detail) for finding in made.findings),
         ("config", f"sha256 {made.composed.sha256}"),
     ]

@@ -13,14 +13,14 @@ from orchestra.cli import options
 from orchestra.cli.context import workspace_of
 from orchestra.cli.interrupts import Interrupts
 from orchestra.cli.launch import launch
-from orchestra.cli.output import emit, say, table
+from orchestra.cli.output import emit, say
+from orchestra.cli.plan import print_plan
 from orchestra.cli.result import print_result
 from orchestra.wire.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
     from orchestra.registry.rows import JobKey
     from orchestra.schedule.submission import Submission
-    from orchestra.schedule.submit import Plan
     from orchestra.workspace import Workspace
 
 
@@ -94,7 +94,7 @@ def run(
         cpu_command=cpu_command(sys.argv[1:]),
     )
     if dry_run:
-        _print_plan(submit.plan(workspace, submission))
+        print_plan(submit.plan(workspace, submission))
         return
     again = partial(_continue, workspace, submission, no_queue=no_queue, detach=detach, quiet=quiet)
     if or_resume and again():
@@ -157,13 +157,3 @@ def _print_completed(workspace: Workspace, key: JobKey, *, quiet: bool) -> None:
     with open_registry(workspace.runs) as registry:
         view = look(registry, key)
     print_result(workspace, view, since_s=0.0)
-
-
-def _print_plan(plan: Plan) -> None:
-    from orchestra.schedule.submit import plan_rows
-
-    for note in plan.composed.notes:
-        say(f"note: {note}")
-    table([{"what": what, "plan": detail} for what, detail in plan_rows(plan)])
-    emit()
-    emit("Nothing was started (--dry-run).")
