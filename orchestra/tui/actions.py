@@ -198,7 +198,7 @@ class Actions:
 
     def _relabel(self, seen: Seen, action: Relabel) -> str:
         relabel = import_module("orchestra.schedule.labels").relabel
-        relabel(
+        labelled = relabel(
             self.workspace,
             seen.run_id,
             name=action.name,
@@ -206,7 +206,7 @@ class Actions:
             drop=action.drop,
             remark=action.remark,
         )
-        return f"{seen.run_id}: labelled"
+        return f"{seen.run_id}: {'; '.join(labelled.changes) or 'it was labelled so already'}"
 
     def _remove(self, seen: Seen) -> str:
         from orchestra.schedule.remove import remove_run
@@ -215,9 +215,12 @@ class Actions:
         return f"{seen.run_id}: deleted"
 
     def _clone(self, action: Clone) -> str:
-        clone = import_module("orchestra.schedule.clone").clone
-        submitted = clone(self.workspace, action.run.run_id, name=action.name, sets=action.sets)
-        return self._begin(submitted.key, f"{submitted.name}, a clone of {action.run.run_id}")
+        clone_submission = import_module("orchestra.schedule.clone").clone_submission
+        run_id = action.run.run_id
+        argv = (*self.program, *_words(action, run_id))
+        return self._start(
+            clone_submission(self.workspace, run_id, name=action.name, sets=action.sets, argv=argv)
+        )
 
     def _start(self, submission: Submission) -> str:
         from orchestra.schedule.submit import staged

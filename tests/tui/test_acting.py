@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -224,9 +224,15 @@ def test_a_label_is_no_matter_of_what_the_run_does_meanwhile(
     sandbox.stop(job)
     given: list[Any] = []
     labels = ModuleType("labels")
-    labels.relabel = lambda *words, **more: given.append((words, more))  # type: ignore[attr-defined]
+
+    def relabel(*words: Any, **more: Any) -> SimpleNamespace:
+        given.append((words, more))
+        return SimpleNamespace(changes=("tagged paper",))
+
+    labels.relabel = relabel  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "orchestra.schedule.labels", labels)
-    actions.perform(Relabel((seen,), add=("paper",)))
+    told = actions.perform(Relabel((seen,), add=("paper",)))
+    assert told == f"{job.run.id}: tagged paper"
     ((words, more),) = given
     assert words == (sandbox.workspace, job.run.id) and more["add"] == ("paper",)
 
