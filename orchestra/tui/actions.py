@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 
 from orchestra.registry.rows import JobKey
 from orchestra.registry.store import open_registry
@@ -197,7 +196,8 @@ class Actions:
         return self._begin(key, f"on {action.split}")
 
     def _relabel(self, seen: Seen, action: Relabel) -> str:
-        relabel = import_module("orchestra.schedule.labels").relabel
+        from orchestra.schedule.labels import relabel
+
         labelled = relabel(
             self.workspace,
             seen.run_id,
@@ -215,7 +215,8 @@ class Actions:
         return f"{seen.run_id}: deleted"
 
     def _clone(self, action: Clone) -> str:
-        clone_submission = import_module("orchestra.schedule.clone").clone_submission
+        from orchestra.schedule.clone import clone_submission  # loads pydantic
+
         run_id = action.run.run_id
         argv = (*self.program, *_words(action, run_id))
         return self._start(
