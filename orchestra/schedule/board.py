@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from orchestra.registry.rows import JobKey, RunRow
-from orchestra.registry.store import Registry
+from orchestra.registry.store import Registry, open_registry
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.heartbeat import Beat, Pages, Phase, pages_folder
@@ -20,6 +21,7 @@ from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import JobState
 from orchestra.wire.stall import read_stall
 from orchestra.wire.states import ENDED, LIVE, RunState
+from orchestra.workspace import Workspace
 
 
 class Doing(StrEnum):
@@ -156,6 +158,25 @@ class Board:
     def _forget(self, run_ids: Iterable[str]) -> None:
         for run_id in list(run_ids):
             self._live.pop(run_id).close()
+
+
+def live_json(workspace: Workspace, rows: Sequence[RunRow]) -> dict[str, dict[str, Any]]:
+    """What supervisors and heartbeats tell of those runs that are at work, by id: more keys for
+    `orchestra ls --json`.
+    """
+    live = [row for row in rows if row.state in LIVE]
+    if not live:
+        return {}
+    with open_registry(workspace.runs) as registry, Board(workspace.runs) as board:
+        return {
+            view.id: {
+                "doing": view.doing.value,
+                "says": view.note,
+                "step": view.step,
+                "silent_s": view.silent_s,
+            }
+            for view in board.view(registry, live)
+        }
 
 
 def _silence_s(beats: Iterable[Beat], now_ns: int) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from orchestra.registry.rows import JobKey
-from orchestra.schedule.board import Board, Doing, RunView, lasted_s
+from orchestra.schedule.board import Board, Doing, RunView, lasted_s, live_json
 from orchestra.wire.folders import Job
 from orchestra.wire.heartbeat import Phase, pages_folder
 from orchestra.wire.identity import self_identity
@@ -40,6 +40,10 @@ def test_a_run_works_stalls_loses_its_supervisor_and_ends(sandbox: Sandbox, boar
     assert working.doing is Doing.WORKING
     assert working.silent_s is not None and 0 <= working.silent_s < 60
     assert working.step == 6  # of the pages; the registry is told every now and then
+
+    with sandbox.registry() as registry:
+        told = live_json(sandbox.workspace, registry.list_runs())[job.run.id]
+    assert (told["doing"], told["step"]) == ("working", 6) and told["silent_s"] >= 0
 
     now_s = time.monotonic()
     folder = pages_folder(attempt.tag)

@@ -11,7 +11,7 @@ from orchestra.cli.columns import RIGHT, cells, columns, computed
 from orchestra.cli.context import workspace_of
 from orchestra.cli.output import emit_json, say, table
 from orchestra.wire.errors import UsageError
-from orchestra.wire.states import RunState
+from orchestra.wire.states import LIVE, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,7 @@ def ls(
     left_out = most is not None and len(rows) > most
     rows = rows[:most]
     if json:
-        emit_json([_document(row, values.get(row.id)) for row in rows])
+        emit_json(_documents(workspace, rows, values))
         return
     if not rows:
         say(
@@ -129,10 +129,27 @@ def _rows(
         return rows, runs.values(more, [row.id for row in rows])
 
 
-def _document(row: RunRow, values: dict[str, Any] | None) -> dict[str, Any]:
+def _documents(
+    workspace: Workspace, rows: Sequence[RunRow], values: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
     from orchestra.schedule.listing import list_row
 
-    return list_row(row) if values is None else {**list_row(row), "values": values}
+    live: dict[str, dict[str, Any]] = {}
+    if any(row.state in LIVE for row in rows):  # else nothing beats
+        from orchestra.schedule.board import live_json
+
+        live = live_json(workspace, rows)
+    return [
+        {
+            **list_row(row),
+            "doing": row.state.value,
+            "says": row.reason,
+            "silent_s": None,
+            **live.get(row.id, {}),
+            **({"values": values[row.id]} if row.id in values else {}),
+        }
+        for row in rows
+    ]
 
 
 def _print(
