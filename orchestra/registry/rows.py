@@ -156,6 +156,17 @@ class EventRow:
     evaluation: int | None
 
 
+@dataclass(frozen=True)
+class NewestEvent:
+    """An event of any run. A later one has a larger `id`."""
+
+    id: int
+    run_id: str
+    name: str
+    """The run's."""
+    event: EventRow
+
+
 def run_row(values: tuple[Any, ...]) -> RunRow:
     """From a row of RUN_COLUMNS."""
     row = dict(zip(RUN_COLUMNS, values, strict=True))

@@ -11,7 +11,8 @@ from orchestra.cli.main import VERBS, build
 from tests.cli.conftest import Cli
 
 PROMISED = (
-    "run resume eval export ls queue show checkpoints logs replay wait stop rm gc gpus up reap "
+    "run resume eval export ls queue show checkpoints logs metrics events tensorboard replay wait "
+    "stop rm gc gpus up reap "
     "service "
     "tasks upstreams presets config data doctor init"
 )
