@@ -42,6 +42,11 @@ def emit_json(value: Any) -> None:
     print(json.dumps(_finite(value), indent=2, ensure_ascii=True))
 
 
+def emit_json_line(value: Any) -> None:
+    """One JSON document on one line of stdout, at once: for what is followed."""
+    print(json.dumps(_finite(value), ensure_ascii=True), flush=True)
+
+
 def say(text: str) -> None:
     """A sentence for people, on stderr."""
     print(clean_lines(text), file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ from orchestra.registry.rows import (
     EvaluationRow,
     EventRow,
     JobKey,
+    NewestEvent,
     QueuedRow,
     RunRow,
     demand_row,
@@ -163,6 +164,22 @@ class Reads:
         """What happened to a run, oldest first."""
         sql = "SELECT time_s, kind, text, evaluation FROM events WHERE run_id = ? ORDER BY id"
         return [EventRow(*row) for row in self._database.read(sql, (run_id,))]
+
+    def newest_events(
+        self, limit: int, *, after_id: int = 0, run_id: str | None = None
+    ) -> list[NewestEvent]:
+        """The newest events of all runs, or of one, behind that id; oldest first."""
+        own = "" if run_id is None else "AND run_id = ?3"
+        sql = f"""
+            SELECT events.id, run_id, name, time_s, kind, text, evaluation
+            FROM events JOIN runs ON runs.id = run_id
+            WHERE events.id > ?1 {own} ORDER BY events.id DESC LIMIT ?2"""
+        parameters = (after_id, limit) if run_id is None else (after_id, limit, run_id)
+        rows = self._database.read(sql, parameters)
+        return [
+            NewestEvent(number, run, name, EventRow(*event))
+            for number, run, name, *event in reversed(rows)
+        ]
 
     def jobs_in(self, states: Collection[RunState]) -> list[JobKey]:
         """Runs and evaluations in these states, first queued first."""

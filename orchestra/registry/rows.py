@@ -166,6 +166,17 @@ class EventRow:
     evaluation: int | None
 
 
+@dataclass(frozen=True)
+class NewestEvent:
+    """An event of any run. A later one has a larger `id`."""
+
+    id: int
+    run_id: str
+    name: str
+    """The run's."""
+    event: EventRow
+
+
 @lru_cache(maxsize=2048)
 def run_row(values: tuple[Any, ...]) -> RunRow:
     """From a row of RUN_COLUMNS. Of a row that has not changed it is the very same object: the
