@@ -117,7 +117,7 @@ def _needed(columns: Collection[Column]) -> int:
 
 
 def _name(view: RunView, _: Setting) -> str:
-    return view.row.name + "".join(f" #{tag}" for tag in view.tags)
+    return view.row.name
 
 
 def _task(view: RunView, _: Setting) -> str:
@@ -140,7 +140,7 @@ def _step(view: RunView, _: Setting) -> str:
 
 
 def _eta(view: RunView, _: Setting) -> str:
-    return "" if view.row.state in ENDED else duration(view.row.eta_s)
+    return "" if view.row.state in ENDED or view.row.eta_s is None else duration(view.row.eta_s)
 
 
 def _loss(view: RunView, _: Setting) -> str:
@@ -177,6 +177,10 @@ def _age(view: RunView, setting: Setting) -> str:
     return duration(max(0.0, setting.now_s - view.row.created_at))
 
 
+def _tags(view: RunView, _: Setting) -> str:
+    return " ".join(view.tags)
+
+
 def _note(view: RunView, _: Setting) -> str:
     return view.note or view.remark
 
@@ -202,7 +206,7 @@ def _state(view: RunView, setting: Setting) -> str:
 COLUMNS: tuple[Column, ...] = (
     Column("state", "State", 12, _state, sort="state", rank=0),
     Column("id", "Id", 8, _id, sort="id", rank=90),
-    Column("name", "Name", 14, _name, sort="name", rank=1),
+    Column("name", "Name", 19, _name, sort="name", rank=1),
     Column("task", "Task", 11, _task, sort="task", rank=60),
     Column("bar", "Done", 5, _bar, sort="step", rank=70),
     Column("step", "Step", 13, _step, right=True, sort="step", rank=2),
@@ -214,6 +218,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("attempt", "Att", 3, _attempt, right=True, sort="attempt", rank=50),
     Column("took", "Took", 6, _took, right=True, rank=45),
     Column("age", "Age", 6, _age, right=True, sort="created", rank=55),
+    Column("tags", "Tags", 12, _tags, sort="tag", rank=75),
     Column("note", "Note", 20, _note, sort="reason", rank=80),
 )
 DEFAULT_COLUMNS = tuple(column.key for column in COLUMNS if column.key != "id")

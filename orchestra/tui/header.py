@@ -3,7 +3,7 @@ sentence about the run under the cursor. They draw what they are told."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from textual.content import Content
@@ -11,7 +11,6 @@ from textual.widget import Widget
 
 from orchestra.formats import duration
 from orchestra.schedule.board import Doing, RunView
-from orchestra.tui.columns import BOTH_FROM
 from orchestra.tui.looks import colour_of, glyph_of
 from orchestra.tui.text import join, safe
 
@@ -69,18 +68,25 @@ class Header(Widget):
             right.append(safe("READ-ONLY", "bold $warning"))
         end = join(*right, between="  ")
         room = self.size.width - 2 - end.cell_length - 2
-        start = self._left(facts, where=f"{facts.host}  {facts.workspace}")
-        if start.cell_length > room:
-            start = self._left(facts, where=facts.host).truncate(max(0, room), ellipsis=True)
+        start = next(
+            (line for line in self._variants(facts) if line.cell_length <= room),
+            self._left(facts, facts.host, words=False).truncate(max(0, room), ellipsis=True),
+        )
         gap = self.size.width - 2 - start.cell_length - end.cell_length
         return join(start, Content(" " * max(1, gap)), end)
 
-    def _left(self, facts: Facts, where: str) -> Content:
+    def _variants(self, facts: Facts) -> Iterator[Content]:
+        """From all there is to tell to the least."""
+        yield self._left(facts, f"{facts.host}  {facts.workspace}", words=True)
+        yield self._left(facts, facts.host, words=True)
+        yield self._left(facts, facts.host, words=False)
+
+    def _left(self, facts: Facts, where: str, *, words: bool) -> Content:
         parts = [safe("orchestra", "bold"), safe(where, "$text-muted")]
         dark = self.app.current_theme.dark
         for doing in _SHOWN:
             if count := facts.counts.get(doing, 0):
-                word = f" {doing.value}" if self.size.width >= BOTH_FROM else ""
+                word = f" {doing.value}" if words else ""
                 text = f"{glyph_of(doing, plain=self._plain)} {count}{word}"
                 parts.append(safe(text, colour_of(doing, dark=dark)))
         if facts.gpus:
@@ -124,8 +130,9 @@ class NoteLine(Widget):
         words = [state, safe(f"{view.row.name}", "bold")]
         if view.note:
             words.append(safe(view.note))
-        if view.remark:
-            words.append(safe(f"({view.remark})", "$text-muted"))
+        about = " ".join((*(f"#{tag}" for tag in view.tags), view.remark)).strip()
+        if about:
+            words.append(safe(about, "$text-muted"))
         return join(*words, between=" ")
 
 
