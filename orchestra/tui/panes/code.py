@@ -63,7 +63,9 @@ def _fact(name: str, value: Any) -> Content:
 def _patch(found: _Code) -> Iterator[Content]:
     yield safe("")
     if not found.patch:
-        yield safe("All of it was committed.", "$text-muted")
+        dirty = found.provenance.get("dirty")
+        text = "patch.diff is missing." if dirty else "All of it was committed."
+        yield safe(text, "$text-muted")
         return
     yield safe("Not committed when it was started:", "bold")
     for line in found.patch:
