@@ -24,6 +24,7 @@ from tests.benchmarks import (
     plan,
     restart,
     save,
+    selection,
     supervisor_cost,
     throughput,
 )
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "bookkeeping": bookkeeping.measure,
     "save": save.measure,
     "cli_start": cli_start.measure,
+    "selection": selection.measure,
     "first_step": first_step.measure,
     "evaluation_ranks": evaluation_ranks.measure,
     "throughput": throughput.measure,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.registry import database as database_module
 from orchestra.registry.database import Database
 from orchestra.registry.rows import Demand, JobKey, NewRun
 from orchestra.registry.store import SCHEMA_VERSION, Registry, open_registry
@@ -429,3 +430,24 @@ def test_the_config_beside_a_row_is_the_newest(registry: Registry, new_run: Make
     assert configs() == [("r1", "d" * 64, '{"seed":2}')]
     registry.delete_run("r1")
     assert configs() == []
+
+
+def test_a_defined_function_outlives_the_file(
+    registry: Registry, runs: RunsFolder, new_run: MakeRun
+) -> None:
+    registry.create_run(new_run("r1"))
+    registry.define("twice", lambda text: text * 2)
+    assert [row.id for row in registry.select_runs("twice(id) = ?", ["r1r1"])] == ["r1"]
+    runs.registry.rename(runs.path / "away")
+    with open_registry(runs) as other:
+        other.create_run(new_run("r2"))
+    assert registry.count_runs("twice(id) = ?", ["r2r2"]) == 1, "in the file now at its path"
+
+
+def test_a_defined_function_is_known_in_a_copy_too(registry: Registry, new_run: MakeRun) -> None:
+    """As a read-only or full disk needs one."""
+    registry.create_run(new_run("r1"))
+    registry.define("twice", lambda text: text * 2)
+    path, functions = registry._database.path, registry._database._functions
+    sql = "SELECT twice(id) FROM runs"
+    assert database_module._read_copy(path, sql, (), functions) == [("r1r1",)]
