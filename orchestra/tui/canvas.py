@@ -124,15 +124,19 @@ class Canvas:
         last = min(int(bottom), self.dots_high - 1)
         column, dot = divmod(int(x), self._cell_width)
         spans, owner = self._spans[dot], (series, dim)
-        for row in range(first // high, last // high + 1):
-            start = row * high
-            bits = spans[max(first - start, 0), min(last - start, high - 1)]
-            cell = row * self.width + column
-            if self._owner[cell] == owner:
-                self._bits[cell] |= bits
+        bits, owners, width = self._bits, self._owner, self.width
+        first_row, first_dot = divmod(first, high)
+        last_row, last_dot = divmod(last, high)
+        for row in range(first_row, last_row + 1):
+            span = spans[
+                first_dot if row == first_row else 0, last_dot if row == last_row else high - 1
+            ]
+            cell = row * width + column
+            if owners[cell] == owner:
+                bits[cell] |= span
             else:
-                self._owner[cell] = owner
-                self._bits[cell] = bits
+                owners[cell] = owner
+                bits[cell] = span
 
     def sign(self, column: int, row: int, character: str, series: int, dim: bool = False) -> None:
         """One character in a cell, over all that is drawn there."""
@@ -151,13 +155,13 @@ class Canvas:
     def rows(self) -> Iterator[list[Run]]:
         """Each row in as few runs as its looks need; together exactly as wide as the canvas."""
         characters = self._font.characters
-        for row in range(self.height):
-            start = row * self.width
-            cells = range(start, start + self.width)
-            yield [
-                Run(
-                    "".join(self._signs.get(cell) or characters[self._bits[cell]] for cell in same),
-                    *owner,
-                )
-                for owner, same in groupby(cells, key=self._owner.__getitem__)
-            ]
+        text = [characters[bits] for bits in self._bits]
+        for cell, sign in self._signs.items():
+            text[cell] = sign
+        for start in range(0, len(text), self.width):
+            runs, at = [], start
+            for owner, same in groupby(self._owner[start : start + self.width]):
+                end = at + len(list(same))
+                runs.append(Run("".join(text[at:end]), *owner))
+                at = end
+            yield runs
