@@ -11,7 +11,7 @@ import heapq
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.schedule.log_file import BLOCK_BYTES, Line, Mark, OpenLog, open_log
@@ -36,6 +36,15 @@ class Window:
     def at_start(self) -> bool:
         """Whether nothing is before it."""
         return not any(self.top.values())
+
+    @property
+    def end(self) -> dict[str, int]:
+        """Behind the last line, whole or not."""
+        return {**self.bottom, **{line.log: line.end for line in self.lines}}
+
+    def whole(self) -> Window:
+        """Without lines that are still being written."""
+        return replace(self, lines=tuple(line for line in self.lines if line.whole))
 
 
 class LogView:
