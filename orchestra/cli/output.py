@@ -64,9 +64,14 @@ def can_ask() -> bool:
 
 def paint(text: str, colour: str | None, stream: IO[str] | None = None) -> str:
     """`text` in `colour` where the stream is a terminal that wants colour."""
-    stream = stream or sys.stdout
-    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not stream.isatty()
-    return text if plain or colour is None else f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+    if colour is None or not wants_colour(stream or sys.stdout):
+        return text
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def wants_colour(stream: IO[str]) -> bool:
+    """Whether it is a terminal whose user has not said otherwise."""
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def paint_state(state: str) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.schedule.logs import LogFile, log_files
-from orchestra.wire.errors import NotFoundError
+from orchestra.schedule.logs import LogFile, log_files, parse_ranks, previous_attempt
+from orchestra.wire.errors import NotFoundError, UsageError
 from orchestra.wire.folders import RunFolder
 
 
@@ -37,18 +37,39 @@ def test_tail(tmp_path: Path, count: int) -> None:
 def test_which_files(tmp_path: Path) -> None:
     job = RunFolder(tmp_path / "abcd").job
     with pytest.raises(NotFoundError, match="not been started"):
-        log_files(job, attempt=None, rank=None)
+        log_files(job, attempt=None, ranks=None)
     for number in (1, 2):
         folder = job.attempt(number)
         folder.logs.mkdir(parents=True)
         for rank in (0, 2, 10):
             folder.rank_log(rank).write_text("")
-    found = log_files(job, attempt=None, rank=None)
+    found = log_files(job, attempt=None, ranks=None)
     assert [log.name for log in found] == ["launcher", "rank0", "rank2", "rank10"]
     assert all("0002" in str(log.path) for log in found)
-    (one,) = log_files(job, attempt=1, rank=2)
+    (one,) = log_files(job, attempt=1, ranks=[2])
     assert one.path == job.attempt(1).rank_log(2)
     with pytest.raises(NotFoundError, match="0, 2, 10"):
-        log_files(job, attempt=1, rank=3)
+        log_files(job, attempt=1, ranks=[0, 3])
     with pytest.raises(NotFoundError, match="attempts 1 to 2"):
-        log_files(job, attempt=3, rank=None)
+        log_files(job, attempt=3, ranks=None)
+    (before,) = log_files(job, attempt=previous_attempt(job), ranks=[0])
+    assert before.attempt == 1 and before.rank == 0
+    with pytest.raises(NotFoundError, match="before"):
+        previous_attempt(RunFolder(tmp_path / "other").job)
+
+
+def test_a_file_that_was_cut_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile("rank0", path)
+    path.write_text("a long first line\n")
+    assert list(log.new_lines()) == ["a long first line"]
+    path.write_text("new\n")
+    assert list(log.new_lines()) == ["new"]
+
+
+def test_ranks() -> None:
+    assert parse_ranks("3") == [3]
+    assert parse_ranks("2-3, 0,3") == [0, 2, 3]
+    for wrong in ("", "a", "3-1", "-1", "1-", "0-99999", "\u0661"):
+        with pytest.raises(UsageError, match="--rank"):
+            parse_ranks(wrong)
