@@ -98,6 +98,10 @@ class Prober:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
+        self._asked_at: float | None = None
+        """Monotonic seconds; None: no answer is awaited."""
+        self._line = b""
+        """What has come of the answer."""
 
     def __enter__(self) -> Prober:
         return self
@@ -112,30 +116,35 @@ class Prober:
 
     def read(self, deadline_s: float = 5.0) -> Probe:
         """Ask once; at the deadline the child is killed."""
+        while (answer := self.poll(deadline_s, wait_s=deadline_s)) is None:
+            pass
+        return answer
+
+    def poll(self, deadline_s: float = 5.0, *, wait_s: float = 0.0) -> Probe | None:
+        """Ask, unless an answer is awaited already; None: it is not there within `wait_s`.
+
+        It is the child that waits for NVML, at most until `deadline_s` after the question.
+        """
         try:
-            child = self._running()
+            child, asked_at = self._asked()
         except OSError as error:
             return Probe((), f"the process that asks NVML can't be started: {error.strerror}")
-        assert child.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            child.stdin.write(b"\n")
-            child.stdin.flush()
-        line = _read_line(child, time.monotonic() + deadline_s)
-        if line is None:
-            self.close()
-            return Probe((), f"NVML did not answer within {deadline_s:g} s; the driver may hang")
-        if not line.endswith(b"\n"):
+        due = asked_at + deadline_s
+        self._line += _receive(child, min(due, time.monotonic() + wait_s))
+        if self._line.endswith(b"\n"):
+            return self._answer()
+        if child.poll() is not None:
             self.close()
             return Probe((), "the process that asks NVML died")
-        try:
-            return _parse(json.loads(line))
-        except (ValueError, KeyError, TypeError):
-            self.close()
-            return Probe((), "the process that asks NVML gave no answer that can be read")
+        if time.monotonic() < due:
+            return None
+        self.close()
+        return Probe((), f"NVML did not answer within {deadline_s:g} s; the driver may hang")
 
     def close(self) -> None:
         """Kill the child. One stuck in the driver (state D) is left to the kernel."""
         child, self._child = self._child, None
+        self._asked_at, self._line = None, b""
         if child is None:
             return
         child.kill()
@@ -145,6 +154,25 @@ class Prober:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+    def _asked(self) -> tuple[subprocess.Popen[bytes], float]:
+        """The child and when it was asked, which may be now (OSError)."""
+        child = self._running()
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            assert child.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(b"\n")
+                child.stdin.flush()
+        return child, self._asked_at
+
+    def _answer(self) -> Probe:
+        line, self._line, self._asked_at = self._line, b"", None
+        try:
+            return _parse(json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            self.close()
+            return Probe((), "the process that asks NVML gave no answer that can be read")
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is None:
@@ -164,21 +192,20 @@ def probe(deadline_s: float = 5.0) -> Probe:
         return prober.read(deadline_s)
 
 
-def _read_line(child: subprocess.Popen[bytes], deadline: float) -> bytes | None:
-    """One line, a shorter piece if the child died, None at the deadline (monotonic seconds)."""
+def _receive(child: subprocess.Popen[bytes], until: float) -> bytes:
+    """What comes of a line until then (monotonic seconds); less if the child dies."""
     assert child.stdout is not None
     fd = child.stdout.fileno()
     line = b""
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
-        while not line.endswith(b"\n"):
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not selector.select(left_s):
-                return None
+        left_s = max(0.0, until - time.monotonic())
+        while left_s >= 0.0 and selector.select(left_s):
             piece = os.read(fd, 65536)
-            if not piece:
-                return line
             line += piece
+            if not piece or line.endswith(b"\n"):
+                break
+            left_s = until - time.monotonic()
     return line
 
 

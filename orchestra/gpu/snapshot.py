@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestra.gpu import lease_file
 from orchestra.gpu.lease_file import Holder
 from orchestra.gpu.pool import limited
-from orchestra.gpu.probe import NO_DRIVER, Device, Link, Prober
+from orchestra.gpu.probe import NO_DRIVER, Device, Link, Probe, Prober
 from orchestra.gpu.processes import using
 from orchestra.gpu.status import Status, status_of
 from orchestra.settings import WorkspaceSettings, workspace_settings
@@ -56,8 +56,12 @@ def read(workspace: Path | None, prober: Prober) -> Snapshot:
     Raises:
         UsageError: the workspace's settings are wrong.
     """
+    return look(workspace, prober.read())
+
+
+def look(workspace: Path | None, reading: Probe) -> Snapshot:
+    """What leases, procfs and the workspace's settings say to that reading (UsageError)."""
     settings = workspace_settings(workspace) if workspace else WorkspaceSettings()
-    reading = prober.read()
     holders = lease_file.holders(lease_file.machine_folder())
     pool = [device for device in limited(reading.devices, settings) if device.has_uuid]
     leftovers = using({device.uuid for device in reading.devices})

@@ -144,6 +144,24 @@ class Reads:
         rows = self._database.read(sql, (key.run_id, key.evaluation or 0))
         return [Attempt.from_json(json.loads(document)) for (document,) in rows]
 
+    def attempts_since(self, time_s: float) -> list[tuple[JobKey, str, Attempt]]:
+        """Launches of jobs that have not ended, or ended after that Unix time; with run names."""
+        from orchestra.wire.job import Attempt  # `orchestra ls` needs none
+
+        sql = """
+            SELECT runs.id, NULL, name, document FROM runs
+            JOIN attempts ON run_id = runs.id AND evaluation = 0
+            WHERE ended_at IS NULL OR ended_at >= ?1
+            UNION ALL
+            SELECT own.run_id, own.number, name, document FROM evaluations AS own
+            JOIN runs ON runs.id = own.run_id
+            JOIN attempts ON attempts.run_id = own.run_id AND evaluation = own.number
+            WHERE own.ended_at IS NULL OR own.ended_at >= ?1"""
+        return [
+            (JobKey(run_id, number), name, Attempt.from_json(json.loads(document)))
+            for run_id, number, name, document in self._database.read(sql, (time_s,))
+        ]
+
     def checkpoints(self, run_id: str) -> list[CheckpointRow]:
         """The checkpoints that exist, by step."""
         sql = (

@@ -1,8 +1,10 @@
-"""What `orchestra gpus` shows: every GPU of the machine, again and again if wanted."""
+"""What `orchestra gpus` and the monitor show: every GPU of the machine, again and again."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from orchestra.gpu import snapshot
 from orchestra.gpu.probe import GpuProcess, Prober
 from orchestra.gpu.snapshot import Gpu, Snapshot
 from orchestra.gpu.status import run_of
+from orchestra.schedule.host import Host, HostSampler
 from orchestra.wire.errors import NotFoundError
 from orchestra.workspace import find_workspace
 
@@ -28,6 +31,44 @@ def readings(start: Path | None, runs_dir: Path | None) -> Iterator[Snapshot]:
     with Prober() as prober:
         while True:
             yield snapshot.read(root, prober)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The GPUs and what is beside them."""
+
+    gpus: Snapshot | None
+    """None: NVML has not answered yet."""
+    host: Host
+
+
+class MachineWatch:
+    """Looks again and again and never waits for NVML: its child process does.
+
+    It may be closed by another thread than looks.
+    """
+
+    def __init__(self, workspace: Path) -> None:
+        self._lock = threading.Lock()
+        self._closed = False
+        self._workspace = workspace
+        self._prober = Prober()
+        self._sampler = HostSampler()
+        self._newest: Snapshot | None = None
+
+    def look(self) -> Machine:
+        """The newest that is known (UsageError: the workspace's settings are wrong)."""
+        with self._lock:
+            reading = None if self._closed else self._prober.poll()
+            if reading is not None:
+                self._newest = snapshot.look(self._workspace, reading)
+            return Machine(self._newest, self._sampler.read())
+
+    def close(self) -> None:
+        """End the child; nothing new is known from now on."""
+        with self._lock:
+            self._closed = True
+            self._prober.close()
 
 
 def gpu_row(gpu: Gpu, now: Snapshot) -> dict[str, Any]:

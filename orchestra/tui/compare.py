@@ -107,7 +107,7 @@ class CompareScreen(Screen[None]):
         self.reader.ask(_SLOT, work, self._draw, self._show_problem)
 
     def _draw(self, found: Comparison) -> None:
-        if not self.is_mounted:
+        if not self.is_running:  # it was left meanwhile
             return
         width = max(20, self.size.width - 4)
         problems = [line for text in found.problems for line in wrapped(text, width, "$text-error")]
@@ -123,7 +123,8 @@ class CompareScreen(Screen[None]):
         self.query_one(f"#{name}-lines", Lines).replace(lines)
 
     def _show_problem(self, error: OrchestraError) -> None:
-        self.query_one("#sides", Static).update(safe(str(error), "$text-error"))
+        if self.is_running:
+            self.query_one("#sides", Static).update(safe(str(error), "$text-error"))
 
 
 def side_line(place: int, side: Side) -> Content:

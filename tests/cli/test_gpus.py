@@ -170,3 +170,16 @@ def test_watch_redraws_a_terminal(gpus: FakeNvml, watch: Watch) -> None:
         assert "\x1b[H\x1b[2J" in read_until(screen, "foreign process")
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
+
+
+def test_the_host_and_who_had_a_gpu(cli: Cli, gpus: FakeNvml, tmp_path: Path) -> None:
+    gpus.write(H100)
+    document = cli.json("gpus", "--host", "--hours", "2")
+    assert set(document) == {"gpus", "host", "history"}
+    assert document["history"] == {} and document["gpus"][0]["uuid"] == "GPU-5f3a9c21-aaaa"
+    host = document["host"]
+    assert host["cpus"] >= 1 and 0 <= host["cpu_percent"] <= 100
+    assert 0 < host["memory_used_bytes"] < host["memory_total_bytes"]
+    lines = cli.ok("gpus", "--host", "--hours", "2").splitlines()
+    assert lines[0].startswith("host: ") and " busy, load " in lines[0]
+    assert lines[-1] == "no run of this workspace had a GPU in that time"

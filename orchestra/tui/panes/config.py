@@ -48,9 +48,10 @@ class ConfigPane(RunPane, can_focus=False):
     def __init__(self, workspace: Workspace, reader: Background) -> None:
         super().__init__(workspace, reader)
         self._with_defaults = True
+        self._input = Input(placeholder="a part of a key, a value or an origin")
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="a part of a key, a value or an origin", id="config-find")
+        yield self._input
         yield from super().compose()
 
     def look(self, run_id: str) -> tuple[FrozenKey, ...]:
@@ -74,7 +75,7 @@ class ConfigPane(RunPane, can_focus=False):
     def action_defaults(self) -> None:
         """Leave out defaults, or not."""
         self._with_defaults = not self._with_defaults
-        self._draw()
+        self.redraw()
 
     def action_clear(self) -> None:
         """Everything."""
@@ -82,21 +83,17 @@ class ConfigPane(RunPane, can_focus=False):
         self._input.remove_class("shown")
         self._with_defaults = True
         self.lines.focus()
-        self._draw()
+        self.redraw()
 
     @on(Input.Changed)
     def _narrow(self, event: Input.Changed) -> None:
         event.stop()
-        self._draw()
+        self.redraw()
 
     @on(Input.Submitted)
     def _leave(self, event: Input.Submitted) -> None:
         event.stop()
         self.lines.focus()
-
-    @property
-    def _input(self) -> Input:
-        return self.query_one("#config-find", Input)
 
     def _is_wanted(self, each: FrozenKey, letters: str) -> bool:
         if not self._with_defaults and each.origin == DEFAULT:

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import ComposeResult
-from textual.content import Content
-
-from orchestra.tui.pane import Focus, Pane
-from orchestra.tui.table import Lines, wrapped
+from orchestra.tui.panes.rows_pane import RowsPane
 from orchestra.wire.errors import OrchestraError
 
 if TYPE_CHECKING:
     from orchestra.tui.background import Background
+    from orchestra.tui.pane import Focus
     from orchestra.workspace import Workspace
 
 _NO_RUN = "no run is chosen: move to one in the table of runs"
 
 
-class RunPane(Pane, can_focus=False):
+class RunPane(RowsPane, can_focus=False):
     """A subclass says how to look (in the reader's thread) and how to draw what was found."""
 
     every_s: ClassVar[float] = 2.0
     """Between two looks at the same run."""
-    follow: ClassVar[bool] = False
-    """New rows come last, and are shown while the last one is in sight."""
 
     def __init__(self, workspace: Workspace, reader: Background) -> None:
         super().__init__(workspace, reader)
         self.run_id: str | None = None
         self._due = 0.0
-        self._draw: Callable[[], None] = self._say_nothing
+        self.redraw = self._say_nothing
 
     def look(self, run_id: str) -> Any:
         """What there is to know (OrchestraError, OSError). In the reader's thread."""
@@ -41,19 +35,6 @@ class RunPane(Pane, can_focus=False):
     def draw(self, found: Any) -> None:
         """Show it."""
         raise NotImplementedError
-
-    def compose(self) -> ComposeResult:
-        """The rows."""
-        yield Lines(id=f"{self.key}-lines", follow=self.follow)
-
-    @property
-    def lines(self) -> Lines:
-        return self.query_one(f"#{self.key}-lines", Lines)
-
-    def focus(self, scroll_visible: bool = True) -> Self:
-        """The rows have the keys."""
-        self.lines.focus(scroll_visible)
-        return self
 
     def show(self, focus: Focus) -> None:
         run_id = focus.run.id if focus.run else None
@@ -75,28 +56,6 @@ class RunPane(Pane, can_focus=False):
         self._due = 0.0
         self.tick()
 
-    def show_problem(self, error: OrchestraError) -> None:
-        self.say(str(error), "$text-error")
-
-    def say(self, text: str, style: str = "") -> None:
-        """A sentence in place of rows."""
-        self._draw = lambda: self.put(wrapped(text, self.width, style))
-        self._draw()
-
-    def put(self, lines: Sequence[Content], targets: Sequence[Any] = ()) -> None:
-        """Rows, as Lines.replace wants them."""
-        if self.is_mounted:
-            self.lines.replace(lines, targets)
-
-    @property
-    def width(self) -> int:
-        """Cells in a row that need no scrolling; also before there is a layout."""
-        return (self.lines.scrollable_content_region.width if self.is_mounted else 0) or 76
-
-    def on_resize(self) -> None:
-        """What is wrapped is so anew."""
-        self._draw()
-
     def _say_nothing(self) -> None:
         self.say(_NO_RUN, "dim")
 
@@ -108,5 +67,4 @@ class RunPane(Pane, can_focus=False):
 
     def _take(self, run_id: str, found: Any) -> None:
         if run_id == self.run_id:  # else: another one has been chosen meanwhile
-            self._draw = lambda: self.draw(found)
-            self._draw()
+            self.draw_by(lambda: self.draw(found))
