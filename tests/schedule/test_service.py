@@ -14,6 +14,7 @@ from orchestra.schedule import service
 from orchestra.schedule.service import command_line, install, uninstall, unit_path, unit_text
 from orchestra.wire.errors import NotFoundError
 from orchestra.wire.folders import RunsFolder
+from orchestra.wire.identity import user_name
 from orchestra.workspace import Workspace
 
 HARD = "my 100% work$pace"
@@ -109,7 +110,7 @@ def test_it_is_enabled_where_systemd_can_be_reached(
     workspace: Workspace, systemctl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "LINGER", tmp_path)
-    (tmp_path / service.user()).touch()
+    (tmp_path / user_name()).touch()
     done = install(workspace)
     assert (done.enabled, done.notes) == (True, ())
     assert done.unit.read_text() == unit_text(workspace)
@@ -131,7 +132,7 @@ def test_what_is_left_to_do_is_said(
     assert not done.enabled and done.unit.is_file()
     first, second = done.notes
     assert f"`systemctl --user enable {done.unit.name}`" in first
-    assert f"`loginctl enable-linger {service.user()}`" in second
+    assert f"`loginctl enable-linger {user_name()}`" in second
     assert "default.target.wants" in uninstall(workspace).notes[0]
 
 
