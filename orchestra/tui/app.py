@@ -54,7 +54,7 @@ class Monitor(App[None]):
         self.reader = Background("reader", self._deliver)
         self.background_actions = Background("actions", self._deliver)
         self.actions = Actions(workspace, readonly=readonly)
-        self.gpus = GpuWatch(workspace, self._deliver, _nothing)
+        self.gpus = GpuWatch(workspace, self.board)
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
         known = self.kept.theme in self.available_themes
@@ -66,13 +66,12 @@ class Monitor(App[None]):
 
     def on_load(self) -> None:
         self.board.start()
-        self.gpus.start()
         self.reader.start()
         self.background_actions.start()
 
     def on_unmount(self) -> None:
         self.board.stop(last=self.watcher.close)
-        self.gpus.stop()
+        self.gpus.close()
         self.reader.stop()
         self.background_actions.stop(timeout_s=30.0)  # what was confirmed is done
 
@@ -80,7 +79,7 @@ class Monitor(App[None]):
         """New ones, for a screen; `detail`: of one run alone."""
         from orchestra.tui.panes.all import panes
 
-        return panes(self.workspace, self.reader, detail=detail)
+        return panes(self.workspace, self.reader, None if detail else self.gpus)
 
     def action_help(self) -> None:
         """All keys, those of what has the focus first."""

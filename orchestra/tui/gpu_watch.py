@@ -1,80 +1,84 @@
-"""The GPUs, asked every few seconds in a thread of their own: NVML may hang as long as it likes.
+"""The machine's newest reading and a short history of it, for the header and the GPU tab alike.
 
-Everything on the screen that tells of GPUs reads the newest answer here.
+NVML is never waited for: its child process does (see schedule/gpus.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Mapping
 
-from orchestra.gpu import snapshot
-from orchestra.gpu.probe import NO_DRIVER, Prober
+from orchestra.gpu.probe import NO_DRIVER
 from orchestra.gpu.snapshot import Snapshot
 from orchestra.gpu.status import GpuState
-from orchestra.tui.background import Background, Deliver
+from orchestra.schedule.gpus import Machine, MachineWatch
+from orchestra.tui.background import Background
+from orchestra.tui.gpu_rows import Sample
 from orchestra.wire.errors import OrchestraError
 from orchestra.workspace import Workspace
 
-EVERY_S = 2.0
+EVERY_S = 0.9  # a tick comes once a second
+SAMPLES = 60
 
 
 class GpuWatch:
-    """`on_news` is called on the screen's thread after each answer."""
+    """Ticks come from whoever shows something of it."""
 
-    def __init__(self, workspace: Workspace, deliver: Deliver, on_news: Callable[[], None]) -> None:
-        self._workspace = workspace
-        self._background = Background("gpus", deliver)
-        self._prober = Prober()
-        self._on_news = on_news
-        self._asking = False
+    def __init__(self, workspace: Workspace, background: Background) -> None:
+        self._watch = MachineWatch(workspace.root)
+        self._background = background
         self._asked_at = 0.0
-        self.now: Snapshot | None = None
+        self.machine: Machine | None = None
         self.problem = ""
-        """Why nothing is known; empty if something is."""
-
-    def start(self) -> None:
-        """Begin."""
-        self._background.start()
-
-    def stop(self) -> None:
-        """End, with the child that asks NVML; bounded."""
-        self._background.stop(last=self._prober.close)
+        """Why nothing new is known; empty if it is."""
+        self.history: dict[str, deque[Sample]] = {}
+        """By UUID."""
+        self.busy: deque[float] = deque(maxlen=SAMPLES)
+        """Percent of all CPUs."""
 
     def tick(self) -> None:
-        """Ask again if it is time and the last answer has come."""
-        if self._asking or time.monotonic() - self._asked_at < EVERY_S:
-            return
-        self._asking, self._asked_at = True, time.monotonic()
-        root, prober = self._workspace.root, self._prober
-        self._background.ask("gpus", lambda: snapshot.read(root, prober), self._take, self._fail)
+        """Look again if it is time."""
+        now = time.monotonic()
+        if now - self._asked_at >= EVERY_S:
+            self._asked_at = now
+            self._background.ask("machine", self._watch.look, self._take, self._fail)
+
+    def close(self) -> None:
+        """End the child that asks NVML."""
+        self._watch.close()
 
     @property
     def words(self) -> str:
-        """For the header."""
-        if self.problem:
+        """For the header; empty where there is no driver."""
+        found = self.machine.gpus if self.machine else None
+        if self.problem or (found is not None and found.is_broken):
             return "GPUs ?"
-        now = self.now
-        if now is None or now.error == NO_DRIVER:
+        if found is None or found.error == NO_DRIVER:
             return ""
-        if now.error is not None:
-            return "GPUs ?"
-        free = sum(gpu.status.state is GpuState.FREE for gpu in now.gpus)
-        return f"{free}/{len(now.gpus)} GPUs free"
+        free = sum(gpu.status.state is GpuState.FREE for gpu in found.gpus)
+        return f"{free}/{len(found.gpus)} GPUs free"
 
     @property
     def indices(self) -> Mapping[str, int] | None:
         """By UUID; None where nothing is known."""
-        if self.now is None or self.now.error is not None:
+        found = self.machine.gpus if self.machine else None
+        if found is None or found.error is not None:
             return None
-        return {gpu.device.uuid: gpu.device.index for gpu in self.now.gpus}
+        return {gpu.device.uuid: gpu.device.index for gpu in found.gpus}
 
-    def _take(self, now: Snapshot) -> None:
-        self._asking = False
-        self.now, self.problem = now, ""
-        self._on_news()
+    def _take(self, machine: Machine) -> None:
+        before = self.machine.gpus if self.machine else None
+        self.machine, self.problem = machine, ""
+        if machine.host.cpu_percent is not None:
+            self.busy.append(machine.host.cpu_percent)
+        if machine.gpus is not None and machine.gpus is not before:
+            self._remember(machine.gpus)
+
+    def _remember(self, gpus: Snapshot) -> None:
+        for gpu in gpus.gpus:
+            history = self.history.setdefault(gpu.device.uuid, deque(maxlen=SAMPLES))
+            history.append(Sample(gpu.device.utilisation, gpu.device.temperature_c))
 
     def _fail(self, error: OrchestraError) -> None:
-        self._asking = False
-        self.now, self.problem = None, str(error)
-        self._on_news()
+        self.problem = str(error)

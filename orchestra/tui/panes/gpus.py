@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,10 +10,8 @@ from textual.binding import BindingType
 from textual.content import Content
 
 from orchestra.gpu.snapshot import Gpu, Snapshot
-from orchestra.schedule.gpus import Machine, MachineWatch
 from orchestra.schedule.lanes import Lanes, read_lanes
 from orchestra.tui.gpu_rows import (
-    Sample,
     Window,
     axis,
     gpu_lines,
@@ -23,6 +20,7 @@ from orchestra.tui.gpu_rows import (
     legend,
     letters_of,
 )
+from orchestra.tui.gpu_watch import GpuWatch
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.panes.rows_pane import RowsPane
 from orchestra.tui.table import wrapped
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 _HOURS = (1, 2, 4, 8, 12, 24, 48, 168)
 _FIRST_HOURS = 4
 _LANES_EVERY_S = 10.0
-_SAMPLES = 60  # of the short histories
 _SPARKS = 10  # shown of them at the least; more where there is room
 _NARROW, _WIDE = 80, 120
 _INDENT = 2
@@ -55,14 +52,10 @@ class GpusPane(RowsPane, can_focus=False):
     title = "GPUs"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
 
-    def __init__(self, workspace: Workspace, reader: Background) -> None:
+    def __init__(self, workspace: Workspace, reader: Background, watch: GpuWatch) -> None:
         super().__init__(workspace, reader)
-        self.machine_watch = MachineWatch(workspace.root)
-        """Of one NVML child; the app's header may look through it, too."""
+        self._watch = watch
         self.hours = _FIRST_HOURS
-        self._machine: Machine | None = None
-        self._history: dict[str, deque[Sample]] = {}
-        self._busy: deque[float] = deque(maxlen=_SAMPLES)
         self._lanes: Lanes = {}
         self._window = Window(0.0, 1.0)
         self._lanes_due = 0.0
@@ -72,16 +65,14 @@ class GpusPane(RowsPane, can_focus=False):
         """Until the first reading."""
         self.say("asking NVML ...", "dim")
 
-    def on_unmount(self) -> None:
-        """No child of ours stays."""
-        self.machine_watch.close()
-
     def show(self, focus: Focus) -> None:
         """The machine is the same for all runs."""
         self.tick()
 
     def tick(self) -> None:
-        self.read(self.machine_watch.look, self._take)
+        self._watch.tick()
+        if self._watch.machine is not None or self._watch.problem:
+            self.draw_by(self._draw)
         now = time.monotonic()
         if now >= self._lanes_due:
             self._lanes_due = now + _LANES_EVERY_S
@@ -100,15 +91,6 @@ class GpusPane(RowsPane, can_focus=False):
         self._lanes_due = 0.0
         self.tick()
 
-    def _take(self, machine: Machine) -> None:
-        before = self._machine.gpus if self._machine else None
-        self._machine = machine
-        if machine.host.cpu_percent is not None:
-            self._busy.append(machine.host.cpu_percent)
-        if machine.gpus is not None and machine.gpus is not before:
-            self._remember(machine.gpus)
-        self.draw_by(self._draw)
-
     def _take_lanes(self, lanes: Lanes, window: Window) -> None:
         self._lanes, self._window, self._problem = lanes, window, ""
         self.redraw()
@@ -117,21 +99,17 @@ class GpusPane(RowsPane, can_focus=False):
         self._lanes, self._problem = {}, f"no history: {error}"
         self.redraw()
 
-    def _remember(self, gpus: Snapshot) -> None:
-        for gpu in gpus.gpus:
-            history = self._history.setdefault(gpu.device.uuid, deque(maxlen=_SAMPLES))
-            history.append(Sample(gpu.device.utilisation, gpu.device.temperature_c))
-
     def _draw(self) -> None:
-        machine = self._machine
+        machine = self._watch.machine
         if machine is None:
+            self.say(self._watch.problem, "$text-error")
             return
         sparks = _SPARKS if self.width < _WIDE else 2 * _SPARKS
-        lines = host_lines(machine.host, list(self._busy)[-sparks:])
+        lines = host_lines(machine.host, list(self._watch.busy)[-sparks:])
         lines.append(Content(""))
         lines += self._gpus(machine.gpus, sparks if self.width >= _NARROW else _SPARKS // 2)
-        if self._problem:
-            lines += wrapped(self._problem, self.width, "$text-error")
+        for problem in filter(None, (self._watch.problem, self._problem)):
+            lines += wrapped(problem, self.width, "$text-error")
         self.put(lines)
 
     def _gpus(self, found: Snapshot | None, sparks: int) -> Iterable[Content]:
@@ -149,7 +127,7 @@ class GpusPane(RowsPane, can_focus=False):
         letters = letters_of(self._lanes.values())
         for gpu in found.gpus:
             uuid = gpu.device.uuid
-            history = list(self._history.get(uuid, ()))[-sparks:]
+            history = list(self._watch.history.get(uuid, ()))[-sparks:]
             yield from gpu_lines(gpu, self._name_of(gpu), history, time.time())
             yield lane(self._lanes.get(uuid, ()), letters, self._window, width).pad_left(_INDENT)
         yield axis(self._window, width).pad_left(_INDENT)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from orchestra.gpu.leases import Leases
 from orchestra.registry.rows import JobKey
+from orchestra.tui.background import Background
+from orchestra.tui.gpu_watch import GpuWatch
 from orchestra.tui.panes.gpus import GpusPane
 from orchestra.wire.job import Attempt
 from orchestra.wire.states import AttemptState, RunState
@@ -23,8 +26,17 @@ from tests.tui.showing import driven, seen, showing, until
 __all__ = ["nvml", "nvml_library", "sandbox"]
 
 
-def machine(sandbox: Sandbox, width: int = 80) -> AbstractAsyncContextManager[tuple[Any, Any]]:
-    return showing(lambda reader: GpusPane(sandbox.workspace, reader), (width, 24))
+@asynccontextmanager
+async def machine(sandbox: Sandbox, width: int = 80) -> AsyncIterator[tuple[Any, Any]]:
+    watches = []
+
+    def make(reader: Background) -> GpusPane:
+        watches.append(GpuWatch(sandbox.workspace, reader))
+        return GpusPane(sandbox.workspace, reader, watches[0])
+
+    async with showing(make, (width, 24)) as shown:
+        yield shown
+    watches[0].close()
 
 
 async def tick_until(app: Any, pilot: Any, word: str) -> str:
