@@ -34,7 +34,7 @@ from orchestra.wire.records import Record, RecordWriter
 from orchestra.wire.stall import StallNotice, remove_stall, write_stall
 from orchestra.wire.states import LIVE, AttemptState, RunState
 from orchestra.workspace import Workspace, init_workspace
-from tests.fakes.nvml import FakeNvml
+from tests.fakes.nvml import UUIDS, FakeNvml
 
 NOW_S = 1_782_738_000.0
 """The demo's present (Unix time); clocks of pictures stand still here."""
@@ -352,7 +352,7 @@ def _write_attempt(
     running = part.state is AttemptState.RUNNING
     Attempt(
         *(number, _tag(run, number), run.ranks),
-        devices=tuple(f"GPU-demo-{gpu}" for gpu in range(run.gpu, run.gpu + run.ranks)),
+        devices=tuple(UUIDS[run.gpu : run.gpu + run.ranks]),
         started_at=began_at,
         state=part.state,
         reason=part.reason,

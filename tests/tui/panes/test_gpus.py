@@ -147,6 +147,6 @@ async def test_no_child_stays(sandbox: Sandbox, nvml: FakeNvml) -> None:
     nvml.idle(1)
     async with machine(sandbox) as (app, pilot):
         await tick_until(app, pilot, "Fake H100")
-        child = app.shown.machine_watch._prober._child
+        child = app.shown._watch._watch._prober._child
         assert child is not None and child.poll() is None
     assert child.returncode is not None
