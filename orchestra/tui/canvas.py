@@ -8,7 +8,7 @@ not drawn.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from itertools import groupby
 from typing import NamedTuple
@@ -28,6 +28,15 @@ class Glyphs(StrEnum):
     BRAILLE = "braille"
     BLOCKS = "blocks"
     ASCII = "ascii"
+
+
+def glyphs_for(environment: Mapping[str, str], *, plain: bool) -> Glyphs:
+    """What $ORCHESTRA_GLYPHS says (braille, blocks or ascii); otherwise ASCII where the font can't
+    be trusted with more, else braille."""
+    asked = environment.get("ORCHESTRA_GLYPHS", "")
+    if asked in {glyphs.value for glyphs in Glyphs}:
+        return Glyphs(asked)
+    return Glyphs.ASCII if plain else Glyphs.BRAILLE
 
 
 class Run(NamedTuple):

@@ -6,6 +6,7 @@ Draws what it is given when it is painted; reads nothing, knows no runs.
 from __future__ import annotations
 
 import math
+import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from orchestra.tui.canvas import ALARM, TEXT, Glyphs, Run
+from orchestra.tui.canvas import ALARM, TEXT, Run, glyphs_for
 from orchestra.tui.colours import ON_DARK, ON_LIGHT
 from orchestra.tui.lines import Line, View
 from orchestra.tui.plot import Drawing, draw
@@ -63,9 +64,8 @@ class Picture(Widget):
             super().__init__()
             self.x, self.closer = x, closer
 
-    def __init__(self, glyphs: Glyphs) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._glyphs = glyphs
         self._tiles: tuple[Tile, ...] = ()
         self._view = View()
         self._sentence = ""
@@ -132,6 +132,7 @@ class Picture(Widget):
         across, down = arrangement(len(self._tiles), width, height)
         self._placed, strips = [], []
         looks = _Looks(self)
+        glyphs = glyphs_for(os.environ, plain=getattr(self.app, "plain", False))
         for band in range(down):
             top, bottom = height * band // down, height * (band + 1) // down
             drawings = []
@@ -142,7 +143,7 @@ class Picture(Widget):
                 if index < len(self._tiles):
                     tile = self._tiles[index]
                     drawing = draw(
-                        tile.title, tile.lines, self._view, right - left, bottom - top, self._glyphs
+                        tile.title, tile.lines, self._view, right - left, bottom - top, glyphs
                     )
                     self._placed.append(_Placed(left, top, drawing))
                     drawings.append(drawing.rows)

@@ -18,6 +18,7 @@ from orchestra.tui.ticks import Tick, linear_ticks, log_ticks, widened
 
 LEAST = (24, 6)
 """Columns and rows; below, there is only a title."""
+_LEAST_SMOOTHED = 40  # marks: the average of a few scores would only lag behind them
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def draw(
     for curve in reversed(curves):  # the first is the run under the cursor: on top
         curve.draw(place)
     if len(lines) > 1:
-        for curve in curves:
+        for curve in reversed(curves):
             _letter(place, curve, MARKERS[curve.colour % MOST_LINES])
     _alarms(place, curves)
     if view.crosshair is not None and math.isfinite(place.x(view.crosshair)):
@@ -152,12 +153,13 @@ class _Curve:
 
     @classmethod
     def of(cls, line: Line, smoothing: float, shown: tuple[float, float], columns: int) -> _Curve:
+        smooth = smoothing > 0 and len(line.marks) >= _LEAST_SMOOTHED
         return cls(
             line.colour,
             line.stale,
             _merged(line.marks, shown, columns),
             [_merged(group, shown, columns) for group in line.superseded],
-            _merged(_smoothed(line.marks, smoothing), shown, columns) if smoothing > 0 else [],
+            _merged(_smoothed(line.marks, smoothing), shown, columns) if smooth else [],
         )
 
     def draw(self, place: _Place) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestra.tui.canvas import TEXT, Canvas, Glyphs
+from orchestra.tui.canvas import TEXT, Canvas, Glyphs, glyphs_for
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)
 NEAR = st.floats(-50, 50)
@@ -102,3 +102,10 @@ def test_signs_and_backdrop() -> None:
     canvas.backdrop(0, "|")
     assert text(canvas) == ["A⡇ ", "|| "]
     assert ("|", TEXT, True) in [run._replace(text=run.text[:1]) for run in list(canvas.rows())[1]]
+
+
+def test_the_glyphs_can_be_chosen() -> None:
+    assert glyphs_for({}, plain=False) is Glyphs.BRAILLE
+    assert glyphs_for({}, plain=True) is Glyphs.ASCII
+    assert glyphs_for({"ORCHESTRA_GLYPHS": "blocks"}, plain=True) is Glyphs.BLOCKS
+    assert glyphs_for({"ORCHESTRA_GLYPHS": "emoji"}, plain=False) is Glyphs.BRAILLE

@@ -16,7 +16,6 @@ from textual.binding import Binding
 from textual.widgets import Static
 
 from orchestra.schedule.board import RunView
-from orchestra.tui.canvas import Glyphs
 from orchestra.tui.colours import assign
 from orchestra.tui.curve_source import CurveSource, Look, Question, Wanted, named
 from orchestra.tui.finder import Finder
@@ -25,7 +24,7 @@ from orchestra.tui.lines import MOST_LINES, Line, View, XAxis
 from orchestra.tui.pane import Focus, Pane
 from orchestra.tui.picture import Picture, Tile
 from orchestra.tui.plot import extent_of
-from orchestra.tui.text import safe
+from orchestra.tui.text import safe_lines
 from orchestra.tui.zoom import Zoom
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.terminal import clean
@@ -33,7 +32,14 @@ from orchestra.wire.terminal import clean
 LOSS = "train/loss"
 SMOOTHINGS = (0.0, 0.6, 0.9, 0.97)
 KEYS = (
-    Key("down,j", "metric(1)", "next metric", "The next metric, alone.", "curves", show_as="j"),
+    Key(
+        "down,j",
+        "metric(1)",
+        "next metric",
+        "The next metric, alone; in the grid the next page.",
+        "curves",
+        show_as="j",
+    ),
     Key("up,k", "metric(-1)", "previous", "The metric before, alone.", "curves", False),
     Key("slash", "find", "find metric", "Any metric, by a part of its name.", "curves"),
     Key("g", "grid", "grid", "Several metrics, or one.", "curves"),
@@ -79,6 +85,9 @@ class CurvesPane(Pane):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self._picture = Picture()
+        self._problem = Static("", markup=False, id="curves-problem")
+        self._finder = Finder()
         self._source = CurveSource()
         self._runs: tuple[RunView, ...] = ()
         self._colours: dict[str, int] = {}
@@ -93,16 +102,17 @@ class CurvesPane(Pane):
         self._answered = False
 
     def compose(self) -> ComposeResult:
-        plain = getattr(self.app, "plain", False)
-        yield Picture(Glyphs.ASCII if plain else Glyphs.BRAILLE)
-        yield Static("", markup=False, id="curves-problem")
-        yield Finder()
+        yield self._picture
+        yield self._problem
+        yield self._finder
 
     def show(self, focus: Focus) -> None:
         runs = focus.runs[:MOST_LINES]
-        changed = [run.id for run in runs] != [run.id for run in self._runs]
-        self._runs = runs
-        if changed:
+        before, self._runs = self._runs, runs
+        if [run.id for run in runs] == [run.id for run in before]:
+            if [run.row.name for run in runs] != [run.row.name for run in before]:
+                self._draw()
+        else:
             self._answered = False
             self._colours |= assign([run.id for run in runs], self._colours)
             self._ask()
@@ -177,14 +187,13 @@ class CurvesPane(Pane):
         at = ordered.index(self._choice.key) if self._choice.key in ordered else 0
         if self._choice.layout is _Layout.ONE:
             return [ordered[at]]
-        room = self.query_one(Picture).capacity()
+        room = self._picture.capacity()
         if self._choice.layout is _Layout.DEFAULT:
             return self._defaults()[: max(room, 1)]
         page = at // room * room
         return ordered[page : page + room]
 
     def _draw(self) -> None:
-        picture = self.query_one(Picture)
         tiles = [Tile(clean(key), self._lines_of(key)) for key in self._shown_keys()]
         if any(line.marks or line.superseded for tile in tiles for line in tile.lines):
             self._drawn = tiles
@@ -193,10 +202,10 @@ class CurvesPane(Pane):
             tiles = [_stale(tile) for tile in self._drawn]
         else:
             self._drawn = []
-            picture.say(self._nothing())
+            self._picture.say(self._nothing())
             return
         self._zoom = self._zoom.within(extent_of([line for tile in tiles for line in tile.lines]))
-        picture.put(tiles, self._zoom.on(self._view))
+        self._picture.put(tiles, self._zoom.on(self._view))
 
     def _lines_of(self, key: str) -> tuple[Line, ...]:
         found = []
@@ -217,9 +226,8 @@ class CurvesPane(Pane):
         return f"No metrics yet of {names}: the first comes with the first step that is logged."
 
     def _complain(self, text: str) -> None:
-        line = self.query_one("#curves-problem", Static)
-        line.display = bool(text)
-        line.update(safe(text, "$text-error") if text else "")
+        self._problem.display = bool(text)
+        self._problem.update(safe_lines(text, "$text-error"))
 
     # keys
 
@@ -227,15 +235,19 @@ class CurvesPane(Pane):
         ordered = self._ordered()
         if not ordered:
             return
-        if self._choice.layout is _Layout.ONE and self._choice.key in ordered:
-            place = (ordered.index(self._choice.key) + by) % len(ordered)
+        layout = self._choice.layout
+        at = ordered.index(self._choice.key) if self._choice.key in ordered else 0
+        if layout is _Layout.GRID:  # a page
+            room = self._picture.capacity()
+            at = at // room * room + by * room
+            self._choose(_Choice(layout, ordered[at if 0 <= at < len(ordered) else 0]))
         else:
-            place = 0 if by > 0 else len(ordered) - 1
-        self._choose(_Choice(_Layout.ONE, ordered[place]))
+            at = (at + by) % len(ordered) if layout is _Layout.ONE else min(by, 0)
+            self._choose(_Choice(_Layout.ONE, ordered[at]))
 
     def action_find(self) -> None:
         self._before_finding = self._choice
-        self.query_one(Finder).open(self._ordered())
+        self._finder.open(self._ordered())
 
     def action_grid(self) -> None:
         grid = self._choice.layout is not _Layout.GRID
@@ -264,7 +276,7 @@ class CurvesPane(Pane):
 
     def action_point(self, by: int) -> None:
         low, high = self._zoom.shown
-        step = (high - low) / max(self.query_one(Picture).columns, 1)
+        step = (high - low) / max(self._picture.columns, 1)
         at = self._view.crosshair
         x = high if at is None else min(max(at + by * step, low), high)
         self._see(crosshair=x)

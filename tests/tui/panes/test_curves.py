@@ -167,6 +167,18 @@ async def test_grid_and_reset(place: Workspace) -> None:
 
 
 @driven
+async def test_the_grid_has_pages(place: Workspace) -> None:
+    async with opened(place, (48, 24)) as seen:
+        await seen.show(run_view("aaaa"))
+        await seen.until(lambda text: "dev-clean/wer" in text)
+        await seen.pilot.press("g", "j")
+        text = await seen.until(lambda text: "train/grad_norm" in text)
+        assert "train/loss" not in text
+        await seen.pilot.press("k")
+        await seen.until(lambda text: "train/loss" in text)
+
+
+@driven
 async def test_axes_scales_and_smoothing(place: Workspace) -> None:
     async with opened(place) as seen:
         await seen.show(run_view("aaaa"))
