@@ -8,6 +8,7 @@ escape sequence is not found: only what is shown.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,14 @@ _CHUNK_BYTES = 1 << 18
 def found_in(needle: str, text: str) -> bool:
     """Smart case: a needle with capitals means them."""
     return needle in text or (needle == needle.lower() and needle in text.lower())
+
+
+def spans(needle: str, text: str) -> list[tuple[int, int]]:
+    """Where it is in a text, from and to."""
+    if not needle:
+        return []
+    flags = re.IGNORECASE if needle == needle.lower() else 0
+    return [match.span() for match in re.finditer(re.escape(needle), text, flags)]
 
 
 @dataclass

@@ -42,6 +42,27 @@ class Window:
         """Behind the last line, whole or not."""
         return {**self.bottom, **{line.log: line.end for line in self.lines}}
 
+    @property
+    def at_end(self) -> bool:
+        """Whether nothing was behind it when it was read."""
+        return all(self.end.get(name, 0) >= mark.size for name, mark in self.marks.items())
+
+    def then(self, later: Window) -> Window:
+        """This one and the one behind it."""
+        bottom = {**self.bottom, **later.bottom}
+        return Window((*self.lines, *later.lines), {**later.top, **self.top}, bottom, later.marks)
+
+    def without_first(self, count: int) -> Window:
+        """Some lines shorter."""
+        dropped = {line.log: line.end for line in self.lines[:count]}
+        return replace(self, lines=self.lines[count:], top={**self.top, **dropped})
+
+    def without_last(self, count: int) -> Window:
+        """Some lines shorter."""
+        kept = len(self.lines) - count
+        dropped = {line.log: line.start for line in reversed(self.lines[kept:])}
+        return replace(self, lines=self.lines[:kept], bottom={**self.bottom, **dropped})
+
     def whole(self) -> Window:
         """Without lines that are still being written."""
         return replace(self, lines=tuple(line for line in self.lines if line.whole))
@@ -74,6 +95,16 @@ class LogView:
         with ExitStack() as stack:
             place = _place_of(self._open(stack), name, offset)
         return self._read(place, count, count)
+
+    def marks(self) -> dict[str, Mark]:
+        """What the files are now."""
+        with ExitStack() as stack:
+            return {name: log.mark for name, log in self._open(stack).items()}
+
+    @property
+    def paths(self) -> Mapping[str, Path]:
+        """As given."""
+        return self._paths
 
     def _open(self, stack: ExitStack) -> dict[str, OpenLog]:
         opened = {

@@ -73,12 +73,10 @@ def test_grep_is_smart_about_case(logs: Logs) -> None:
 
 def test_merged_lines_of_ranks_that_say_the_same_stand_once(logs: Logs) -> None:
     for words in (("--merge",), ("--merge", "--follow"), ("--merge", "--tail", "100")):
-        assert (
-            logs(*words).splitlines()
-            == [
-                "[0-1] 2026-01-01 00:00:02,000 INFO start 2",
-                "[0] 2026-01-01 00:00:02,100 INFO Step of rank 0",
-                "[0] torn",
+        assert logs(*words).splitlines() == [
+            "[0-1] 2026-01-01 00:00:02,000 INFO start 2",
+            "[0] 2026-01-01 00:00:02,100 INFO Step of rank 0",
+            "[0] torn",
             "[1] 2026-01-01 00:00:02,101 INFO Step of rank 1",
             "[1] torn",
             "[launcher] launcher here",
