@@ -52,6 +52,7 @@ class Monitor(App[None]):
         self.watcher = Watcher(workspace)
         self.board = Background("board", self._deliver)
         self.reader = Background("reader", self._deliver)
+        self.logs = Background("logs", self._deliver)
         self.background_actions = Background("actions", self._deliver)
         self.actions = Actions(workspace, readonly=readonly)
         self.gpus = GpuWatch(workspace, self.board)
@@ -67,19 +68,22 @@ class Monitor(App[None]):
     def on_load(self) -> None:
         self.board.start()
         self.reader.start()
+        self.logs.start()
         self.background_actions.start()
 
     def on_unmount(self) -> None:
         self.board.stop(last=self.watcher.close)
         self.gpus.close()
         self.reader.stop()
+        self.logs.stop()
         self.background_actions.stop(timeout_s=30.0)  # what was confirmed is done
 
     def make_panes(self, *, detail: bool = False) -> list[Pane]:
         """New ones, for a screen; `detail`: of one run alone."""
         from orchestra.tui.panes.all import panes
 
-        return panes(self.workspace, self.reader, None if detail else self.gpus)
+        gpus = None if detail else self.gpus
+        return panes(self.workspace, self.reader, self.logs, gpus)
 
     def action_help(self) -> None:
         """All keys, those of what has the focus first."""

@@ -114,13 +114,13 @@ class CompareScreen(Screen[None]):
         sides = [side_line(place, side) for place, side in enumerate(found.runs)]
         self.query_one("#sides", Static).update(join(*sides, *problems, between="\n"))
         letters = [run_letter(place) for place in range(len(found.runs))]
-        self._fill("config", _rows(found.config, letters))
+        self._fill("config", _rows(found.config, letters), pinned=1)
         self._fill("code", _code(found, width))
         self._fill("environment", [*_rows(found.environment, letters), *_data(found, letters)])
         self._fill("evaluations", [*_scores(found.scores, letters), *_finals(found, letters)])
 
-    def _fill(self, name: str, lines: Sequence[Content]) -> None:
-        self.query_one(f"#{name}-lines", Lines).replace(lines)
+    def _fill(self, name: str, lines: Sequence[Content], *, pinned: int = 0) -> None:
+        self.query_one(f"#{name}-lines", Lines).replace(lines, pinned=pinned)
 
     def _show_problem(self, error: OrchestraError) -> None:
         if self.is_running:

@@ -48,7 +48,7 @@ KEYS = (
     Key("escape", "back", "back", "Undo: pane alone, marks, filter.", "main", footer=False),
     *(
         Key(str(place), f"turn({place})", "", f"Tab {place}.", "main", footer=False)
-        for place in range(1, 8)
+        for place in range(1, 9)
     ),
 )
 EVERY_S = 1.0

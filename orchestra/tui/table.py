@@ -92,23 +92,33 @@ class Lines(ScrollView, can_focus=True):
         self.lines: list[Content] = []
         self._targets: Sequence[Any] = ()
         self._cursor: int | None = None
+        self._pinned = 0
         self._follow = follow
+        self._at_end = True
 
-    def replace(self, lines: Sequence[Content], targets: Sequence[Any] = ()) -> None:
+    def replace(
+        self, lines: Sequence[Content], targets: Sequence[Any] = (), *, pinned: int = 0
+    ) -> None:
         """Other rows; where it is scrolled to, and the row of the cursor's target, stay.
 
         Args:
             targets: one for each row, None for one that can't be chosen; empty: none can.
+            pinned: so many rows at the top stay in sight: a header.
         """
-        at_end = self.scroll_offset.y >= self.max_scroll_y
         before = self.target
-        self.lines, self._targets = list(lines), targets
+        self.lines, self._targets, self._pinned = list(lines), targets, pinned
         self._cursor = self._row_of(before)
         width = max((line.cell_length for line in self.lines), default=0)
         self.virtual_size = Size(width, len(self.lines))
-        if self._follow and at_end:
-            self.call_after_refresh(self.scroll_end, animate=False, immediate=True)
+        if self._follow and self._at_end:
+            # There may be no scrollbar yet.
+            self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True, force=True)
         self.refresh()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """New rows are followed from the end alone."""
+        super().watch_scroll_y(old_value, new_value)
+        self._at_end = new_value >= self.max_scroll_y
 
     @property
     def target(self) -> Any:
@@ -125,7 +135,7 @@ class Lines(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""
         scroll_x, scroll_y = self.scroll_offset
-        row = scroll_y + y
+        row = y if y < self._pinned else scroll_y + y
         width = self.size.width
         style = self.visual_style
         if row >= len(self.lines):
@@ -197,7 +207,8 @@ class Lines(ScrollView, can_focus=True):
         return row < len(self._targets) and target is not None and self._targets[row] == target
 
     def _row_of(self, target: Any) -> int | None:
-        return self._targets.index(target) if target in self._targets else None
+        known = target is not None and target in self._targets
+        return self._targets.index(target) if known else None
 
     def _place_near(self, row: int, step: int) -> None:
         """On the nearest row with a target, from that one on in this direction."""
@@ -211,6 +222,7 @@ class Lines(ScrollView, can_focus=True):
         self._cursor = row
         if row is not None:
             height = sum(target == self._targets[row] for target in self._targets)
-            region = Region(self.scroll_offset.x, row, 1, height)
+            top = max(0, row - self._pinned)  # a row under the pinned ones is not in sight
+            region = Region(self.scroll_offset.x, top, 1, height + row - top)
             self.scroll_to_region(region, animate=False, force=True)
         self.refresh()

@@ -12,15 +12,28 @@ from orchestra.tui.panes.curves import CurvesPane
 from orchestra.tui.panes.evaluations import EvaluationsPane
 from orchestra.tui.panes.events import EventsPane
 from orchestra.tui.panes.gpus import GpusPane
+from orchestra.tui.panes.log import LogPane
 from orchestra.tui.panes.overview import OverviewPane
 from orchestra.workspace import Workspace
 
 
-def panes(workspace: Workspace, reader: Background, gpus: GpuWatch | None) -> list[Pane]:
-    """Beside the table; without `gpus`: of one run alone."""
+def panes(
+    workspace: Workspace, reader: Background, logs: Background, gpus: GpuWatch | None
+) -> list[Pane]:
+    """Beside the table; without `gpus`: of one run alone. `logs`: the thread that reads logs."""
+    log = LogPane(workspace, logs)
     of_run: list[type[Pane]] = [EventsPane, ConfigPane, CheckpointsPane, EvaluationsPane]
     if gpus is None:
-        of_run = [OverviewPane, CurvesPane, *of_run, CodePane]
-        return [kind(workspace, reader) for kind in of_run]
-    kinds: list[type[Pane]] = [CurvesPane, OverviewPane, *of_run]
-    return [*(kind(workspace, reader) for kind in kinds), GpusPane(workspace, reader, gpus)]
+        return [
+            OverviewPane(workspace, reader),
+            CurvesPane(workspace, reader),
+            log,
+            *(kind(workspace, reader) for kind in (*of_run, CodePane)),
+        ]
+    return [
+        CurvesPane(workspace, reader),
+        log,
+        OverviewPane(workspace, reader),
+        *(kind(workspace, reader) for kind in of_run),
+        GpusPane(workspace, reader, gpus),
+    ]

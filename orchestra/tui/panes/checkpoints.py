@@ -38,7 +38,7 @@ class CheckpointsPane(RunPane, can_focus=False):
         else:
             text = f"no checkpoint yet: the first is saved after step {found['every']}"
             lines = wrapped(text, self.width)
-        self.put([*lines, *self._set_aside(found)])
+        self.put([*lines, *self._set_aside(found)], pinned=1 if rows else 0)
 
     def _set_aside(self, found: Mapping[str, Any]) -> Iterable[Content]:
         if found["quarantined"]:

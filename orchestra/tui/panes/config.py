@@ -65,7 +65,7 @@ class ConfigPane(RunPane, can_focus=False):
             self.put(wrapped(f"{words}: Esc shows all", self.width, "dim"))
             return
         header = ["key", "value", "from"]
-        self.put(aligned(header, [_row(each) for each in shown]))
+        self.put(aligned(header, [_row(each) for each in shown]), pinned=1)
 
     def action_find(self) -> None:
         """Type what to look for."""

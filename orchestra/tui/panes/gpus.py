@@ -128,7 +128,8 @@ class GpusPane(RowsPane, can_focus=False):
         for gpu in found.gpus:
             uuid = gpu.device.uuid
             history = list(self._watch.history.get(uuid, ()))[-sparks:]
-            yield from gpu_lines(gpu, self._name_of(gpu), history, time.time())
+            own = gpu_lines(gpu, self._name_of(gpu), history, time.time())
+            yield from (line.truncate(self.width, ellipsis=True) for line in own)
             yield lane(self._lanes.get(uuid, ()), letters, self._window, width).pad_left(_INDENT)
         yield axis(self._window, width).pad_left(_INDENT)
         yield from legend(self._lanes.values(), letters, self.width)

@@ -73,7 +73,7 @@ class LogPane(Pane):
     """Follows the log of the run under the cursor. All reading is the reader's."""
 
     key = "log"
-    title = "Log"
+    title = "log"
     BINDINGS: ClassVar[list[Any]] = bindings(KEYS)
     DEFAULT_CSS = """
     LogPane { layout: vertical; height: 1fr; }

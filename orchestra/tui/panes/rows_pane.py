@@ -51,10 +51,12 @@ class RowsPane(Pane, can_focus=False):
         self.redraw = draw
         draw()
 
-    def put(self, lines: Sequence[Content], targets: Sequence[Any] = ()) -> None:
+    def put(
+        self, lines: Sequence[Content], targets: Sequence[Any] = (), *, pinned: int = 0
+    ) -> None:
         """Rows, as Lines.replace wants them."""
         if self.lines.is_running:  # else not yet there, or not any more
-            self.lines.replace(lines, targets)
+            self.lines.replace(lines, targets, pinned=pinned)
 
     @property
     def width(self) -> int:
