@@ -54,6 +54,7 @@ class Monitor(App[None]):
         self.reader = Background("reader", self._deliver)
         self.logs = Background("logs", self._deliver)
         self.background_actions = Background("actions", self._deliver)
+        self.background_checks = Background("checks", self._deliver)  # of what is being typed
         self.actions = Actions(workspace, readonly=readonly)
         self.gpus = GpuWatch(workspace, self.board)
         for theme in (DARK, LIGHT):
@@ -70,12 +71,14 @@ class Monitor(App[None]):
         self.reader.start()
         self.logs.start()
         self.background_actions.start()
+        self.background_checks.start()
 
     def on_unmount(self) -> None:
         self.board.stop(last=self.watcher.close)
         self.gpus.close()
         self.reader.stop()
         self.logs.stop()
+        self.background_checks.stop()
         self.background_actions.stop(timeout_s=30.0)  # what was confirmed is done
 
     def make_panes(self, *, detail: bool = False) -> list[Pane]:

@@ -28,7 +28,8 @@ def panes(
             OverviewPane(workspace, reader),
             CurvesPane(workspace, reader),
             log,
-            *(kind(workspace, reader) for kind in (*of_run, CodePane)),
+            *(kind(workspace, reader) for kind in of_run),
+            CodePane(workspace, reader),
         ]
     return [
         CurvesPane(workspace, reader),
