@@ -43,6 +43,7 @@ class LogLines(ScrollView, can_focus=False):
         self._said: Sequence[Said] = ()
         self._rows: list[tuple[int, int]] = []  # of each screen line: which line, which part of it
         self._labelled = False
+        self._labels = 0  # cells of the widest label
         self._placing = False
         self.wrapped = False
         self.needle = ""
@@ -129,12 +130,15 @@ class LogLines(ScrollView, can_focus=False):
 
     def _segments(self, said: Said) -> list[Segment]:
         hit = self.is_hit(said)
-        prefix = (
-            [Segment(f"{label(said.logs):>{_LABEL_CELLS}} │ ", _LABEL)] if self._labelled else []
-        )
+        prefix = []
+        if self._labels:
+            prefix = [Segment(f"{label(said.logs):>{self._labels}} │ ", _LABEL)]
         return [*prefix, *_styled(said.line.text, self.needle, hit)]
 
     def _lay_out(self) -> None:
+        self._labels = 0
+        if self._labelled:
+            self._labels = max((len(label(said.logs)) for said in self._said), default=0)
         width = max(1, self.size.width)
         if self.wrapped:
             self._rows = [
@@ -149,7 +153,7 @@ class LogLines(ScrollView, can_focus=False):
         self.virtual_size = Size(widest, len(self._rows))
 
     def _cells(self, said: Said) -> int:
-        return _cells(said.line.text) + (_LABEL_CELLS + 3 if self._labelled else 0)
+        return _cells(said.line.text) + (self._labels + 3 if self._labels else 0)
 
     def _top(self) -> Anchor | None:
         first, _ = self.visible_ends()
@@ -160,9 +164,6 @@ class LogLines(ScrollView, can_focus=False):
             if any((line.log, line.start) == anchor for line in self._said[at].lines):
                 return row
         return None
-
-
-_LABEL_CELLS = 8
 
 
 @lru_cache(maxsize=8192)

@@ -80,7 +80,7 @@ class LogPane(Pane):
     LogPane > .line { height: 1; width: 1fr; color: $text-muted; }
     LogPane > #log-new { height: 1; width: 1fr; background: $accent; color: $text; display: none; }
     LogPane > #log-none { height: 1fr; width: 1fr; padding: 1 2; display: none; }
-    LogPane > Input { height: 1; border: none; padding: 0 1; display: none; }
+    LogPane > Input { padding: 0 1; display: none; }
     """
 
     def __init__(self, workspace: Workspace, reader: Background) -> None:
@@ -102,7 +102,7 @@ class LogPane(Pane):
         yield LogLines()
         yield Static("", id="log-none")
         yield Static("", id="log-new")
-        yield Input(id="log-input")
+        yield Input(id="log-input", compact=True)
 
     def on_mount(self) -> None:
         """Look four times a second while it can be seen."""
