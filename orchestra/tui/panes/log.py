@@ -80,7 +80,7 @@ class LogPane(Pane):
     LogPane > .line { height: 1; width: 1fr; color: $text-muted; }
     LogPane > #log-new { height: 1; width: 1fr; background: $accent; color: $text; display: none; }
     LogPane > #log-none { height: 1fr; width: 1fr; padding: 1 2; display: none; }
-    LogPane > Input { height: 1; border: none; padding: 0 1; display: none; }
+    LogPane > Input { padding: 0 1; display: none; }
     """
 
     def __init__(self, workspace: Workspace, reader: Background) -> None:
@@ -102,7 +102,7 @@ class LogPane(Pane):
         yield LogLines()
         yield Static("", id="log-none")
         yield Static("", id="log-new")
-        yield Input(id="log-input")
+        yield Input(id="log-input", compact=True)
 
     def on_mount(self) -> None:
         """Look four times a second while it can be seen."""
@@ -194,6 +194,8 @@ class LogPane(Pane):
                 if always or not same:
                     self._draw(end=end and (always or self._following), show=show)
             self._ask_next()
+            if not self._filter:
+                self._read_more()
 
         self._busy = True
         self.read(work, done)
@@ -287,11 +289,17 @@ class LogPane(Pane):
             self._following = True
             self._read_on()
         self._draw_state()
-        if self._busy:
+        self._read_more()
+
+    def _read_more(self) -> None:
+        """Where the edge of what is at hand comes near; what is filtered waits for scrolling."""
+        lines = self.query_one(LogLines)
+        reel = self._looked.reel if self._looked else None
+        if reel is None or self._busy:
             return
-        if lines.is_near_top and event.up and not reel.window.at_start:
+        if lines.is_near_top and not self._following and not reel.window.at_start:
             self._go(lambda view: log_reel.earlier(replace(reel, view=view)))
-        elif lines.is_near_end and not event.up and not reel.window.at_end:
+        elif lines.is_near_end and not self._following and not reel.window.at_end:
             self._go(lambda view: log_reel.later(replace(reel, view=view)))
 
     def action_move(self, x: int, y: int) -> None:
@@ -393,15 +401,15 @@ class LogPane(Pane):
         reel = self._looked.reel if self._looked else None
         if reel is None or top is None or bottom is None or not self._needle:
             return
-        seen = [said.line for said in reel.said]
-        at = next((n for n, line in enumerate(seen) if (line.log, line.start) == lines.hit), None)
+        said = list(reel.said)
+        at = next((n for n, each in enumerate(said) if lines.is_hit(each)), None)
         if first or at is None:
-            at = seen.index(bottom.line if by < 0 else top.line)
+            at = said.index(bottom if by < 0 else top)
             at += by < 0
         else:
             at += by > 0
         place = dict(reel.window.top)
-        place.update({line.log: line.end for line in seen[:at]})
+        place.update({line.log: line.end for each in said[:at] for line in each.lines})
         self._search = Search(reel.view.paths, self._needle, place, forward=by > 0)
         self._search_on(self._search)
 
@@ -428,9 +436,10 @@ class LogPane(Pane):
         self._following = False
         self._said = f"{search.needle!r}"
         reel = self._looked.reel if self._looked else None
-        if reel is not None and any(said.line == hit for said in reel.said):
+        if reel is not None and any(hit in said.lines for said in reel.said):
             self._draw(show=hit)
         else:
+            self._filter = ""  # it may be among what is left out
             self._go(lambda view: log_reel.around(view, hit), show=hit)
 
     def _save_to(self) -> str:
