@@ -36,9 +36,9 @@ _BEST = "*"
 _TABS = ("config", "code", "environment", "evaluations", "curves")
 
 KEYS = (
-    Key("escape", "back", "Back", "Back to the runs.", "compare"),
-    Key("p", "patch", "Patch", "The whole difference of the code, or its summary.", "compare"),
-    Key("f5", "again", "Read again", "Look at the runs again.", "compare"),
+    Key("escape", "back", "back", "Back to the runs.", "compare"),
+    Key("p", "patch", "patch", "The whole difference of the code, or its summary.", "compare"),
+    Key("f5", "again", "read again", "Look at the runs again.", "compare"),
     *(
         Key(str(place), f"tab('{name}')", name.title(), f"To {name}.", "compare", footer=False)
         for place, name in enumerate(_TABS, start=1)

@@ -26,10 +26,10 @@ _WIDEST = 48
 """Cells of a value; `orchestra config show RUN` has them whole."""
 
 KEYS = (
-    Key("slash", "find", "Find", "Only keys, values or origins with these letters.", "config",
+    Key("slash", "find", "find", "Only keys, values or origins with these letters.", "config",
         show_as="/"),
-    Key("d", "defaults", "Defaults", "With or without values that are defaults.", "config"),
-    Key("escape", "clear", "Clear", "All keys again.", "config", footer=False),
+    Key("d", "defaults", "defaults", "With or without values that are defaults.", "config"),
+    Key("escape", "clear", "clear", "All keys again.", "config", footer=False),
 )  # fmt: skip
 
 
