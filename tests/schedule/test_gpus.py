@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 
 from orchestra.schedule.gpus import MachineWatch
@@ -20,9 +19,8 @@ def test_what_is_newest_stays_while_nvml_hangs(nvml: FakeNvml, tmp_path: Path) -
         first = wait_for("an answer", lambda: watch.look().gpus)
         assert len(first.gpus) == 2
         nvml.write("hang")
-        begun = time.monotonic()
         asked = [watch.look() for _ in range(20)]
-        assert time.monotonic() - begun < 5.0, "the deadline of an answer"
+        # One that had waited for the answer would have its deadline's error.
         assert all(machine.gpus and machine.gpus.error is None for machine in asked)
         assert asked[-1].host.memory_total_bytes
 
