@@ -67,6 +67,12 @@ class ConfigPane(RunPane, can_focus=False):
         header = ["key", "value", "from"]
         self.put(aligned(header, [_row(each) for each in shown]), pinned=1)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Esc is somebody else's while there is nothing to clear."""
+        if action == "clear":
+            return self._input.has_class("shown") or not self._with_defaults
+        return True
+
     def action_find(self) -> None:
         """Type what to look for."""
         self._input.add_class("shown")
