@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestra.workspace import Workspace
 
 _POLL_S = 0.25
-_SLICE_S = 0.03  # of searching and saving: others want the reader too
+_SLICE_S = 0.06  # of searching and saving: others want the reader too
 
 KEYS = (
     Key("f", "follow", "follow", "Follow the end of the log, or stop following.", "log"),
@@ -265,9 +265,9 @@ class LogPane(Pane):
         if self._filter:
             words.append(f"only lines with {self._filter!r}")
         if self._search is not None:
-            words.append(f"searching, {size(self._search.searched_bytes)} (Escape ends it)")
-        elif self._said:
-            words.append(self._said)
+            words.insert(0, f"searching, {size(self._search.searched_bytes)} (Escape ends it)")
+        elif self._said:  # in front: the line may be cut
+            words.insert(0, self._said)
         self.query_one("#log-state", Static).update(safe("  ".join(words)))
         new = self._looked.reel.new if self._looked else 0
         banner = self.query_one("#log-new", Static)
