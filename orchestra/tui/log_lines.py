@@ -15,6 +15,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from orchestra.schedule.log_fold import Said, label
+from orchestra.schedule.log_reel import MOST_LINES
 from orchestra.schedule.log_search import spans
 from orchestra.wire.terminal import Colour, Style, coloured
 
@@ -166,7 +167,14 @@ class LogLines(ScrollView, can_focus=False):
         return None
 
 
-@lru_cache(maxsize=8192)
+def measure(said: Sequence[Said]) -> None:
+    """How wide the lines are, ahead of `put`: in another thread, where it takes no time from the
+    screen."""
+    for each in said:
+        _cells(each.line.text)
+
+
+@lru_cache(maxsize=2 * MOST_LINES)
 def _cells(text: str) -> int:
     return sum(cell_len(part) for part, _ in coloured(text))
 

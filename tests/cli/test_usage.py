@@ -199,7 +199,7 @@ def test_a_hostile_reason_or_name_is_harmless_in_stop_and_result(
     [
         ("rnu\x1b[2J\u202e",),
         ("ls", "--lim\x1b]0;x\x07"),
-        ("logs", "@last", "--rank", "1\u2028\x9b"),
+        ("logs", "@last", "--tail", "1\u2028\x9b"),
     ],
 )
 def test_a_wrong_command_line_is_echoed_harmlessly(shared: Cli, words: tuple[str, ...]) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import open_registry
 from orchestra.wire.files import write_json
-from orchestra.wire.states import RunState
+from orchestra.wire.job import Attempt
+from orchestra.wire.states import AttemptState, RunState
 from orchestra.workspace import Workspace
 
 RUN = "abcd2345"
@@ -32,6 +33,23 @@ ATTACKS = (
 HOSTILE = " ".join(ATTACKS)
 
 
+def _failed(text: str) -> Attempt:
+    return Attempt(
+        *(1, "tag", 1, (), 0.0),
+        state=AttemptState.CRASHED,
+        reason=f"ATTEMPT{text}",
+        ended_at=1.0,
+        command=("torchrun", text),
+        failure={
+            "cause": f"cause{text}",
+            "sentence": f"SENTENCE{text}",
+            "action": f"action{text}",
+            "rank": 0,
+            "last_lines": [f"LASTWORD{text}", *ATTACKS[:-1]],
+        },
+    )
+
+
 def write_hostile_run(workspace: Workspace) -> None:
     """A failed run whose name, branch, reason, events and logs are all of that kind."""
     text = HOSTILE.encode(errors="replace").decode()  # SQLite takes no lone surrogates
@@ -42,6 +60,8 @@ def write_hostile_run(workspace: Workspace) -> None:
         registry.create_run(replace(new, git_commit="0" * 40, git_branch=f"branch{text}"))
         registry.create_evaluation(RUN, 1, f"split{text}", f"best{text}")
         registry.finish_evaluation(RUN, 1, {f"wer{text}": 3.0}, 10)
+        registry.start_attempt(key, Attempt(1, "tag", 1, (), 0.0, command=("torchrun", text)))
+        registry.end_attempt(key, _failed(text))
         registry.add_event(RUN, f"notice{text}", f"EVENT{text}")
         registry.transition(key, RunState, RunState.FAILED, reason=f"REASON{text}")
     run = workspace.runs.run(RUN)
