@@ -19,10 +19,10 @@ import aiohttp
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 
-from orchestra.tui import web_process
-from orchestra.tui.web import WebMonitor, serve_monitor
-from orchestra.tui.web_door import Asked, Door
-from orchestra.tui.web_process import cells
+from orchestra.tui.web import process as web_process
+from orchestra.tui.web.door import Asked, Door
+from orchestra.tui.web.process import cells
+from orchestra.tui.web.server import WebMonitor, serve_monitor
 from orchestra.wire.errors import UsageError
 from orchestra.workspace import Workspace
 from tests.chaos.sandbox import wait_for
@@ -34,7 +34,7 @@ ROUTES = ("/", "/ws", "/static/js/textual.js", "/page/page.css", "/download/x", 
 SERVE = """
 import sys
 from pathlib import Path
-from orchestra.tui.web import serve_monitor
+from orchestra.tui.web.server import serve_monitor
 from orchestra.workspace import find_workspace
 serve_monitor(find_workspace(Path(sys.argv[1])), 0, lambda url: print(url, flush=True))
 """
@@ -211,7 +211,7 @@ def children() -> set[int]:
     return {
         int(stat.parent.name)
         for stat in Path("/proc").glob("[0-9]*/stat")
-        if b"orchestra.tui.served" in _read(stat.with_name("cmdline"))
+        if b"orchestra.tui.web.served" in _read(stat.with_name("cmdline"))
     }
 
 

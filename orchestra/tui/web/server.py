@@ -1,8 +1,8 @@
 """`orchestra tui --web`: the monitor's screens in a browser of this machine, read-only.
 
-Serves on loopback alone. Every request passes the Door (web_door.py) before anything else looks at
-it; the pages come from textual-serve's files and web_page/, none from elsewhere. Each tab has a
-monitor process of its own (web_process.py).
+Serves on loopback alone. Every request passes the Door (door.py) before anything else looks at
+it; the pages come from textual-serve's files and page/, none from elsewhere. Each tab has a
+monitor process of its own (process.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from string import Template
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from orchestra.tui.web_door import PAGE, WEBSOCKET, Asked, Door
-from orchestra.tui.web_process import ServedMonitor, cells
+from orchestra.tui.web.door import PAGE, WEBSOCKET, Asked, Door
+from orchestra.tui.web.process import ServedMonitor, cells
 from orchestra.wire.errors import UsageError
 from orchestra.workspace import Workspace
 
@@ -26,7 +26,7 @@ MOST_TABS = 8
 _BEAT_S = 15.0
 """Between two looks whether the browser is still there."""
 _MESSAGE_BYTES = 2**20
-_OWN_FILES = Path(__file__).parent / "web_page"
+_OWN_FILES = Path(__file__).parent / "page"
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -1,6 +1,6 @@
-"""The monitor behind one browser tab: `python -m orchestra.tui.served ROOT RUNS`, read-only.
+"""The monitor behind one browser tab: `python -m orchestra.tui.web.served ROOT RUNS`, read-only.
 
-Started by web.py alone. Dies with it, however that ends.
+Started by server.py alone. Dies with it, however that ends.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class ServedMonitor(AppService):
         environment = self._build_environment(width=width, height=height)
         lifeline.announce(environment)
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "orchestra.tui.served", *self._arguments),
+            *(sys.executable, "-m", "orchestra.tui.web.served", *self._arguments),
             env=environment,
             stdin=PIPE,
             stdout=PIPE,
