@@ -36,7 +36,7 @@ def tui(
     """
     workspace = workspace_of(context)
     if web:
-        from orchestra.tui.web import serve_monitor
+        from orchestra.tui.web.server import serve_monitor
 
         serve_monitor(workspace, port or 0, say)
     elif port is not None:
