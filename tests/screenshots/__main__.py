@@ -1,4 +1,4 @@
-"""`python -m tests.screenshots`: draw the README's pictures of the monitor, from the demo workspace.
+"""`python -m tests.screenshots`: draw the README's pictures of the monitor, of the demo workspace.
 
 The clock stands still and nothing is random, so that a picture changes when the monitor does.
 """
