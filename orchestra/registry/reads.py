@@ -148,14 +148,15 @@ class Reads:
         """Launches of jobs that have not ended, or ended after that Unix time; with run names."""
         from orchestra.wire.job import Attempt  # `orchestra ls` needs none
 
+        # CROSS JOIN: most runs have ended long ago, so that their attempts are not even looked for.
         sql = """
             SELECT runs.id, NULL, name, document FROM runs
-            JOIN attempts ON run_id = runs.id AND evaluation = 0
+            CROSS JOIN attempts ON run_id = runs.id AND evaluation = 0
             WHERE ended_at IS NULL OR ended_at >= ?1
             UNION ALL
             SELECT own.run_id, own.number, name, document FROM evaluations AS own
             JOIN runs ON runs.id = own.run_id
-            JOIN attempts ON attempts.run_id = own.run_id AND evaluation = own.number
+            CROSS JOIN attempts ON attempts.run_id = own.run_id AND evaluation = own.number
             WHERE own.ended_at IS NULL OR own.ended_at >= ?1"""
         return [
             (JobKey(run_id, number), name, Attempt.from_json(json.loads(document)))

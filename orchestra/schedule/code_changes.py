@@ -126,7 +126,7 @@ def _count(text: str) -> int | None:
 
 
 def _git(repository: Path, *arguments: str) -> str:
-    settings = ("-c", "core.fsmonitor=false", "-c", "diff.renames=false", "-c", "core.pager=cat")
+    settings = ("--no-pager", "-c", "diff.renames=false")
     try:
         done = subprocess.run(
             ["git", "-C", os.fspath(repository), *settings, *arguments],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from orchestra.schedule.log_file import Line
 
@@ -12,12 +12,21 @@ _BACK = 400
 _SAME = 16  # sayings of the same words that wait for other ranks
 
 
-@dataclass
+@dataclass(frozen=True)
 class Said:
-    """A line, and the logs that say it, the first one in front."""
+    """What one rank said or several: their lines, the first one in front."""
 
-    line: Line
-    logs: list[str] = field(default_factory=list)
+    lines: list[Line]
+
+    @property
+    def line(self) -> Line:
+        """The one to be shown."""
+        return self.lines[0]
+
+    @property
+    def logs(self) -> list[str]:
+        """Who said it."""
+        return [line.log for line in self.lines]
 
 
 def fold(lines: Iterable[Line]) -> list[Said]:
@@ -34,7 +43,7 @@ def fold(lines: Iterable[Line]) -> list[Said]:
         for at in newest.get(words, []) if line.log.startswith("rank") else []:
             first = said[at]
             if at > reached.get(line.log, -1) and at >= len(said) - _BACK and _rank(first.line):
-                first.logs.append(line.log)
+                first.lines.append(line)
                 reached[line.log] = at
                 break
         else:
@@ -42,7 +51,7 @@ def fold(lines: Iterable[Line]) -> list[Said]:
             places = newest.setdefault(words, [])
             places.append(len(said))
             del places[:-_SAME]
-            said.append(Said(line, [line.log]))
+            said.append(Said([line]))
     return said
 
 

@@ -20,8 +20,8 @@ from orchestra.tui.keys import Key, bindings
 from orchestra.tui.text import join, safe, safe_lines
 
 KEYS = (
-    Key("escape,at", "close", "Close", "Close the command log.", "command log"),
-    Key("enter", "select", "Copy", "Copy the command line under the cursor.", "command log"),
+    Key("escape,at", "close", "close", "Close the command log.", "command log"),
+    Key("enter", "select", "copy", "Copy the command line under the cursor.", "command log"),
 )
 
 

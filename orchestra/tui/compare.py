@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer, Static, TabbedContent, TabPane
+from textual.widgets import Static, TabbedContent, TabPane
 
 from orchestra.formats import number
 from orchestra.registry.store import open_registry
 from orchestra.schedule.compare import Comparison, Row, Score, Side, compare, value_text
 from orchestra.tui.colours import run_colour, run_letter
+from orchestra.tui.key_line import KeyLine
 from orchestra.tui.keys import Key, bindings
+from orchestra.tui.pane import Focus
+from orchestra.tui.panes.curves import CurvesPane
 from orchestra.tui.table import Lines, aligned, wrapped
 from orchestra.tui.text import join, safe, safe_lines
 
 if TYPE_CHECKING:
+    from orchestra.schedule.board import RunView
     from orchestra.schedule.code_changes import CodeChange, Commits
     from orchestra.tui.background import Background
     from orchestra.wire.errors import OrchestraError
@@ -33,9 +36,9 @@ _BEST = "*"
 _TABS = ("config", "code", "environment", "evaluations", "curves")
 
 KEYS = (
-    Key("escape", "back", "Back", "Back to the runs.", "compare"),
-    Key("p", "patch", "Patch", "The whole difference of the code, or its summary.", "compare"),
-    Key("f5", "again", "Read again", "Look at the runs again.", "compare"),
+    Key("escape", "back", "back", "Back to the runs.", "compare"),
+    Key("p", "patch", "patch", "The whole difference of the code, or its summary.", "compare"),
+    Key("f5", "again", "read again", "Look at the runs again.", "compare"),
     *(
         Key(str(place), f"tab('{name}')", name.title(), f"To {name}.", "compare", footer=False)
         for place, name in enumerate(_TABS, start=1)
@@ -51,16 +54,18 @@ class CompareScreen(Screen[None]):
     CompareScreen {
         #sides { height: auto; max-height: 6; padding: 0 1; background: $surface; }
         TabbedContent { height: 1fr; }
-        TabPane { padding: 0 1; }
-        #curves { height: 1fr; }
+        TabPane { padding: 0 1; height: 1fr; }
+        CurvesPane { height: 1fr; }
     }
     """
 
-    def __init__(self, workspace: Workspace, reader: Background, run_ids: tuple[str, ...]) -> None:
+    def __init__(
+        self, workspace: Workspace, reader: Background, views: tuple[RunView, ...]
+    ) -> None:
         super().__init__()
         self.workspace = workspace
         self.reader = reader
-        self.run_ids = run_ids
+        self.views = views
         self.whole_code = False
 
     def compose(self) -> ComposeResult:
@@ -71,13 +76,14 @@ class CompareScreen(Screen[None]):
                 with TabPane(Content(name.title()), id=name):
                     yield Lines(id=f"{name}-lines")
             with TabPane(Content("Curves"), id="curves-tab"):
-                yield Container(id="curves")
-        yield Footer()
+                yield CurvesPane(self.workspace, self.reader)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Read."""
         self.action_again()
         self.query_one("#config-lines").focus()
+        self.set_interval(1.0, self._tick)
 
     def action_back(self) -> None:
         """To where it was opened from."""
@@ -87,8 +93,27 @@ class CompareScreen(Screen[None]):
         """Show a section."""
         tab = "curves-tab" if name == "curves" else name
         self.query_one(TabbedContent).active = tab
-        if name != "curves":
+        if name == "curves":
+            self._curves.focus()
+        else:
             self.query_one(f"#{name}-lines").focus()
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        """The curves learn of their runs when they are seen."""
+        if self._curves_shown:
+            self._curves.show(Focus(self.views[0], self.views[1:]))
+
+    def _tick(self) -> None:
+        if self._curves_shown:
+            self._curves.tick()
+
+    @property
+    def _curves(self) -> CurvesPane:
+        return self.query_one(CurvesPane)
+
+    @property
+    def _curves_shown(self) -> bool:
+        return self.is_current and self.query_one(TabbedContent).active == "curves-tab"
 
     def action_patch(self) -> None:
         """The whole code or its summary."""
@@ -98,7 +123,8 @@ class CompareScreen(Screen[None]):
 
     def action_again(self) -> None:
         """Read everything."""
-        workspace, run_ids, whole = self.workspace, self.run_ids, self.whole_code
+        workspace, whole = self.workspace, self.whole_code
+        run_ids = tuple(view.id for view in self.views)
 
         def work() -> Comparison:
             with open_registry(workspace.runs) as registry:

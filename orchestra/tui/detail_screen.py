@@ -13,6 +13,7 @@ from orchestra.tui.header import NoteLine
 from orchestra.tui.key_line import KeyLine
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.pane import Focus
+from orchestra.tui.panes.events import JumpTo
 from orchestra.tui.tabs import Tabs
 from orchestra.tui.watcher import Watcher
 from orchestra.wire.errors import OrchestraError
@@ -71,6 +72,9 @@ class DetailScreen(Acting):
         tabs = self.query_one(Tabs)
         tabs.turn_by(step)
         self.call_after_refresh(lambda: tabs.pane.focus())
+
+    async def on_jump_to(self, event: JumpTo) -> None:
+        await self.query_one(Tabs).jump(event)
 
     def _tick(self) -> None:
         if not self.is_current:

@@ -25,11 +25,11 @@ from orchestra.tui.keys import Key, bindings
 from orchestra.tui.text import join, safe, safe_lines
 
 KEYS = (
-    Key("escape", "cancel", "Cancel", "Close the dialog; nothing is done.", where="dialogs"),
+    Key("escape", "cancel", "cancel", "Close the dialog; nothing is done.", where="dialogs"),
     Key(
         "ctrl+y",
         "copy_command",
-        "Copy command",
+        "copy command",
         "Copy the command line that does the same.",
         where="dialogs",
     ),

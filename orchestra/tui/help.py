@@ -18,7 +18,7 @@ from orchestra.tui.fields import Field
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.text import join, safe
 
-KEYS = (Key("escape", "close", "Close", "Close the help.", "help"),)
+KEYS = (Key("escape", "close", "close", "Close the help.", "help"),)
 _KEYS_CELLS = 16
 
 

@@ -15,6 +15,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from orchestra.schedule.log_fold import Said, label
+from orchestra.schedule.log_reel import MOST_LINES
 from orchestra.schedule.log_search import spans
 from orchestra.wire.terminal import Colour, Style, coloured
 
@@ -29,7 +30,7 @@ Anchor = tuple[str, int]
 class LogLines(ScrollView, can_focus=False):
     """Give it lines with `put`; it says when one scrolls."""
 
-    DEFAULT_CSS = "LogLines { height: 1fr; overflow-x: auto; scrollbar-gutter: stable; }"
+    DEFAULT_CSS = "LogLines { height: 1fr; overflow: scroll; scrollbar-size-horizontal: 0; }"
 
     class Scrolled(Message):
         """The user has moved; `up`: away from the end."""
@@ -43,6 +44,7 @@ class LogLines(ScrollView, can_focus=False):
         self._said: Sequence[Said] = ()
         self._rows: list[tuple[int, int]] = []  # of each screen line: which line, which part of it
         self._labelled = False
+        self._labels = 0  # cells of the widest label
         self._placing = False
         self.wrapped = False
         self.needle = ""
@@ -53,26 +55,27 @@ class LogLines(ScrollView, can_focus=False):
     ) -> None:
         """Show these lines: their end, or that line, or what was on top before."""
         top = show or self._top()
-        self._said, self._labelled = said, labelled
-        self._lay_out()
-        at = self._row_of(top) if top else None
-        if end:
-            self._scroll(y=self.max_scroll_y)
-        elif at is not None:
-            self._scroll(y=at - (self.size.height // 2 if show else 0))
+        self._placing = True
+        try:
+            self._said, self._labelled = said, labelled
+            self._lay_out()
+            at = self._row_of(top) if top else None
+            if end:
+                self.scroll_to(y=self.max_scroll_y, animate=False, immediate=True)
+            elif at is not None:
+                above = self.size.height // 2 if show else 0
+                self.scroll_to(y=at - above, animate=False, immediate=True)
+        finally:
+            self._placing = False
         self.refresh()
 
     def wrap(self, wrapped: bool) -> None:
         """Long lines in several rows, or sideways by scrolling."""
-        top = self._top()
         self.wrapped = wrapped
-        self._lay_out()
+        at_end = self.is_at_end
         if wrapped:
-            self._scroll(x=0)
-        at = self._row_of(top) if top else None
-        if at is not None:
-            self._scroll(y=at)
-        self.refresh()
+            self.scroll_to(x=0, animate=False, immediate=True)
+        self.put(self._said, labelled=self._labelled, end=at_end)
 
     @property
     def is_near_top(self) -> bool:
@@ -93,6 +96,10 @@ class LogLines(ScrollView, can_focus=False):
         if not 0 <= first <= last:
             return None, None
         return self._said[self._rows[first][0]], self._said[self._rows[last][0]]
+
+    def is_hit(self, said: Said) -> bool:
+        """Whether the last search has ended there."""
+        return any((line.log, line.start) == self.hit for line in said.lines)
 
     def move(self, *, x: int = 0, y: int = 0) -> None:
         """Scroll by so many cells, as the user asks for it."""
@@ -123,13 +130,16 @@ class LogLines(ScrollView, can_focus=False):
         return strip.crop_extend(offset.x, offset.x + width, base)
 
     def _segments(self, said: Said) -> list[Segment]:
-        hit = self.hit == (said.line.log, said.line.start)
-        prefix = (
-            [Segment(f"{label(said.logs):>{_LABEL_CELLS}} │ ", _LABEL)] if self._labelled else []
-        )
+        hit = self.is_hit(said)
+        prefix = []
+        if self._labels:
+            prefix = [Segment(f"{label(said.logs):>{self._labels}} │ ", _LABEL)]
         return [*prefix, *_styled(said.line.text, self.needle, hit)]
 
     def _lay_out(self) -> None:
+        self._labels = 0
+        if self._labelled:
+            self._labels = max((len(label(said.logs)) for said in self._said), default=0)
         width = max(1, self.size.width)
         if self.wrapped:
             self._rows = [
@@ -144,7 +154,7 @@ class LogLines(ScrollView, can_focus=False):
         self.virtual_size = Size(widest, len(self._rows))
 
     def _cells(self, said: Said) -> int:
-        return _cells(said.line.text) + (_LABEL_CELLS + 3 if self._labelled else 0)
+        return _cells(said.line.text) + (self._labels + 3 if self._labels else 0)
 
     def _top(self) -> Anchor | None:
         first, _ = self.visible_ends()
@@ -152,24 +162,19 @@ class LogLines(ScrollView, can_focus=False):
 
     def _row_of(self, anchor: Anchor) -> int | None:
         for row, (at, _) in enumerate(self._rows):
-            line = self._said[at].line
-            if (line.log, line.start) == anchor:
+            if any((line.log, line.start) == anchor for line in self._said[at].lines):
                 return row
         return None
 
-    def _scroll(self, *, x: int | None = None, y: int | None = None) -> None:
-        """Not the user's doing."""
-        self._placing = True
-        try:
-            self.scroll_to(x, y, animate=False, immediate=True)
-        finally:
-            self._placing = False
+
+def measure(said: Sequence[Said]) -> None:
+    """How wide the lines are, ahead of `put`: in another thread, where it takes no time from the
+    screen."""
+    for each in said:
+        _cells(each.line.text)
 
 
-_LABEL_CELLS = 8
-
-
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2 * MOST_LINES)
 def _cells(text: str) -> int:
     return sum(cell_len(part) for part, _ in coloured(text))
 

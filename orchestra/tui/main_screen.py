@@ -27,6 +27,7 @@ from orchestra.tui.header import Facts, Header, NoteLine
 from orchestra.tui.key_line import KeyLine
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.pane import Focus
+from orchestra.tui.panes.events import JumpTo
 from orchestra.tui.runs_table import RunsTable
 from orchestra.tui.tabs import Tabs
 from orchestra.tui.text import join, safe
@@ -287,11 +288,14 @@ class MainScreen(Acting):
             self.app.push_screen(DetailScreen(view))
 
     def action_compare(self) -> None:
-        runs = tuple(view.id for view in self._table.marked)
+        runs = self._table.marked
         if len(runs) < 2:
             self.notify("mark two runs or more with space, then compare", markup=False)
             return
         self.app.push_screen(CompareScreen(self.app.workspace, self.app.reader, runs))
+
+    async def on_jump_to(self, event: JumpTo) -> None:
+        await self._tabs.jump(event)
 
     def on_done(self, event: Done) -> None:
         self._look_again()

@@ -32,11 +32,11 @@ from orchestra.wire.errors import OrchestraError
 from orchestra.workspace import Workspace
 
 KEYS = (
-    Key("escape", "cancel", "Cancel", "Leave the form; nothing is started.", "new run"),
+    Key("escape", "cancel", "cancel", "Leave the form; nothing is started.", "new run"),
     Key(
-        "ctrl+s", "start", "Start", "Start the run, once its plan is made.", "new run", writes=True
+        "ctrl+s", "start", "start", "Start the run, once its plan is made.", "new run", writes=True
     ),
-    Key("ctrl+y", "copy_command", "Copy command", "Copy the command line.", "new run"),
+    Key("ctrl+y", "copy_command", "copy command", "Copy the command line.", "new run"),
 )
 _DEBOUNCE_S = 0.3
 _WIDE = 110  # columns from which the plan stands beside the form

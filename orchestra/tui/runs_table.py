@@ -256,7 +256,8 @@ class RunsTable(ScrollView, can_focus=True):
         base = self.rich_style
         if line.current:
             kind = "runs--current" if self.has_focus else "runs--blurred"
-            base = base + self.get_component_rich_style(kind, partial=True)
+            ground = self.get_component_rich_style(kind).bgcolor  # blended with what is below it
+            base = base + Style(bgcolor=ground, bold=True)
         state = base + Style(
             color=colour_of(line.view.doing, dark=self.app.current_theme.dark),
             bold=is_alarming(line.view),
@@ -270,7 +271,7 @@ class RunsTable(ScrollView, can_focus=True):
         return Strip(segments).adjust_cell_length(width, base)
 
     def _quiet_style(self) -> Style:
-        return Style(color=self.get_component_rich_style("runs--quiet", partial=True).color)
+        return Style(color=self.get_component_rich_style("runs--quiet").color)
 
     def _head(self, width: int) -> Strip:
         style = self.get_component_rich_style("runs--head")

@@ -24,14 +24,14 @@ from orchestra.tui.text import join, safe
 _GAP = "  "
 
 KEYS = (
-    Key("up,k", "move(-1)", "Up", "One line up.", "list", footer=False),
-    Key("down,j", "move(1)", "Down", "One line down.", "list", footer=False),
-    Key("pageup", "page(-1)", "Page up", "One page up.", "list", footer=False),
-    Key("pagedown", "page(1)", "Page down", "One page down.", "list", footer=False),
-    Key("home,g", "edge(-1)", "First", "To the first line.", "list", footer=False),
-    Key("end,G", "edge(1)", "Last", "To the last line.", "list", footer=False),
-    Key("left", "sideways(-1)", "Left", "Half a page to the left.", "list", footer=False),
-    Key("right", "sideways(1)", "Right", "Half a page to the right.", "list", footer=False),
+    Key("up,k", "move(-1)", "up", "One line up.", "list", footer=False),
+    Key("down,j", "move(1)", "down", "One line down.", "list", footer=False),
+    Key("pageup", "page(-1)", "page up", "One page up.", "list", footer=False),
+    Key("pagedown", "page(1)", "page down", "One page down.", "list", footer=False),
+    Key("home,g", "edge(-1)", "first", "To the first line.", "list", footer=False),
+    Key("end,G", "edge(1)", "last", "To the last line.", "list", footer=False),
+    Key("left", "sideways(-1)", "left", "Half a page to the left.", "list", footer=False),
+    Key("right", "sideways(1)", "right", "Half a page to the right.", "list", footer=False),
 )
 
 

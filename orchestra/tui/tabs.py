@@ -7,6 +7,7 @@ Textual's TabbedContent, whose import alone would be seen at start.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.segment import Segment
 from rich.style import Style
@@ -18,6 +19,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from orchestra.tui.pane import Focus, Pane
+
+if TYPE_CHECKING:
+    from orchestra.tui.panes.events import JumpTo
 
 
 class TabBar(Widget):
@@ -99,10 +103,9 @@ class Tabs(Vertical):
         """The one that is shown."""
         return self._panes[self._place]
 
-    def turn_to(self, key: str) -> Pane:
+    def turn_to(self, key: str) -> None:
         """Show the pane with this key."""
         self._turn([pane.key for pane in self._panes].index(key))
-        return self.pane
 
     def turn_by(self, step: int) -> None:
         """Show the next or the one before."""
@@ -128,6 +131,16 @@ class Tabs(Vertical):
         if not self.pane.is_attached:
             await self.mount(self.pane)
         self._tell()
+
+    async def jump(self, event: JumpTo) -> None:
+        """To the log that an event is about."""
+        from orchestra.tui.panes.log import LogPane  # loads much that the first paint does not need
+
+        self.turn_to(LogPane.key)
+        await self.reveal()
+        log = self.query_one(LogPane)
+        log.open(event.run_id, attempt=event.attempt, rank=event.rank, evaluation=event.evaluation)
+        log.focus()
 
     def on_tab_bar_chosen(self, event: TabBar.Chosen) -> None:
         self._turn(event.place)

@@ -55,7 +55,7 @@ def _opening(one: Path, twenty: Path) -> list[Row]:
             "... exact smallest and largest of each of its 1,000 buckets",
             f"{exact_ms:.0f} ms ({raw_ms / exact_ms:.0f} x faster than all points)",
             "",
-            "in slices of 50 ms beside the screen",
+            "in slices, beside the screen",
         ),
         Row(f"{POINTS:,} points in {SERIES} series: first", f"{usual_ms:.0f} ms", "100 ms", how),
         Row("... exact", f"{usual_exact_ms:.0f} ms", "", how),

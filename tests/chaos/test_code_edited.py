@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestra.registry.rows import JobKey
+from orchestra.registry.store import open_registry
 from orchestra.wire.builtin import builtin_folder
+from orchestra.wire.folders import RunsFolder
+from tests.chaos.sandbox import wait_for
 from tests.cli.conftest import SHORT, Cli, git, make_cli, stop_all
 
 pytestmark = pytest.mark.slow
-
-WAIT_S = 60.0
 
 
 @pytest.fixture
@@ -42,18 +43,20 @@ def edit(cli: Cli, version: str) -> None:
 
 def first_rank_with_a_checkpoint(cli: Cli, run: str) -> int:
     """The pid of rank 0 once the run has something to restart from."""
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        document = cli.json("show", run)
-        if document["checkpoints"] and document["attempts"][0]["ranks"]:
-            return int(document["attempts"][0]["ranks"][0]["pid"])
-        assert time.monotonic() < deadline, document
-        time.sleep(0.05)
+    runs = RunsFolder(cli.root / "runs")
+
+    def rank() -> int | None:
+        with open_registry(runs) as registry:
+            (attempt, *_) = registry.attempts(JobKey(run)) or (None,)
+            saved = registry.checkpoints(run)
+        return attempt.ranks[0] if saved and attempt and attempt.ranks else None
+
+    return int(wait_for("a checkpoint", rank))
 
 
 @pytest.mark.fault("code edited")
 def test_a_restart_runs_the_submitted_code(cli: Cli) -> None:
-    long = ("--set", "train.max_steps=30", "--set", "checkpoint.every=5")
+    long = ("--set", "train.max_steps=20", "--set", "checkpoint.every=5")
     patient = ("--set", "launch.max_restarts=1", "--set", "task.delay_s=0.1")
     run = cli.ok("run", *SHORT, *long, *patient, "--detach", "-q").strip()
     rank = first_rank_with_a_checkpoint(cli, run)
@@ -66,6 +69,6 @@ def test_a_restart_runs_the_submitted_code(cli: Cli) -> None:
     assert document["attempts"][1]["first_step"] >= 5
     assert document["evaluations"][0]["metrics"]["version"] == 1
     # Control: the edit does take effect in a run that is submitted after it.
-    cli.ok("run", *SHORT, "--name", "after")
+    cli.ok("run", *SHORT, "--name", "after", "--set", "train.max_steps=1")
     assert cli.json("show", "after")["evaluations"][0]["metrics"]["version"] == 2
     assert cli.json("show", "after")["git"]["dirty"]

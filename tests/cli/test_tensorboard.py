@@ -95,11 +95,12 @@ def test_it_serves_the_points_until_it_is_interrupted(
         else:
             board.send_signal(number)
         assert board.wait(60) == (-number if number == signal.SIGKILL else 130)
+        wait_for("its processes to go", lambda: not group(board.pid))
+        assert number == signal.SIGKILL or list(temporary.iterdir()) == []
     finally:
-        board.kill()
+        if group(board.pid):
+            os.killpg(board.pid, signal.SIGKILL)
         board.communicate()
-    wait_for("its processes to go", lambda: not group(board.pid))
-    assert number == signal.SIGKILL or list(temporary.iterdir()) == []
 
 
 def ask(address: str) -> Any:

@@ -199,7 +199,7 @@ def test_a_hostile_reason_or_name_is_harmless_in_stop_and_result(
     [
         ("rnu\x1b[2J\u202e",),
         ("ls", "--lim\x1b]0;x\x07"),
-        ("logs", "@last", "--rank", "1\u2028\x9b"),
+        ("logs", "@last", "--tail", "1\u2028\x9b"),
     ],
 )
 def test_a_wrong_command_line_is_echoed_harmlessly(shared: Cli, words: tuple[str, ...]) -> None:
@@ -238,3 +238,13 @@ def test_a_full_disk_is_refused_up_front(cli: Cli, tmp_path: Path) -> None:
         assert cli.json("--runs-dir", str(disk), "ls") == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_config_key_by_key_with_origins(cli: Cli) -> None:
+    rows = cli.json("config", "show", "example", "--origins", "--set", "seed=5")
+    found = {row["key"]: (row["value"], row["origin"]) for row in rows}
+    assert found["seed"][0] == 5 and "--set" in found["seed"][1]
+    assert found["train.precision"][1] == "default"
+    lines = cli.ok("config", "show", "example", "--origins").splitlines()
+    assert lines[0].split() == ["KEY", "VALUE", "FROM"]
+    assert any(line.split()[0] == "train.precision" for line in lines)

@@ -96,6 +96,7 @@ def test_no_program_of_the_repository_is_run(bench: Bench, monkeypatch: pytest.M
     bench.git("config", "core.fsmonitor", str(program))
     (bench.root / ".git" / "info" / "attributes").write_text("*.py diff=evil\n")
     monkeypatch.setenv("GIT_EXTERNAL_DIFF", str(program))
+    monkeypatch.setenv("GIT_DIR", "/nowhere")  # as a hook may set it
     (change,) = bench.compare("a", "b", whole_code=True).code
     assert change.patch is not None and "+changed" in change.patch
     assert not marker.exists()

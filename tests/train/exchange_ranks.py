@@ -50,7 +50,8 @@ def train(rank: int, arrivals: dist.Store, *, measured: bool) -> tuple[float, fl
     return found[0], found[1], [float(p.detach().double().sum()) for p in wrapped.parameters()]
 
 
-def main(rank: int, store: str, out: str) -> None:
+def main() -> None:
+    rank, store, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     arrivals = dist.FileStore(f"{store}.arrivals", 2)
@@ -67,4 +68,4 @@ def main(rank: int, store: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main()

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,22 +9,13 @@ from torch import nn
 from orchestra.train.communication import exchange_of
 from tests.train import exchange_ranks
 from tests.train.exchange_ranks import LATE_S
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.train.together import run_together
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("exchange")
-    files = [str(folder / "store"), str(folder / "out")]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, exchange_ranks.__file__, str(rank), *files],
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        )
-        for rank in (0, 1)
-    ]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    run_together(exchange_ranks, 2, folder / "store", folder / "out")
     return [json.loads((folder / f"out.{rank}").read_text()) for rank in (0, 1)]
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +18,8 @@ from orchestra.wire.errors import UsageError
 from tests.exactness.launching import write_job
 from tests.train import unfreezing_ranks
 from tests.train.running import open_here
+from tests.train.together import run_together
 from tests.train.toy import MICRO_BATCHES, Toy, batch, gradients_by_name, toy_config
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -143,15 +139,7 @@ def test_what_the_model_never_trains_cannot_be_thawed(model: SpeechModel) -> Non
 def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two real ranks found in the first step after unfreezing."""
     folder = tmp_path_factory.mktemp("unfreezing")
-    files = [str(folder / "store"), str(folder / "out")]
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, unfreezing_ranks.__file__, str(rank), *files],
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(120) for process in ranks] == [0, 0]
+    run_together(unfreezing_ranks, 2, folder / "store", folder / "out")
     return [json.loads((folder / f"out.{rank}").read_text()) for rank in range(2)]
 
 

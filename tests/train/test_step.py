@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,9 +18,9 @@ from orchestra.wire.errors import OutOfMemoryError
 from orchestra.wire.exit_codes import ExitCode
 from tests.train import gradient_ranks
 from tests.train.gradient_ranks import CLIP, FITTING_SCALE, Here
+from tests.train.together import run_together
 from tests.train.toy import MICRO_BATCHES, Toy, batch, gradients_by_name
 
-REPOSITORY = Path(__file__).parents[2]
 ALONE = Ranks(0, 1, torch.device("cpu"))
 TOLERANCES = {
     "float64": 1e-10,
@@ -44,15 +40,7 @@ Answers = list[dict[str, Any]]
 def answers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Answers:
     """What two or three real ranks found."""
     folder, world_size = tmp_path_factory.mktemp("gradients"), request.param
-    files = [str(folder / "store"), str(folder / "out")]
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, gradient_ranks.__file__, str(rank), str(world_size), *files],
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(world_size)
-    ]
-    assert [process.wait(120) for process in ranks] == [0] * world_size
+    run_together(gradient_ranks, world_size, world_size, folder / "store", folder / "out")
     return [json.loads((folder / f"out.{rank}").read_text()) for rank in range(world_size)]
 
 

@@ -29,7 +29,7 @@ async def monitor(
     workspace: Workspace, size: tuple[int, int] = (120, 36), *, readonly: bool = False
 ) -> AsyncIterator[tuple[Watched, Pilot[None]]]:
     app = Watched(workspace, readonly=readonly)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         yield app, pilot
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from textual import events
@@ -12,7 +13,7 @@ from orchestra.tui.compare import CompareScreen
 from tests.chaos.sandbox import Sandbox
 from tests.schedule.comparing import Bench
 from tests.schedule.conftest import sandbox
-from tests.tui.showing import driven, seen, showing, until
+from tests.tui.showing import driven, seen, showing, until, view
 
 __all__ = ["sandbox"]
 
@@ -30,7 +31,11 @@ def bench(sandbox: Sandbox) -> Bench:
 
 
 def comparing(bench: Bench, *ids: str) -> Callable[[Background], CompareScreen]:
-    return lambda reader: CompareScreen(bench.sandbox.workspace, reader, ids)
+    with bench.sandbox.registry() as registry:
+        known = registry.get_run("base")
+        rows = {row.id: row for row in registry.list_runs()}
+    views = tuple(view(rows.get(run_id, replace(known, id=run_id))) for run_id in ids)
+    return lambda reader: CompareScreen(bench.sandbox.workspace, reader, views)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)])
@@ -60,10 +65,10 @@ async def test_escape_goes_back(bench: Bench) -> None:
 
 
 @driven
-async def test_there_is_room_for_the_curves(bench: Bench) -> None:
-    async with showing(comparing(bench, "base", "tuned")) as (app, pilot):
+async def test_curves_of_all(bench: Bench) -> None:
+    async with showing(comparing(bench, "base", "tuned")) as (_, pilot):
         await pilot.press("5")
-        await until(pilot, lambda: app.screen.query_one("#curves").size.height > 10)
+        await seen(pilot, "train/loss", "tuned 0.5")
 
 
 @driven

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from orchestra.registry.store import SCHEMA_VERSION, open_registry
+from orchestra.tui.compare import CompareScreen
 from orchestra.tui.detail_screen import DetailScreen
 from orchestra.tui.memory import Layout, load_layout, save_layout
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
+from tests.tui.demo import demo
 from tests.tui.monitor import add_runs, monitor
 from tests.tui.showing import driven, seen, until
 
@@ -242,3 +244,30 @@ async def test_a_run_with_brackets_in_its_name_is_only_a_name(workspace: Workspa
         await pilot.press("enter")
         await seen(pilot, "[bold]", "\\x1b]52;c;\\x07")
         assert app.is_running
+
+
+@driven
+async def test_compare_wants_two_marked_runs(workspace: Workspace) -> None:
+    add_runs(workspace, ["one", "two"])
+    async with monitor(workspace) as (app, pilot):
+        await seen(pilot, "two")
+        await pilot.press("c")
+        await seen(pilot, "mark two runs or more")
+        await pilot.press("asterisk", "c")
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen))
+        await seen(pilot, "A  two", "B  one")
+        await pilot.press("escape")
+        await seen(pilot, "State")
+
+
+@driven
+async def test_an_event_leads_to_its_log(workspace: Workspace) -> None:
+    with demo(workspace.root / "demo", live=False) as shown:
+        async with monitor(shown.workspace) as (app, pilot):
+            await seen(pilot, "hubert-large-oom")
+            app._main.go_to("q8wn")
+            await pilot.press("4")
+            await seen(pilot, "attempt 1 crashed")
+            await pilot.press("end", "n", "enter")
+            await seen(pilot, "attempt 1 of 1")
+            assert app._main._tabs.pane.key == "log"

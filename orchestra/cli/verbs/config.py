@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import emit, emit_json, say
+from orchestra.cli.output import emit, emit_json, say, table
 
 if TYPE_CHECKING:
     from orchestra.config.compose import Composed
@@ -31,6 +33,9 @@ def show(
     preset: options.Presets = None,
     upstream: options.Upstream = None,
     set_: options.Sets = None,
+    origins: Annotated[
+        bool, typer.Option("--origins", help="Key by key, with where each value came from.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Print a config as TOML: what `run TASK` would freeze, or what RUN has frozen.
@@ -40,10 +45,13 @@ def show(
       orchestra config show asr --preset asr-demo --set optim.lr=1e-3
       orchestra config show @last
       orchestra config show @last --json | jq .optim
+      orchestra config show @last --origins
     """
     composed = _composed(workspace_of(context), target, preset, upstream, set_)
     _say_notes(composed)
-    if json:
+    if origins:
+        _show_origins(composed, json=json)
+    elif json:
         emit_json(composed.config.model_dump(mode="json", exclude_none=True))
     else:
         emit(composed.toml.decode().rstrip("\n"))
@@ -137,6 +145,22 @@ def _composed(
             f"--preset and --upstream compose for a task; {target!r} is none (`orchestra tasks`)"
         )
     return frozen_config(workspace, target, tuple(sets or ()))
+
+
+def _show_origins(composed: Composed, *, json: bool) -> None:
+    from orchestra.schedule.compare import value_text
+    from orchestra.schedule.frozen_keys import keys_of
+
+    found = keys_of(tomllib.loads(composed.toml.decode()), composed.origins)
+    if json:
+        emit_json([asdict(each) for each in found])
+    else:
+        table(
+            [
+                {"key": each.key, "value": value_text(each.value), "from": each.origin or "-"}
+                for each in found
+            ]
+        )
 
 
 def _say_notes(composed: Composed) -> None:

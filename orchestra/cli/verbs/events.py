@@ -69,7 +69,9 @@ def _print(event: NewestEvent, *, named: bool) -> None:
     when = datetime.fromtimestamp(what.time_s).strftime("%Y-%m-%d %H:%M:%S")
     who = f"  {event.name}" if named else ""
     part = "" if what.evaluation is None else f"  evaluation {what.evaluation}"
-    emit(f"{when}  {ago(what.time_s):>12}{who}{part}  {what.kind}: {what.text}")
+    # Most sentences begin with what they are about.
+    text = what.text if what.text.startswith(what.kind) else f"{what.kind}: {what.text}"
+    emit(f"{when}  {ago(what.time_s):>12}{who}{part}  {text}")
 
 
 def _document(event: NewestEvent) -> dict[str, Any]:

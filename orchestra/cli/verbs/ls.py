@@ -25,14 +25,14 @@ _SCREENFUL = 30
 def ls(
     context: typer.Context,
     query: Annotated[
-        list[str] | None, typer.Argument(metavar="[QUERY]...", help="A filter; see below.")
+        list[str] | None, typer.Argument(metavar="[QUERY]...", help="A filter, as above.")
     ] = None,
     state: Annotated[
         list[str] | None, typer.Option(metavar="STATE", help="Only these; repeatable.")
     ] = None,
     sort: Annotated[
         str | None,
-        typer.Option(metavar="FIELD", help="-FIELD: largest, newest first. Default: newest first."),
+        typer.Option(metavar="FIELD", help="-FIELD: the largest, the newest first."),
     ] = None,
     columns_: Annotated[
         str | None,

@@ -26,10 +26,10 @@ _WIDEST = 48
 """Cells of a value; `orchestra config show RUN` has them whole."""
 
 KEYS = (
-    Key("slash", "find", "Find", "Only keys, values or origins with these letters.", "config",
+    Key("slash", "find", "find", "Only keys, values or origins with these letters.", "config",
         show_as="/"),
-    Key("d", "defaults", "Defaults", "With or without values that are defaults.", "config"),
-    Key("escape", "clear", "Clear", "All keys again.", "config", footer=False),
+    Key("d", "defaults", "defaults", "With or without values that are defaults.", "config"),
+    Key("escape", "clear", "clear", "All keys again.", "config", footer=False),
 )  # fmt: skip
 
 
@@ -66,6 +66,12 @@ class ConfigPane(RunPane, can_focus=False):
             return
         header = ["key", "value", "from"]
         self.put(aligned(header, [_row(each) for each in shown]), pinned=1)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Esc is somebody else's while there is nothing to clear."""
+        if action == "clear":
+            return self._input.has_class("shown") or not self._with_defaults
+        return True
 
     def action_find(self) -> None:
         """Type what to look for."""

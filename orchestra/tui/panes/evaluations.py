@@ -30,7 +30,7 @@ class EvaluationsPane(RunPane, can_focus=False):
     """Newest first."""
 
     key = "evaluations"
-    title = "evaluations"
+    title = "evals"
 
     def look(self, run_id: str) -> list[dict[str, Any]]:
         with open_registry(self.workspace.runs) as registry:

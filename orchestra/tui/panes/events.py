@@ -23,10 +23,10 @@ _OTHER = "·"
 _ERROR, _ERROR_STYLE = "✘", "$text-error"
 
 KEYS = (
-    Key("enter", "choose", "Log", "Open the log of that attempt, and of the rank that failed.",
+    Key("enter", "choose", "log", "Open the log of that attempt, and of the rank that failed.",
         "events"),
-    Key("n", "error(1)", "Next error", "To the next failure or hang.", "events"),
-    Key("N", "error(-1)", "Error before", "To the failure or hang before.", "events",
+    Key("n", "error(1)", "next error", "To the next failure or hang.", "events"),
+    Key("N", "error(-1)", "error before", "To the failure or hang before.", "events",
         footer=False),
 )  # fmt: skip
 

@@ -39,9 +39,9 @@ _NARROW, _WIDE = 80, 120
 _INDENT = 2
 
 KEYS = (
-    Key("plus,equals_sign", "hours(1)", "More hours", "Lanes of a longer time.", "gpus",
+    Key("plus,equals_sign", "hours(1)", "more hours", "Lanes of a longer time.", "gpus",
         show_as="+"),
-    Key("minus", "hours(-1)", "Fewer hours", "Lanes of a shorter time.", "gpus", show_as="-"),
+    Key("minus", "hours(-1)", "fewer hours", "Lanes of a shorter time.", "gpus", show_as="-"),
 )  # fmt: skip
 
 

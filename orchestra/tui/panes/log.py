@@ -21,7 +21,7 @@ from orchestra.schedule.log_save import Saving
 from orchestra.schedule.log_search import Search
 from orchestra.schedule.log_view import LogView
 from orchestra.tui.keys import Key, bindings
-from orchestra.tui.log_lines import LogLines
+from orchestra.tui.log_lines import LogLines, measure
 from orchestra.tui.pane import Focus, Pane
 from orchestra.tui.text import safe
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestra.workspace import Workspace
 
 _POLL_S = 0.25
-_SLICE_S = 0.03  # of searching and saving: others want the reader too
+_SLICE_S = 0.06  # of searching and saving: others want the reader too
 
 KEYS = (
     Key("f", "follow", "follow", "Follow the end of the log, or stop following.", "log"),
@@ -66,7 +66,13 @@ class _Looked:
     """What the reader found."""
 
     chosen: ChosenLogs
-    reel: Reel | None
+    reel: Reel
+
+
+def _looked(chosen: ChosenLogs, reel: Reel) -> _Looked:
+    """Still in the reader's thread."""
+    measure(reel.said)
+    return _Looked(chosen, reel)
 
 
 class LogPane(Pane):
@@ -80,7 +86,7 @@ class LogPane(Pane):
     LogPane > .line { height: 1; width: 1fr; color: $text-muted; }
     LogPane > #log-new { height: 1; width: 1fr; background: $accent; color: $text; display: none; }
     LogPane > #log-none { height: 1fr; width: 1fr; padding: 1 2; display: none; }
-    LogPane > Input { height: 1; border: none; padding: 0 1; display: none; }
+    LogPane > Input { padding: 0 1; display: none; }
     """
 
     def __init__(self, workspace: Workspace, reader: Background) -> None:
@@ -102,7 +108,7 @@ class LogPane(Pane):
         yield LogLines()
         yield Static("", id="log-none")
         yield Static("", id="log-new")
-        yield Input(id="log-input")
+        yield Input(id="log-input", compact=True)
 
     def on_mount(self) -> None:
         """Look four times a second while it can be seen."""
@@ -132,7 +138,7 @@ class LogPane(Pane):
 
     def _choose(self, choice: LogChoice, *, at_end: bool = True) -> None:
         if self._choice is None or choice.key != self._choice.key:
-            self._looked = None
+            self._looked = self.query_one(LogLines).hit = None
         self._choice, self._following, self._said = choice, at_end, ""
         self._search = None
         start = log_reel.last if at_end else log_reel.first
@@ -153,9 +159,9 @@ class LogPane(Pane):
         def work() -> _Looked:
             chosen = chosen_logs(self.workspace.runs, choice)
             view = LogView(chosen.paths)
-            if old is None or old.reel is None or old.chosen.attempt != chosen.attempt:
-                return _Looked(chosen, log_reel.last(view, self._filter))
-            return _Looked(chosen, log_reel.grown(old.reel, view, following=following))
+            if old is None or old.chosen.attempt != chosen.attempt:
+                return _looked(chosen, log_reel.last(view, self._filter))
+            return _looked(chosen, log_reel.grown(old.reel, view, following=following))
 
         self._ask(work, choice, end=following, always=False)
 
@@ -169,7 +175,7 @@ class LogPane(Pane):
 
         def work() -> _Looked:
             chosen = chosen_logs(self.workspace.runs, choice)
-            return _Looked(chosen, step(LogView(chosen.paths)))
+            return _looked(chosen, step(LogView(chosen.paths)))
 
         self._ask(work, choice, end=end, show=show)
 
@@ -194,6 +200,8 @@ class LogPane(Pane):
                 if always or not same:
                     self._draw(end=end and (always or self._following), show=show)
             self._ask_next()
+            if not self._filter:
+                self._read_more()
 
         self._busy = True
         self.read(work, done)
@@ -237,9 +245,9 @@ class LogPane(Pane):
         if missing := self._looked.chosen.missing:
             return missing
         reel = self._looked.reel
-        if reel is not None and not reel.window.lines:
+        if not reel.window.lines:
             return "The log is empty so far."
-        if reel is not None and not reel.said:
+        if not reel.said:
             return f"No line here contains {self._filter!r}: Escape shows all of them."
         return ""
 
@@ -251,18 +259,17 @@ class LogPane(Pane):
                 words.append(f"eval {self._choice.key.evaluation}")
             if chosen.attempt:
                 words.append(f"attempt {chosen.attempt} of {chosen.attempts[-1]}")
-            words.append(self._choice.log)
-            if reel is not None:
-                words.append(size(sum(mark.size for mark in reel.window.marks.values())))
+            words.append("all ranks" if self._choice.log == ALL else self._choice.log)
+            words.append(size(sum(mark.size for mark in reel.window.marks.values())))
         words.append("● following" if self._following else "○ not following")
         if self._filter:
             words.append(f"only lines with {self._filter!r}")
         if self._search is not None:
-            words.append(f"searching, {size(self._search.searched_bytes)} (Escape ends it)")
-        elif self._said:
-            words.append(self._said)
+            words.insert(0, f"searching, {size(self._search.searched_bytes)} (Escape ends it)")
+        elif self._said:  # in front: the line may be cut
+            words.insert(0, self._said)
         self.query_one("#log-state", Static).update(safe("  ".join(words)))
-        new = self._looked.reel.new if self._looked and self._looked.reel else 0
+        new = self._looked.reel.new if self._looked else 0
         banner = self.query_one("#log-new", Static)
         banner.display = bool(new) and not self._following
         many = "+" if new >= log_reel.MOST_LINES // 2 else ""
@@ -287,11 +294,17 @@ class LogPane(Pane):
             self._following = True
             self._read_on()
         self._draw_state()
-        if self._busy:
+        self._read_more()
+
+    def _read_more(self) -> None:
+        """Where the edge of what is at hand comes near; what is filtered waits for scrolling."""
+        lines = self.query_one(LogLines)
+        reel = self._looked.reel if self._looked else None
+        if reel is None or self._busy:
             return
-        if lines.is_near_top and event.up and not reel.window.at_start:
+        if lines.is_near_top and not self._following and not reel.window.at_start:
             self._go(lambda view: log_reel.earlier(replace(reel, view=view)))
-        elif lines.is_near_end and not event.up and not reel.window.at_end:
+        elif lines.is_near_end and not self._following and not reel.window.at_end:
             self._go(lambda view: log_reel.later(replace(reel, view=view)))
 
     def action_move(self, x: int, y: int) -> None:
@@ -393,15 +406,15 @@ class LogPane(Pane):
         reel = self._looked.reel if self._looked else None
         if reel is None or top is None or bottom is None or not self._needle:
             return
-        seen = [said.line for said in reel.said]
-        at = next((n for n, line in enumerate(seen) if (line.log, line.start) == lines.hit), None)
+        said = list(reel.said)
+        at = next((n for n, each in enumerate(said) if lines.is_hit(each)), None)
         if first or at is None:
-            at = seen.index(bottom.line if by < 0 else top.line)
+            at = said.index(bottom if by < 0 else top)
             at += by < 0
         else:
             at += by > 0
         place = dict(reel.window.top)
-        place.update({line.log: line.end for line in seen[:at]})
+        place.update({line.log: line.end for each in said[:at] for line in each.lines})
         self._search = Search(reel.view.paths, self._needle, place, forward=by > 0)
         self._search_on(self._search)
 
@@ -428,9 +441,10 @@ class LogPane(Pane):
         self._following = False
         self._said = f"{search.needle!r}"
         reel = self._looked.reel if self._looked else None
-        if reel is not None and any(said.line == hit for said in reel.said):
+        if reel is not None and any(hit in said.lines for said in reel.said):
             self._draw(show=hit)
         else:
+            self._filter = ""  # it may be among what is left out
             self._go(lambda view: log_reel.around(view, hit), show=hit)
 
     def _save_to(self) -> str:

@@ -9,7 +9,7 @@ from orchestra.tui.panes.config import ConfigPane
 from orchestra.wire.files import write_json
 from tests.chaos.sandbox import Sandbox
 from tests.schedule.conftest import sandbox
-from tests.tui.showing import driven, focus_on, seen, showing, until
+from tests.tui.showing import Shown, driven, focus_on, seen, showing, until
 
 __all__ = ["sandbox"]
 
@@ -81,3 +81,23 @@ async def test_what_is_not_there_is_a_sentence(run: Sandbox) -> None:
         app.shown.again()
         await seen(pilot, "No such file")
         assert all(isinstance(line, Content) for line in app.shown.lines.lines)
+
+
+@driven
+async def test_escape_is_not_taken_where_there_is_nothing_to_clear(run: Sandbox) -> None:
+    class Listening(Shown):
+        BINDINGS = (("escape", "leave", "Leave"),)
+
+        def action_leave(self) -> None:
+            self.messages.append("left")
+
+    made = showing(lambda reader: ConfigPane(run.workspace, reader), app=Listening)
+    async with made as (app, pilot):
+        app.shown.show(focus_on(row(run)))
+        await seen(pilot, "optim.kind")
+        app.shown.focus()
+        await pilot.press("d", "escape")
+        await seen(pilot, "optim.kind")
+        assert app.messages == []
+        await pilot.press("escape")
+        await until(pilot, lambda: app.messages == ["left"])

@@ -136,6 +136,19 @@ async def test_a_damaged_store_hides_no_other_run(place: Workspace) -> None:
 
 
 @driven
+async def test_names_from_outside_are_only_text(place: Workspace) -> None:
+    store = MetricStore(place.runs.run("aaaa").metrics)
+    store.append(2, [Record("train", 401, BEGAN_S, {"[/x]\x1b[2J\x9b1m": 2.0})])
+    store.close()
+    async with opened(place, (110, 30)) as seen:
+        await seen.show(run_view("aaaa", "[/foo]\x1b]52;c;eA==\x07[@click=app.quit]b"))
+        text = await seen.until(lambda text: "[/foo]\\x1b]52" in text)
+        await seen.pilot.press("slash", *"2J")
+        text = await seen.until(lambda text: "[/x]\\x1b[2J" in text)
+        assert not {"\x1b", "\x07", "\x9b"} & set(text)
+
+
+@driven
 async def test_metrics_are_walked_and_found(place: Workspace) -> None:
     async with opened(place) as seen:
         await seen.show(run_view("aaaa"))

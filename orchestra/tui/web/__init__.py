@@ -1,0 +1,1 @@
+"""`orchestra tui --web`. No module of the terminal monitor may import it: it loads a web server."""

@@ -1,0 +1,56 @@
+"""Ranks of a test out of one process, which imports what they need once and forks them.
+
+`python -m tests.train.together MODULE RANKS ARGUMENT ...`: each rank calls the module's `main` with
+its number before the arguments in sys.argv. Ends with 1 if one of them failed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE_S = 120.0
+
+
+def run_together(module: ModuleType, ranks: int, *arguments: object) -> None:
+    """Until all of them have ended well."""
+    words = [module.__name__, str(ranks), *map(str, arguments)]
+    subprocess.run(
+        [sys.executable, "-m", "tests.train.together", *words],
+        cwd=REPOSITORY,
+        # No thread may be there to fork beside: OpenBLAS would start its own.
+        env={
+            **os.environ,
+            **{"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        },
+        check=True,
+        timeout=PATIENCE_S,
+    )
+
+
+def main() -> None:
+    name, ranks, *arguments = sys.argv[1:]
+    module = importlib.import_module(name)
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, f"{name} started a thread"
+    pids = [_fork(module, rank, arguments) for rank in range(int(ranks))]
+    ended = [os.waitpid(pid, 0)[1] for pid in pids]
+    sys.exit(any(ended))
+
+
+def _fork(module: ModuleType, rank: int, arguments: list[str]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        sys.argv = [module.__name__, str(rank), *arguments]
+        module.main()
+        sys.stderr.flush()
+        os._exit(0)
+    return pid
+
+
+if __name__ == "__main__":
+    main()
