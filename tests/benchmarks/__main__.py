@@ -29,6 +29,7 @@ from tests.benchmarks import (
     selection,
     supervisor_cost,
     throughput,
+    tui,
 )
 from tests.benchmarks.table import Row, print_table
 
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "cli_start": cli_start.measure,
     "selection": selection.measure,
     "curves": curves.measure,
+    "tui": tui.measure,
     "first_step": first_step.measure,
     "evaluation_ranks": evaluation_ranks.measure,
     "throughput": throughput.measure,
