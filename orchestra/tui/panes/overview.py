@@ -96,13 +96,15 @@ def _time_line(attempts: list[dict[str, Any]], width: int) -> Iterator[Content]:
     first, last = spans[0][0], max(end for _, end in spans)
     cells = max(10, width - 2)
     scale = (cells - 1) / max(1e-9, last - first)
-    line = ["·"] * cells
+    line, free = ["·"] * cells, 0
     for item, (start, end) in zip(attempts, spans, strict=True):
-        left, right = int((start - first) * scale), int((end - first) * scale)
+        left = max(free, int((start - first) * scale))
+        right = max(left, int((end - first) * scale))
+        free = right + 1
         line[left : right + 1] = "━" * (right + 1 - left)
+        name = str(item["number"])
+        line[left : left + len(name)] = name
         line[right] = _MARKS.get(item["state"], "·")
-        number = str(item["number"])
-        line[left : left + len(number)] = number
     yield safe("".join(line[:cells]), "$text-primary")
 
 
