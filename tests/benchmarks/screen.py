@@ -1,4 +1,4 @@
-"""A program on a pseudo-terminal, timed: when do some bytes come, and what does it cost meanwhile?"""
+"""A program on a pseudo-terminal: when some bytes come, and what it costs meanwhile."""
 
 from __future__ import annotations
 
