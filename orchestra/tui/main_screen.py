@@ -298,6 +298,7 @@ class MainScreen(Acting):
         await self._tabs.jump(event)
 
     def on_done(self, event: Done) -> None:
+        self.app.watcher.distrust()
         self._look_again()
 
     # parts

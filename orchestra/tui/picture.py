@@ -15,6 +15,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.color import Color
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -95,11 +96,15 @@ class Picture(Widget):
         width, height = self.size
         return max(1, width // LEAST_TILE[0]) * max(1, height // LEAST_TILE[1])
 
-    def render_line(self, y: int) -> Strip:
-        now = (self.size, self.app.theme, self.rich_style)
+    def render_lines(self, crop: Region) -> list[Strip]:
+        now = (self.size, self.app.theme, self.rich_style)  # costly: not for every line
         if self._strips is None or self._painted != now:
             self._strips, self._painted = self._paint(), now
-        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
+        return super().render_lines(crop)
+
+    def render_line(self, y: int) -> Strip:
+        strips = self._strips or []
+        return strips[y] if y < len(strips) else Strip.blank(self.size.width)
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         self.post_message(self.Pointed(self._x_at(event)))

@@ -5,15 +5,17 @@ Textual's own DataTable formats every row; this one costs the same with 100 and 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -108,6 +110,7 @@ class RunsTable(ScrollView, can_focus=True):
         self._chosen: list[tuple[Column, int]] = []
         self._sort = ("", False)
         self._drawn: dict[int, _Line] = {}
+        self._base = Style.null()
         self.may_mark = True
 
     # what is shown
@@ -234,13 +237,17 @@ class RunsTable(ScrollView, can_focus=True):
 
     # drawing
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._base = self.rich_style  # costly: not for every line
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         width = self._width
         if y == 0:
             return self._head(width)
         place = self.scroll_offset.y + y - 1
         if place >= len(self._views):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._base)
         line = self._line(place)
         self._drawn[y] = line
         return self._strip(line, width)
@@ -253,7 +260,7 @@ class RunsTable(ScrollView, can_focus=True):
         )
 
     def _strip(self, line: _Line, width: int) -> Strip:
-        base = self.rich_style
+        base = self._base
         if line.current:
             kind = "runs--current" if self.has_focus else "runs--blurred"
             ground = self.get_component_rich_style(kind).bgcolor  # blended with what is below it
@@ -265,9 +272,12 @@ class RunsTable(ScrollView, can_focus=True):
         quiet = base if line.view.is_live else base + self._quiet_style()
         marks = ("*" if line.marked else " ") + ("P" if line.pinned else " ")
         segments = [Segment(marks, base + Style(bold=True))]
-        for (column, _), cell in zip(self._chosen, line.cells, strict=True):
-            segments.append(Segment(cell, state if column.key in ("state", "bar") else quiet))
-            segments.append(Segment(" " * GAP, base))
+        styled = (
+            (f"{cell}{' ' * GAP}", state if column.key in ("state", "bar") else quiet)
+            for (column, _), cell in zip(self._chosen, line.cells, strict=True)
+        )
+        for style, group in itertools.groupby(styled, key=itemgetter(1)):  # few long segments
+            segments.append(Segment("".join(text for text, _ in group), style))
         return Strip(segments).adjust_cell_length(width, base)
 
     def _quiet_style(self) -> Style:

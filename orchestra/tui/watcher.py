@@ -1,12 +1,15 @@
 """What the screen knows of the registry: looked up again and again in the background thread.
 
 Asks for a page of runs, not for all of them: the newest that match, and all that are at work.
+While others write, only the rows of runs that have not ended are read again each time: what the
+ended ones say changes hardly ever, and is read again soon.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestra.registry.rows import RunRow
@@ -14,7 +17,7 @@ from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.board import Board, RunView
 from orchestra.schedule.listing import any_runs
 from orchestra.wire.errors import OrchestraError
-from orchestra.wire.states import RunState
+from orchestra.wire.states import ENDED, RunState
 from orchestra.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 PAGE = 1000
 #: Rows that the first paint waits for.
 FIRST_PAGE = 60
+#: So old may the order of the page, and what ended runs say, become while others write.
+WHOLE_EVERY_S = 5.0
+_UNFINISHED = frozenset(RunState) - ENDED
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,30 @@ class Found:
 
 @dataclass(frozen=True)
 class _Page:
+    wanted: Wanted
     rows: list[RunRow]
     total: int
     counts: dict[RunState, int]
+    unfinished: frozenset[str]
+    """Ids of all runs that have not ended, on the page or not."""
+    whole_at: float  # monotonic s, when all of it was read
+    generation: tuple[int, int]  # of the registry
+    whole_generation: tuple[int, int]  # ... at that time
+
+    def is_due(self, generation: tuple[int, int]) -> bool:
+        """Whether all of it is to be read again."""
+        late = time.monotonic() - self.whole_at >= WHOLE_EVERY_S
+        return late and generation != self.whole_generation
+
+    def updated(self, unfinished: dict[str, RunRow], generation: tuple[int, int]) -> _Page:
+        """With these rows in their places."""
+        ended = {state: count for state, count in self.counts.items() if state in ENDED}
+        return replace(
+            self,
+            rows=[unfinished.get(row.id, row) for row in self.rows],
+            counts=ended | Counter(row.state for row in unfinished.values()),
+            generation=generation,
+        )
 
 
 class Watcher:
@@ -61,7 +88,8 @@ class Watcher:
         self._workspace = workspace
         self._registry: Registry | None = None
         self._runs: Runs | None = None
-        self._last: tuple[Wanted, tuple[int, int], _Page] | None = None
+        self._page: _Page | None = None
+        self._distrusted = False
         self._board = Board(workspace.runs)
         self._alone = Board(workspace.runs)  # for the run of the detail screen
 
@@ -76,12 +104,16 @@ class Watcher:
             return Found(wanted, (), 0, {}, time.monotonic())
         try:
             registry = self._open()
-            page = self._page(registry, wanted)
+            page = self._page = self._read(registry, wanted)
             views = tuple(self._board.view(registry, page.rows))
             return Found(wanted, views, page.total, page.counts, time.monotonic())
         except OrchestraError:
             self._forget_registry()
             raise
+
+    def distrust(self) -> None:
+        """Read all rows anew at the next look: an action was done. From any thread."""
+        self._distrusted = True
 
     def look_at(self, run_id: str) -> RunView:
         """One run now (NotFoundError, and as `look`)."""
@@ -105,20 +137,29 @@ class Watcher:
         return self._registry
 
     def _forget_registry(self) -> None:
-        self._runs, self._last = None, None
+        self._runs, self._page = None, None
         if self._registry is not None:
             self._registry.close()
             self._registry = None
 
-    def _page(self, registry: Registry, wanted: Wanted) -> _Page:
-        """The rows; read anew only if somebody has written, or something else is wanted."""
+    def _read(self, registry: Registry, wanted: Wanted) -> _Page:
+        """The page as it is now; no more of it is read than may have changed."""
         generation = registry.generation()
-        if self._last is not None and self._last[:2] == (wanted, generation):
-            return self._last[2]
+        page = None if self._distrusted else self._page
+        self._distrusted = False
+        if page is not None and page.wanted == wanted and not page.is_due(generation):
+            if page.generation == generation:
+                return page
+            unfinished = _unfinished(registry)
+            if unfinished.keys() == page.unfinished:
+                return page.updated(unfinished, generation)
+        return self._read_whole(registry, wanted, generation)
+
+    def _read_whole(self, registry: Registry, wanted: Wanted, generation: tuple[int, int]) -> _Page:
+        at, unfinished = time.monotonic(), frozenset(_unfinished(registry))
         rows, total = self._rows(registry, wanted)
-        page = _Page(rows, total, registry.counts_by_state())
-        self._last = (wanted, generation, page)
-        return page
+        counts = registry.counts_by_state()
+        return _Page(wanted, rows, total, counts, unfinished, at, generation, generation)
 
     def _rows(self, registry: Registry, wanted: Wanted) -> tuple[list[RunRow], int]:
         if wanted == Wanted(limit=FIRST_PAGE):  # the first paint waits: it loads no filter language
@@ -131,3 +172,8 @@ class Watcher:
         chosen = selection(wanted.query, wanted.sort)
         rows = self._runs.newest_and_unfinished(chosen, limit=wanted.limit)
         return rows, len(rows) if len(rows) < wanted.limit else self._runs.count(chosen)
+
+
+def _unfinished(registry: Registry) -> dict[str, RunRow]:
+    """By id, on the page or not."""
+    return {row.id: row for row in registry.list_runs(states=_UNFINISHED)}

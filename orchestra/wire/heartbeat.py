@@ -61,6 +61,9 @@ class Phase(IntEnum):
     DONE = 8
 
 
+_PHASES = frozenset(Phase)
+
+
 @dataclass(frozen=True)
 class Beat:
     """One reading of a page."""
@@ -164,7 +167,8 @@ class Pages:
 
     def _unknown(self) -> list[Path]:
         try:
-            return [path for path in self._folder.iterdir() if path.name not in self._open]
+            names = os.listdir(self._folder)  # noqa: PTH208 - a Path for each costs more
+            return [self._folder / name for name in names if name not in self._open]
         except OSError:
             return []
 
@@ -254,7 +258,7 @@ def _beat(page: bytes) -> Beat | None:
     magic, version, rank, pid, ticks = _HEAD.unpack_from(page, 0)
     monotonic_ns, step, phase, promise_ms = _BEAT.unpack_from(page, _BEAT_AT)
     (sequence,) = _SEQUENCE.unpack_from(page, _SEQUENCE_AT)
-    if (magic, version) != (_MAGIC, VERSION) or sequence == 0 or phase not in set(Phase):
+    if (magic, version) != (_MAGIC, VERSION) or sequence == 0 or phase not in _PHASES:
         return None
     return Beat(
         rank,

@@ -87,6 +87,7 @@ class CurvesPane(Pane):
         super().__init__(*args)
         self._picture = Picture()
         self._problem = Static("", markup=False, id="curves-problem")
+        self._said = ""
         self._finder = Finder()
         self._source = CurveSource()
         self._runs: tuple[RunView, ...] = ()
@@ -226,8 +227,10 @@ class CurvesPane(Pane):
         return f"No metrics yet of {names}: the first comes with the first step that is logged."
 
     def _complain(self, text: str) -> None:
-        self._problem.display = bool(text)
-        self._problem.update(safe_lines(text, "$text-error"))
+        if text != self._said:  # an update lays the whole screen out anew
+            self._said = text
+            self._problem.display = bool(text)
+            self._problem.update(safe_lines(text, "$text-error"))
 
     # keys
 
