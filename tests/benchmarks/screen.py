@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """A program on a pseudo-terminal, timed: when some bytes come, and what it costs meanwhile."""
-=======
-"""A program on a pseudo-terminal: when some bytes come, and what it costs meanwhile."""
->>>>>>> h7
 
 from __future__ import annotations
 
