@@ -26,6 +26,7 @@ from tests.benchmarks import (
     save,
     supervisor_cost,
     throughput,
+    tui,
 )
 from tests.benchmarks.table import Row, print_table
 
@@ -46,8 +47,10 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "deaths": deaths.measure,
     "deaths_standins": deaths.measure_standins,
     "many_runs": many_runs.measure,
+    "tui": tui.measure,
+    "tui_day": tui.measure_day,
 }
-LONG = ("deaths", "deaths_standins", "many_runs")
+LONG = ("deaths", "deaths_standins", "many_runs", "tui_day")
 
 
 def main() -> int:
