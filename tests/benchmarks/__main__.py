@@ -26,7 +26,6 @@ from tests.benchmarks import (
     save,
     supervisor_cost,
     throughput,
-    tui,
 )
 from tests.benchmarks.table import Row, print_table
 
@@ -47,10 +46,8 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "deaths": deaths.measure,
     "deaths_standins": deaths.measure_standins,
     "many_runs": many_runs.measure,
-    "tui": tui.measure,
-    "tui_day": tui.measure_day,
 }
-LONG = ("deaths", "deaths_standins", "many_runs", "tui_day")
+LONG = ("deaths", "deaths_standins", "many_runs")
 
 
 def main() -> int:
