@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App
 from textual.binding import BindingType
 
@@ -20,6 +23,7 @@ from orchestra.tui.main_screen import MainScreen
 from orchestra.tui.memory import load_layout, save_layout
 from orchestra.tui.pane import Pane
 from orchestra.tui.themes import DARK, LIGHT
+from orchestra.tui.too_small import TooSmall, is_too_small
 from orchestra.tui.watcher import Found, Watcher
 from orchestra.wire.errors import OrchestraError
 from orchestra.workspace import Workspace
@@ -67,6 +71,7 @@ class Monitor(App[None]):
         return MainScreen()
 
     def on_load(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end)
         self.board.start()
         self.reader.start()
         self.logs.start()
@@ -80,6 +85,10 @@ class Monitor(App[None]):
         self.logs.stop()
         self.background_checks.stop()
         self.background_actions.stop(timeout_s=30.0)  # what was confirmed is done
+
+    def on_resize(self, event: events.Resize) -> None:
+        if is_too_small(event.size) and not isinstance(self.screen, TooSmall):
+            self.push_screen(TooSmall())
 
     def make_panes(self, *, detail: bool = False) -> list[Pane]:
         """New ones, for a screen; `detail`: of one run alone."""
@@ -126,6 +135,10 @@ class Monitor(App[None]):
         self.kept = replace(self.kept, **changes)
         layout, workspace = self.kept, self.workspace
         self.reader.ask("layout", lambda: save_layout(workspace, layout), _nothing, self._tell)
+
+    def _end(self) -> None:
+        """By SIGTERM: what was confirmed is done, the terminal is as it was."""
+        self.exit(return_code=128 + signal.SIGTERM)
 
     def _handle_exception(self, error: Exception) -> None:
         """Textual's own would draw a traceback over the terminal."""

@@ -18,6 +18,8 @@ from orchestra.wire.terminal import clean
 
 #: A screen narrower than this shows the table or a pane, not both.
 BOTH_FROM = 110
+#: Columns and rows; on a smaller one there is a sentence instead.
+LEAST_SIZE = (60, 12)
 #: The table's share of a wider one.
 TABLE_SHARE = 0.6
 _NAME_GROWS_TO = 44

@@ -13,6 +13,7 @@ from orchestra.tui.columns import (
     BOTH_FROM,
     DEFAULT_COLUMNS,
     GAP,
+    LEAST_SIZE,
     MARKS,
     TABLE_SHARE,
     Setting,
@@ -26,6 +27,8 @@ from orchestra.tui.memory import Layout
 from orchestra.tui.watcher import Found
 
 _ALTERNATE = "\x1b[?1049h\x1b[?25l\x1b[H"  # it is blank when one comes to it
+NOT_BEGUN = "\x1b[?1049l\x1b[?25h"
+"""Undoes it, where the monitor does not come to take over."""
 _AROUND = 5  # lines of the screen that are not rows: header, head, note, keys
 
 
@@ -37,6 +40,8 @@ def first_screen(
     environment: Mapping[str, str] = os.environ,
 ) -> str:
     """What to write to a terminal of that size; it stays on the alternate screen."""
+    if width < LEAST_SIZE[0] or height < LEAST_SIZE[1]:
+        return _ALTERNATE
     table = int(width * TABLE_SHARE) if width >= BOTH_FROM else width
     columns = by_key(layout.columns or DEFAULT_COLUMNS)
     chosen = choose(columns, table - 1)

@@ -6,9 +6,11 @@ Textual takes longer to load than the registry to be read: the first rows are dr
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import ExitStack
 
-from orchestra.tui.first_paint import first_screen
+from orchestra.tui.first_paint import NOT_BEGUN, first_screen
 from orchestra.tui.memory import load_layout
 from orchestra.tui.watcher import FIRST_PAGE, Found, Wanted, Watcher
 from orchestra.wire.errors import OrchestraError, UsageError
@@ -25,17 +27,26 @@ def start_monitor(workspace: Workspace, *, readonly: bool) -> None:
             "tell the same to a pipe, with --json to a program"
         )
     found = _first_rows(workspace)
-    if found is not None and found.views:
-        size = os.get_terminal_size(terminal.fileno())
-        terminal.write(first_screen(found, load_layout(workspace), size.columns, size.lines))
-        terminal.flush()
-    from orchestra.tui.app import Monitor
-    from orchestra.tui.failure import log_to_file
+    signal.signal(signal.SIGTERM, _end)  # until the monitor has its own
+    with ExitStack() as undo:
+        if found is not None and found.views:
+            size = os.get_terminal_size(terminal.fileno())
+            undo.callback(terminal.flush)
+            undo.callback(terminal.write, NOT_BEGUN)
+            terminal.write(first_screen(found, load_layout(workspace), size.columns, size.lines))
+            terminal.flush()
+        from orchestra.tui.app import Monitor
+        from orchestra.tui.failure import log_to_file
 
-    log_to_file()
-    monitor = Monitor(workspace, readonly=readonly, first=found)
+        log_to_file()
+        monitor = Monitor(workspace, readonly=readonly, first=found)
+        undo.pop_all()  # Textual does it from now on
     monitor.run()
     sys.exit(monitor.return_code or ExitCode.OK)
+
+
+def _end(number: int, _: object) -> None:
+    sys.exit(128 + number)
 
 
 def _first_rows(workspace: Workspace) -> Found | None:
