@@ -312,6 +312,10 @@ def _on_text(field: Field, operator: str, value: str, quoted: bool) -> Expressio
     raise UsageError(f"{field.name} is text: {field.name}:PART, {field.name}=ALL or !=")
 
 
+#: What the monitor and `ls --json` say of runs at work; no column has it (schedule.board.Doing).
+_ON_THE_SCREEN = ("working", "stalled", "orphaned", "elsewhere")
+
+
 def _on_state(field: Field, operator: str, value: str, quoted: bool) -> Expression:
     if operator not in (":", "=", "!="):
         raise UsageError("state takes : or = or !=")
@@ -322,6 +326,10 @@ def _on_state(field: Field, operator: str, value: str, quoted: bool) -> Expressi
         states = tuple(state for state in RunState if fits.search(state.value))
     else:
         states = tuple(state for state in RunState if state.value == value)
+    if not states and value.lower() in _ON_THE_SCREEN:
+        raise UsageError(
+            f"only heartbeats tell that a run is {value.lower()}: state:running has those runs"
+        )
     if not states:
         raise UsageError(f"no state {value!r}: states are {', '.join(names)}")
     return _maybe_not(operator, InStates(states))

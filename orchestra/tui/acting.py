@@ -139,6 +139,8 @@ class Acting(Screen[None]):
 
         def look() -> tuple[list[Stake], list[str]]:
             stakes = self._stakes(ids)
+            if working := [stake for stake in stakes if stake.jobs]:
+                raise ConflictError(f"at work, stop first: {', '.join(s.run_id for s in working)}")
             return stakes, [removal(stake) for stake in stakes]
 
         self._look("remove", look, self._ask_remove)

@@ -91,7 +91,7 @@ class MainScreen(Acting):
                 yield RunsTable(plain=self._plain)
                 yield FilterLine()
                 yield NoteLine(plain=self._plain)
-            yield Tabs(self.app.make_panes(), kept.tab)
+            yield Tabs(self.app.make_panes(), kept.tab or "curves")
         yield KeyLine()
 
     def on_mount(self) -> None:

@@ -44,10 +44,10 @@ LOG_SCREENS = (
 )
 #: One after the other in one program, with what is to be seen then. The hostile run is the older.
 MONITOR_SCREENS = (
-    Screen("curves", ("down", "1"), "train/loss"),
+    Screen("curves", ("down", "2"), "train/loss"),
     Screen("any metric", ("g",), "METRIC"),
-    Screen("log", ("2",), "LASTLINE"),
-    Screen("summary", ("3",), "SENTENCE"),
+    Screen("log", ("3",), "LASTLINE"),
+    Screen("summary", ("1",), "SENTENCE"),
     Screen("events", ("4",), "REASON"),
     Screen("config", ("5",), "launch.device"),
     Screen("checkpoints", ("6",), "cannot read"),

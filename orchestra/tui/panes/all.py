@@ -32,9 +32,9 @@ def panes(
             CodePane(workspace, reader),
         ]
     return [
+        OverviewPane(workspace, reader),
         CurvesPane(workspace, reader),
         log,
-        OverviewPane(workspace, reader),
         *(kind(workspace, reader) for kind in of_run),
         GpusPane(workspace, reader, gpus),
     ]
