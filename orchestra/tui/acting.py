@@ -244,7 +244,7 @@ class Acting(Screen[None]):
 
     def _if_current(self, then: Callable[[Any], None], found: Any) -> None:
         """No dialog comes up over another one that was opened meanwhile."""
-        if self.is_current:
+        if self.is_active:
             then(found)
 
     def _ask(
