@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from textual.pilot import Pilot
@@ -16,13 +16,13 @@ _GATE, _LAST = "gate", "last"
 
 
 @contextmanager
-def held(*threads: Background) -> Iterator[None]:
-    """They answer nothing inside; questions wait."""
+def held(*threads: Background) -> Iterator[Callable[[], None]]:
+    """They answer nothing inside, until its end or a call; questions wait."""
     gate = threading.Event()
     for thread in threads:
         thread.ask(_GATE, gate.wait, _ignore, _ignore)
     try:
-        yield
+        yield gate.set
     finally:
         gate.set()
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import pytest
 
 from orchestra.registry.store import open_registry
+from orchestra.schedule.seen import Seen
+from orchestra.tui.actions import Clone, Relabel
 from orchestra.tui.detail_screen import DetailScreen
+from orchestra.tui.memory import load_layout
 from orchestra.tui.panes.log import LogPane
+from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
 from tests.tui.gate import answered, asked, held, waiting
-from tests.tui.monitor import add_runs, monitor
+from tests.tui.monitor import Watched, add_runs, monitor
 from tests.tui.showing import driven, seen, until
 
+SEEN = Seen("r00000", RunState.COMPLETED, 1, None, frozenset())
+RELABEL = Relabel((SEEN,), name="better")
 LOG_OF_MAIN, LOG_OF_DETAIL = "2", "3"
 
 
@@ -114,3 +120,41 @@ async def test_the_log_beside_the_table_is_not_read_behind_another_screen(
         await seen(pilot, "its second line")  # a reading later than the line
         behind = app._main.query_one(LogPane)
         assert "first" in str(behind._looked) and "second" not in str(behind._looked)
+
+
+@driven
+async def test_what_was_confirmed_and_the_layout_outlive_the_end(
+    workspace: Workspace, run: str
+) -> None:
+    app, done = Watched(workspace), []
+    app.actions.perform = done.append  # type: ignore[method-assign,assignment]
+    stop = app.reader.stop
+    async with app.run_test(size=(120, 36)) as pilot:
+        await seen(pilot, "good")
+        theme = app.theme
+        with held(app.reader, app.background_actions) as go:
+
+            def stopping() -> bool:
+                go()
+                return stop()
+
+            app.reader.stop = stopping  # type: ignore[method-assign,assignment]
+            app._main.perform(RELABEL)
+            await pilot.press("T", "q")
+            await until(pilot, lambda: not app.is_running)
+    assert app.all_done
+    assert load_layout(workspace).theme not in ("", theme)
+    assert done == [RELABEL]
+
+
+@driven
+async def test_a_slow_start_keeps_no_question_waiting(workspace: Workspace, run: str) -> None:
+    async with monitor(workspace) as (app, pilot):
+        app.actions.perform = repr  # type: ignore[method-assign]
+        await seen(pilot, "good")
+        with held(app.background_starts):
+            app._main.perform(Clone(SEEN))
+            await asked(pilot, app.background_starts, "perform")
+            await pilot.press("D")
+            await seen(pilot, "Delete good")
+            await pilot.press("escape")
