@@ -1,8 +1,8 @@
 """A screen whose runs can be acted on: a key, a look at what is at stake, a question, the deed.
 
-What is looked at and what is done happens in the thread of `background_actions`, what is typed is
-checked in that of `background_checks`; the screen only asks and tells. Read-only refuses here at
-the key; the dialog and `Actions` refuse once more.
+What is looked at and what is quickly done happens in the thread of `background_actions`, the rest
+in that of `background_starts`; what is typed is checked in that of `background_checks`. The screen
+only asks and tells. Read-only refuses here at the key; the dialog and `Actions` refuse once more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ from textual.screen import Screen
 from orchestra.schedule.board import RunView
 from orchestra.schedule.spawn import own_environment
 from orchestra.schedule.stake import Stake, at_stake, removal
-from orchestra.tui.actions import Action, Actions, Performed, Resume
+from orchestra.tui.actions import (
+    Action,
+    Actions,
+    Clone,
+    Evaluate,
+    Performed,
+    Remove,
+    Resume,
+    Start,
+)
 from orchestra.tui.background import Background
 from orchestra.tui.clipboard import copy
 from orchestra.tui.keys import Key, bindings
@@ -47,6 +56,7 @@ KEYS = (
     Key("at", "commands", "commands", "What was done from here.", _RUNS, False, show_as="@"),
 )
 _WRITING = frozenset(key.action for key in KEYS if key.writes)
+_LONG = (Start, Clone, Resume, Evaluate, Remove)
 READ_ONLY = "read-only: use the command line"
 
 
@@ -55,6 +65,8 @@ class Desk(Protocol):
 
     actions: Actions
     background_actions: Background
+    background_starts: Background
+    """For what may take long: it keeps no stop waiting."""
     background_checks: Background
     """For what is typed: a hub that does not answer keeps no stop waiting."""
 
@@ -201,13 +213,15 @@ class Acting(Screen[None]):
         """Do what was confirmed; nothing for None."""
         if action is None:
             return
-        actions = self.desk.actions
+        desk, actions = self.desk, self.desk.actions
         self.post_message(Begun(actions.command_of(action)))
-        self._ask(
+        long = isinstance(action, _LONG)
+        (desk.background_starts if long else desk.background_actions).ask(
             f"perform {id(action)}",  # alive while it waits: no other pushes it out of the queue
             lambda: actions.perform(action),
             lambda sentence: self._done(action, sentence),
             lambda error: self._done(action, str(error), failed=True),
+            surely=True,
         )
 
     def ask(self, dialog: Screen[Action | None]) -> None:
@@ -246,7 +260,7 @@ class Acting(Screen[None]):
 
     def _if_current(self, then: Callable[[Any], None], found: Any) -> None:
         """No dialog comes up over another one that was opened meanwhile."""
-        if self.is_current:
+        if self.is_active:
             then(found)
 
     def _ask(
@@ -254,12 +268,11 @@ class Acting(Screen[None]):
         slot: str,
         work: Callable[[], Any],
         done: Callable[[Any], None],
-        failed: Callable[[OrchestraError], None] | None = None,
     ) -> None:
         def tell(error: OrchestraError) -> None:
             self._say(str(error), wrong=True)
 
-        self.desk.background_actions.ask(slot, work, done, failed or tell)
+        self.desk.background_actions.ask(slot, work, done, tell)
 
     def _refused(self) -> bool:
         if self.desk.actions.readonly:

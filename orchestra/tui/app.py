@@ -35,6 +35,8 @@ KEYS = (
     Key("T", "theme", "theme", "Light or dark.", footer=False),
 )
 
+_PATIENCE_S = 30.0  # with what was confirmed, at the end
+
 
 class Monitor(App[None]):
     """One workspace on the screen."""
@@ -49,6 +51,8 @@ class Monitor(App[None]):
         """`first`: rows to begin with, if some were read already."""
         super().__init__()
         self.first = first
+        self.all_done = True
+        """After its end: whether all that was confirmed has been done."""
         self.workspace = workspace
         self.readonly = readonly
         self.plain = wants_ascii()
@@ -58,6 +62,7 @@ class Monitor(App[None]):
         self.reader = Background("reader", self._deliver)
         self.logs = Background("logs", self._deliver)
         self.background_actions = Background("actions", self._deliver)
+        self.background_starts = Background("starts", self._deliver)
         self.background_checks = Background("checks", self._deliver)  # of what is being typed
         self.actions = Actions(workspace, readonly=readonly)
         self.gpus = GpuWatch(workspace, self.board)
@@ -76,6 +81,7 @@ class Monitor(App[None]):
         self.reader.start()
         self.logs.start()
         self.background_actions.start()
+        self.background_starts.start()
         self.background_checks.start()
 
     def on_unmount(self) -> None:
@@ -84,7 +90,8 @@ class Monitor(App[None]):
         self.reader.stop()
         self.logs.stop()
         self.background_checks.stop()
-        self.background_actions.stop(timeout_s=30.0)  # what was confirmed is done
+        confirmed = (self.background_actions, self.background_starts)
+        self.all_done = all([thread.stop(timeout_s=_PATIENCE_S) for thread in confirmed])
 
     def on_resize(self, event: events.Resize) -> None:
         if is_too_small(event.size) and not isinstance(self.screen, TooSmall):
@@ -134,7 +141,9 @@ class Monitor(App[None]):
         """Keep a part of the layout for the next time."""
         self.kept = replace(self.kept, **changes)
         layout, workspace = self.kept, self.workspace
-        self.reader.ask("layout", lambda: save_layout(workspace, layout), _nothing, self._tell)
+        self.reader.ask(
+            "layout", lambda: save_layout(workspace, layout), _nothing, self._tell, surely=True
+        )
 
     def _end(self) -> None:
         """By SIGTERM: what was confirmed is done, the terminal is as it was."""

@@ -12,7 +12,7 @@ from orchestra.tui.acting import Acting
 from orchestra.tui.header import NoteLine
 from orchestra.tui.key_line import KeyLine
 from orchestra.tui.keys import Key, bindings
-from orchestra.tui.pane import Focus
+from orchestra.tui.pane import Focus, in_sight, while_there
 from orchestra.tui.panes.events import JumpTo
 from orchestra.tui.tabs import Tabs
 from orchestra.tui.watcher import Watcher
@@ -77,11 +77,16 @@ class DetailScreen(Acting):
         await self.query_one(Tabs).jump(event)
 
     def _tick(self) -> None:
-        if not self.is_current:
+        if not in_sight(self):
             return
         watcher: Watcher = self.app.watcher
         run_id = self._view.id
-        self.app.board.ask("detail", lambda: watcher.look_at(run_id), self._show, self._complain)
+        self.app.board.ask(
+            "detail",
+            lambda: watcher.look_at(run_id),
+            while_there(self, self._show),
+            while_there(self, self._complain),
+        )
         self.query_one(Tabs).tick()
 
     def _show(self, view: RunView) -> None:

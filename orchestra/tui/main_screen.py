@@ -26,7 +26,7 @@ from orchestra.tui.filter_line import FilterLine
 from orchestra.tui.header import Facts, Header, NoteLine
 from orchestra.tui.key_line import KeyLine
 from orchestra.tui.keys import Key, bindings
-from orchestra.tui.pane import Focus
+from orchestra.tui.pane import Focus, in_sight, while_there
 from orchestra.tui.panes.events import JumpTo
 from orchestra.tui.runs_table import RunsTable
 from orchestra.tui.tabs import Tabs
@@ -114,14 +114,19 @@ class MainScreen(Acting):
         if now - self._asked_at >= (EVERY_S if self._seen else UNSEEN_EVERY_S) * 0.9:
             self._look_again()
         self.app.gpus.tick()
-        if self.is_current:
+        if in_sight(self):
             self._show_header()
             self._tabs.tick()
 
     def _look_again(self) -> None:
         self._asked_at = time.monotonic()
         wanted, watcher = self._wanted, self.app.watcher
-        self.app.board.ask("runs", lambda: watcher.look(wanted), self._show, self._complain)
+        self.app.board.ask(
+            "runs",
+            lambda: watcher.look(wanted),
+            while_there(self, self._show),
+            while_there(self, self._complain),
+        )
 
     def _show(self, found: Found) -> None:
         if found.wanted != self._wanted:
@@ -132,7 +137,8 @@ class MainScreen(Acting):
         self._table.show(found.views, setting)
         self._show_note()
         self._show_header()
-        self._tabs.show(self._focus)
+        if in_sight(self):  # else its panes would read on behind another screen
+            self._tabs.show(self._focus)
         if first:  # the rows are there: now the rest
             self._wanted = Wanted(self._wanted.query, self._wanted.sort)
             self.call_after_refresh(self._open_tabs)

@@ -7,8 +7,9 @@ a sentence instead of an empty box: why there is nothing, and what to do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from textual.screen import Screen
 from textual.widget import Widget
 
 from orchestra.wire.errors import OrchestraError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from orchestra.schedule.board import RunView
     from orchestra.tui.background import Background
     from orchestra.workspace import Workspace
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,25 @@ class Focus:
         first = () if self.run is None else (self.run,)
         ids = {view.id for view in first}
         return (*first, *(view for view in self.pinned if view.id not in ids))
+
+
+def while_there(widget: Widget, answer: Callable[[Answer], None]) -> Callable[[Answer], None]:
+    """The same, but nothing once the widget's screen was left: it has no children any more."""
+
+    def answered(value: Answer) -> None:
+        if widget.is_attached and widget.screen.display:
+            answer(value)
+
+    return answered
+
+
+def in_sight(screen: Screen[Any]) -> bool:
+    """It is in front, or shines through what is. Textual's `is_current` holds for the screen
+    behind an opaque one as well."""
+    stack = screen.app.screen_stack
+    if screen not in stack:
+        return False
+    return all(above.styles.background.a < 1 for above in stack[stack.index(screen) + 1 :])
 
 
 class Pane(Widget, can_focus=True):
@@ -62,8 +84,14 @@ class Pane(Widget, can_focus=True):
         slot: str = "",
         failed: Callable[[OrchestraError], None] | None = None,
     ) -> None:
-        """Ask the reader; the newest question of this pane's `slot` wins."""
-        self.reader.ask(f"{self.key}{slot}", work, done, failed or self.show_problem)
+        """Ask the reader; the newest question of this pane's `slot` wins. What comes when the
+        pane has gone is dropped."""
+        self.reader.ask(
+            f"{self.key}{slot} {id(self)}",  # the detail screen has panes with the same key
+            work,
+            while_there(self, done),
+            while_there(self, failed or self.show_problem),
+        )
 
     def show_problem(self, error: OrchestraError) -> None:
         """A question failed: the sentence of `error` is to be seen."""

@@ -47,6 +47,7 @@ class Desk(App[None]):
         super().__init__()
         self.actions = Actions(workspace, readonly=readonly)
         self.background_actions = Background("actions", self.call_from_thread)
+        self.background_starts = Background("starts", self.call_from_thread)
         self.background_checks = Background("checks", self.call_from_thread)
         self.runs = Runs(ids)
         self.told: list[str] = []
@@ -56,10 +57,12 @@ class Desk(App[None]):
 
     def on_load(self) -> None:
         self.background_actions.start()
+        self.background_starts.start()
         self.background_checks.start()
 
     def on_unmount(self) -> None:
         self.background_actions.stop()
+        self.background_starts.stop()
         self.background_checks.stop()
 
     def notify(self, message: str, **more: Any) -> None:

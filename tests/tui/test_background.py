@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,41 @@ def test_the_last_thing_happens_in_the_thread_and_nothing_is_answered_after_it()
     background.stop(last=lambda: where.append(threading.current_thread().name))
     background.ask("late", lambda: "late", where.append, unexpected)
     assert where == ["test"]
+
+
+def test_what_is_to_be_done_surely_is_done_at_the_end_and_nothing_else() -> None:
+    background = Background("test", at_once)
+    busy, go, done = threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        busy.set()
+        go.wait(PATIENCE_S)
+
+    background.ask("a", work, done.append, unexpected)
+    background.start()
+    assert busy.wait(PATIENCE_S)
+    background.ask("stop", lambda: done.append("stopped"), print, unexpected, surely=True)
+    background.ask("look", lambda: done.append("looked"), print, unexpected)
+    assert not background.stop(timeout_s=0.0)
+    go.set()
+    assert background.stop(timeout_s=PATIENCE_S)
+    assert done == ["stopped"]
+
+
+def test_what_the_system_refuses_is_a_sentence() -> None:
+    background = Background("test", at_once)
+    told: list[str] = []
+    last = threading.Event()
+
+    def fail() -> None:
+        Path("/nowhere/at/all").read_text()
+
+    background.ask("a", fail, unexpected, lambda error: told.append(str(error)))
+    background.ask("b", lambda: None, lambda _: last.set(), unexpected)
+    background.start()
+    assert last.wait(PATIENCE_S)
+    background.stop()
+    assert told == ["cannot use /nowhere/at/all: No such file or directory"]
 
 
 def test_a_bug_is_raised_on_the_screens_thread_and_not_in_this_one() -> None:

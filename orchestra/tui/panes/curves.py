@@ -163,7 +163,7 @@ class CurvesPane(Pane):
             self._ask()
 
     def on_unmount(self) -> None:
-        self.reader.ask("curves-close", self._source.close, _ignore, _ignore)
+        self.read(self._source.close, _ignore, slot="-close", failed=_ignore)
 
     # what is shown
 

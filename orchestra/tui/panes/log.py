@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
+from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.widgets import Input, Static
 
@@ -22,7 +23,7 @@ from orchestra.schedule.log_search import Search
 from orchestra.schedule.log_view import LogView
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.log_lines import LogLines, measure
-from orchestra.tui.pane import Focus, Pane
+from orchestra.tui.pane import Focus, Pane, in_sight
 from orchestra.tui.text import safe
 
 if TYPE_CHECKING:
@@ -152,7 +153,8 @@ class LogPane(Pane):
     # Reading: one question at a time, so that each goes on from the answer before
 
     def _poll(self) -> None:
-        if not self._busy and self._choice is not None and self.is_on_screen and self.size.height:
+        seen = in_sight(self.screen) and self.is_on_screen and self.size.height
+        if not self._busy and self._choice is not None and seen:
             self._read_on()
 
     def _read_on(self) -> None:
@@ -383,9 +385,11 @@ class LogPane(Pane):
             self._tell("ended")
         elif self._filter:
             self._filter_by("")
-        else:
+        elif self._needle or self._said:
             self._needle, self._said = "", ""
             self._draw()
+        else:
+            raise SkipAction  # the screen's own Escape
 
     def _close_box(self) -> None:
         self._box.display = False

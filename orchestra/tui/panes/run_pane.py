@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestra.tui.panes.rows_pane import RowsPane
-from orchestra.wire.errors import OrchestraError
 
 if TYPE_CHECKING:
     from orchestra.tui.background import Background
@@ -49,7 +48,7 @@ class RunPane(RowsPane, can_focus=False):
             return
         self._due = now + self.every_s
         run_id = self.run_id
-        self.read(lambda: self._look(run_id), lambda found: self._take(run_id, found))
+        self.read(lambda: self.look(run_id), lambda found: self._take(run_id, found))
 
     def again(self) -> None:
         """Read without waiting for the next look's turn."""
@@ -58,12 +57,6 @@ class RunPane(RowsPane, can_focus=False):
 
     def _say_nothing(self) -> None:
         self.say(_NO_RUN, "dim")
-
-    def _look(self, run_id: str) -> Any:
-        try:
-            return self.look(run_id)
-        except OSError as error:
-            raise OrchestraError(f"cannot read {error.filename}: {error.strerror}") from error
 
     def _take(self, run_id: str, found: Any) -> None:
         if run_id == self.run_id:  # else: another one has been chosen meanwhile
