@@ -195,13 +195,8 @@ def _id(view: RunView, _: Setting) -> str:
     return view.row.id
 
 
-def state_word(view: RunView) -> str:
-    """The word beside the glyph."""
-    return view.doing.value
-
-
 def _state(view: RunView, setting: Setting) -> str:
-    return f"{glyph_of(view.doing, plain=setting.plain)} {state_word(view)}"
+    return f"{glyph_of(view.doing, plain=setting.plain)} {view.doing.value}"
 
 
 #: In the order on the screen. `state` must stay: it is what people look for.
