@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -16,7 +15,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 
-from orchestra.schedule.board import Doing, RunView
+from orchestra.schedule.board import RunView
 from orchestra.tui.acting import Acting, Done
 from orchestra.tui.columns import BOTH_FROM, DEFAULT_COLUMNS, Column, Setting, by_key
 from orchestra.tui.columns_dialog import ColumnsDialog
@@ -33,7 +32,6 @@ from orchestra.tui.tabs import Tabs
 from orchestra.tui.text import join, safe
 from orchestra.tui.watcher import FIRST_PAGE, Found, Wanted
 from orchestra.wire.errors import OrchestraError
-from orchestra.wire.states import LIVE
 
 if TYPE_CHECKING:
     from orchestra.tui.app import Monitor
@@ -121,7 +119,8 @@ class MainScreen(Acting):
     def _look_again(self) -> None:
         self._asked_at = time.monotonic()
         wanted, watcher = self._wanted, self.app.watcher
-        self.app.board.ask("runs", lambda: watcher.look(wanted), self._show, self._complain)
+        pinned = [view.id for view in self._table.pinned]
+        self.app.board.ask("runs", lambda: watcher.look(wanted, pinned), self._show, self._complain)
 
     def _show(self, found: Found) -> None:
         if found.wanted != self._wanted:
@@ -129,10 +128,11 @@ class MainScreen(Acting):
         first = self._found is None
         self._found, self._problem = found, ""
         setting = Setting(time.time(), gpus=self.app.gpus.indices)
-        self._table.show(found.views, setting)
+        self._table.show(found.views, setting, found.others)
         self._show_note()
         self._show_header()
-        self._tabs.show(self._focus)
+        if self.is_current:
+            self._tabs.show(self._focus)
         if first:  # the rows are there: now the rest
             self._wanted = Wanted(self._wanted.query, self._wanted.sort)
             self.call_after_refresh(self._open_tabs)
@@ -149,16 +149,11 @@ class MainScreen(Acting):
 
     def _show_header(self) -> None:
         found = self._found
-        counts: Counter[Doing] = Counter()
-        if found is not None:
-            counts.update(view.doing for view in found.views if view.is_live)
-            ended = {state: n for state, n in found.counts.items() if state not in LIVE}
-            counts.update({Doing(state): count for state, count in ended.items()})
         age_s = None if found is None else time.monotonic() - found.read_at
         facts = Facts(
             host=socket.gethostname(),
             workspace=str(self.app.workspace.root),
-            counts=counts,
+            counts=found.counts if found else {},
             gpus=self.app.gpus.words,
             age_s=age_s if age_s is None or age_s >= EVERY_S * 5 else 0.0,
             readonly=self.app.readonly,
