@@ -77,18 +77,16 @@ class MainScreen(Acting):
         self._problem = ""
         self._seen = True
         self._asked_at = 0.0
-        self._plain = False
 
     def compose(self) -> ComposeResult:
-        self._plain = self.app.plain
         kept = self.app.kept
         self._wanted = Wanted(kept.query, kept.sort, FIRST_PAGE)
-        yield Header(plain=self._plain)
+        yield Header()
         with Horizontal(id="body"):
             with Vertical(id="left"):
-                yield RunsTable(plain=self._plain)
+                yield RunsTable()
                 yield FilterLine()
-                yield NoteLine(plain=self._plain)
+                yield NoteLine()
             yield Tabs(self.app.make_panes(), kept.tab)
         yield KeyLine()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import ClassVar
 
@@ -98,14 +98,14 @@ class RunsTable(ScrollView, can_focus=True):
             super().__init__()
             self.column = column
 
-    def __init__(self, *, plain: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__(id="runs")
         self._views: list[RunView] = []
         self._place: dict[str, int] = {}
         self._cursor = 0
         self._marked: set[str] = set()
         self._pinned: dict[str, RunView] = {}
-        self._setting = Setting(0.0, plain)
+        self._setting = Setting(0.0)
         self._columns: Sequence[Column] = COLUMNS
         self._chosen: list[tuple[Column, int]] = []
         self._sort = ("", False)
@@ -124,7 +124,7 @@ class RunsTable(ScrollView, can_focus=True):
         current = self.current
         self._views = list(views)
         self._place = {view.id: index for index, view in enumerate(self._views)}
-        self._setting = replace(setting, plain=self._setting.plain)
+        self._setting = setting
         self._renew_pinned(others)
         kept = self._place.get(current.id) if current else None
         self._cursor = min(self._cursor, max(0, len(views) - 1)) if kept is None else kept
@@ -193,10 +193,10 @@ class RunsTable(ScrollView, can_focus=True):
             self._move_to(self._cursor + 1)
 
     def action_mark_all(self) -> None:
-        everything = self._place.keys()
-        self._marked = (
-            self._marked - everything if everything <= self._marked else (self._marked | everything)
-        )
+        if self._place.keys() <= self._marked:
+            self._marked -= self._place.keys()
+        else:
+            self._marked |= self._place.keys()
         self._refresh_changed()
 
     def action_pin(self) -> None:
