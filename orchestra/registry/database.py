@@ -92,7 +92,9 @@ class Database:
             self._connection.create_function(name, -1, function)
 
     def generation(self) -> tuple[int, int]:
-        """Differs from the last one as soon as another connection has changed the file."""
+        """Differs from the last one as soon as another connection has changed the file, or another
+        file took its place. Asking costs microseconds.
+        """
         (row,) = self.read("PRAGMA data_version")
         return self._inode, int(row[0])
 
@@ -119,14 +121,6 @@ class Database:
             connection.execute("PRAGMA foreign_keys = ON")
             _define(connection, self._functions)
             return connection, _inode(self.path)
-
-    def stamp(self) -> tuple[int, int]:
-        """Changes when another process has committed to the file or another file took its place.
-
-        Asking costs microseconds.
-        """
-        version = self.read("PRAGMA data_version")[0][0]
-        return self._inode, int(version)
 
     def version(self) -> int:
         """The schema version written in the file; 0 in one that never got a schema."""

@@ -204,7 +204,7 @@ class MetricStore:
     def stamp(self) -> tuple[int, int] | None:
         """Changes whenever something was appended since; None while there is no file."""
         database = self._open()
-        return None if database is None else database.stamp()
+        return None if database is None else database.generation()
 
     def newest(self, key: str) -> Point | None:
         """The newest point of a series that no later attempt superseded."""

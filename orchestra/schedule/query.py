@@ -152,6 +152,18 @@ def both(*terms: Expression) -> Expression:
     return kept[0] if len(kept) == 1 else And(kept)
 
 
+def depends_on_time(tree: Expression) -> bool:
+    """Whether an age is asked for."""
+    match tree:
+        case And(terms) | Or(terms):
+            return any(map(depends_on_time, terms))
+        case Not(term):
+            return depends_on_time(term)
+        case Compares(field):
+            return field.kind is Kind.TIME
+    return False
+
+
 class _Parser:
     """Reads one query from left to right."""
 

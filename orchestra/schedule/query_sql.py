@@ -63,9 +63,9 @@ _CONFIG = (
 )
 # The newest result of that split which has the metric.
 _RESULT = (
-    "(SELECT json_extract(result.metrics, ?1) FROM evaluations AS result "
-    "WHERE result.run_id = runs.id AND result.split = ?2 "
-    "AND json_extract(result.metrics, ?1) IS NOT NULL ORDER BY result.number DESC LIMIT 1)"
+    "(SELECT json_extract(result.metrics, ?) FROM evaluations AS result "
+    "WHERE result.run_id = runs.id AND result.split = ? "
+    "AND json_extract(result.metrics, ?) IS NOT NULL ORDER BY result.number DESC LIMIT 1)"
 )
 
 
@@ -127,7 +127,7 @@ def value_of(field: Field) -> Sql:
         return Sql(f"json_extract({_CONFIG}, ?)", (_path(*field.key.split(".")),))
     if field.split:
         path = _path(field.key)
-        return Sql(re.sub(r"\?\d", "?", _RESULT), (path, field.split, path))
+        return Sql(_RESULT, (path, field.split, path))
     return Sql(_COLUMNS[field.name])
 
 

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestra.registry.configs import config_document
-from orchestra.schedule.query import EVERYTHING, Expression, InStates, Sort, both, parse, parse_sort
+from orchestra.schedule.query import (
+    EVERYTHING,
+    Expression,
+    InStates,
+    Sort,
+    both,
+    depends_on_time,
+    parse,
+    parse_sort,
+)
 from orchestra.schedule.query_fields import Field, field_named, unknown
 from orchestra.schedule.query_sql import CONFIG_OF, Sql, condition, order, uses_config, value_of
 from orchestra.wire.errors import UsageError
@@ -34,6 +43,11 @@ class Selection:
 
     filter: Expression = EVERYTHING
     sort: Sort | None = None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether runs come to match, or cease to, as time goes by."""
+        return depends_on_time(self.filter)
 
 
 def selection(query: str = "", sort: str = "", states: Collection[RunState] = ()) -> Selection:

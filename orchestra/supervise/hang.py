@@ -142,6 +142,10 @@ class _Watched:
     def step(self) -> int:
         return self.beat.step if self.beat else 0
 
+    @property
+    def promise_s(self) -> float:
+        return self.beat.promise_s if self.beat else 0.0
+
     def waits_for(self, other: _Watched) -> bool:
         """Whether it may wait for that one; it does not for one that is further."""
         behind = other.step <= self.step and other.phase not in _EXCUSE_NOBODY
@@ -202,8 +206,8 @@ class Judge:
     def outlook(self) -> Silence | None:
         """Who is on the way to a verdict; None while every silence is usual.
 
-        Half of the deadline must be over: two and a half times what is usual in a phase that is
-        known, and more than a rank promises for a long write.
+        Half of the deadline must be over, two and a half times what is usual in a phase that is
+        known, and all the time that the rank promised for a long write or evaluation.
         """
         quiet = [each for each in self._ranks if self._is_late(each, _QUIET)]
         states = {each.rank: each.before.state for each in quiet if each.before}
@@ -250,7 +254,7 @@ class Judge:
         return not any(self._is_in_time(other, share) for other in awaited)
 
     def _is_in_time(self, one: _Watched, share: float) -> bool:
-        least_s = share * self._least_s(one)
+        least_s = max(share * self._least_s(one), one.promise_s)
         return one.waited_s <= least_s or one.waited_s <= share * self._deadline_s(one)
 
     def _left_s(self, one: _Watched) -> float:
@@ -260,8 +264,7 @@ class Judge:
 
     def _least_s(self, one: _Watched) -> float:
         """What it has in any case."""
-        promise_s = one.beat.promise_s if one.beat else 0.0
-        return max(self._deadlines.floor_s(one.phase), promise_s)
+        return max(self._deadlines.floor_s(one.phase), one.promise_s)
 
     def _deadline_s(self, one: _Watched) -> float:
         usual_s = max(self._least_s(one), self._lessons[one.phase].deadline_s())

@@ -125,7 +125,8 @@ class Actions:
         """Do it; what came of it, in a sentence.
 
         Raises:
-            ConflictError: the monitor is read-only, or a run is not as it was shown.
+            ConflictError: the monitor is read-only, or a run is not as it was shown (which a label
+                does not ask).
             OrchestraError: as the verb; of several runs it names those that were done as well.
         """
         if self.readonly:
@@ -141,11 +142,13 @@ class Actions:
                 self._check(action.runs)
                 return _each(action.runs, self._remove)
             case Evaluate():
+                self._check(action.runs)
                 return _each(action.runs, lambda seen: self._evaluate(seen, action))
-            case Relabel():
-                return _each(action.runs, lambda seen: self._relabel(seen, action))
             case Clone():
+                self._check((action.run,))
                 return self._clone(action)
+            case Relabel():  # a name or a tag is right whatever the run does meanwhile
+                return _each(action.runs, lambda seen: self._relabel(seen, action))
             case Start():
                 return self._start(action.submission)
             case Reap():

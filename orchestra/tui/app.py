@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 
 from textual import events
 from textual.app import App
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
 
 from orchestra.schedule.board import RunView
 from orchestra.tui.actions import Actions
+from orchestra.tui.ascii_signs import AsciiSigns
 from orchestra.tui.background import Background
 from orchestra.tui.failure import told
 from orchestra.tui.gpu_watch import GpuWatch
@@ -55,7 +57,7 @@ class Monitor(App[None]):
         """After its end: whether all that was confirmed has been done."""
         self.workspace = workspace
         self.readonly = readonly
-        self.plain = wants_ascii()
+        self._signs = [AsciiSigns()] if wants_ascii() else []
         self.kept = load_layout(workspace)
         self.watcher = Watcher(workspace)
         self.board = Background("board", self._deliver)
@@ -96,6 +98,15 @@ class Monitor(App[None]):
     def on_resize(self, event: events.Resize) -> None:
         if is_too_small(event.size) and not isinstance(self.screen, TooSmall):
             self.push_screen(TooSmall())
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """With ours last."""
+        return [*super().get_line_filters(), *self._signs]
+
+    def get_key_display(self, binding: Binding) -> str:
+        """As Textual's; Enter by its name where the font has no sign for it."""
+        shown = super().get_key_display(binding)
+        return shown.replace("⏎", "Enter") if self._signs else shown
 
     def make_panes(self, *, detail: bool = False) -> list[Pane]:
         """New ones, for a screen; `detail`: of one run alone."""

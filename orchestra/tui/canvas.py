@@ -13,6 +13,8 @@ from enum import StrEnum
 from itertools import groupby
 from typing import NamedTuple
 
+from orchestra.tui.looks import wants_ascii
+
 TEXT = -1
 """Instead of a series: labels and axes."""
 ALARM = -2
@@ -30,13 +32,13 @@ class Glyphs(StrEnum):
     ASCII = "ascii"
 
 
-def glyphs_for(environment: Mapping[str, str], *, plain: bool) -> Glyphs:
+def glyphs_for(environment: Mapping[str, str]) -> Glyphs:
     """What $ORCHESTRA_GLYPHS says (braille, blocks or ascii); otherwise ASCII where the font can't
     be trusted with more, else braille."""
-    asked = environment.get("ORCHESTRA_GLYPHS", "")
-    if asked in {glyphs.value for glyphs in Glyphs}:
-        return Glyphs(asked)
-    return Glyphs.ASCII if plain else Glyphs.BRAILLE
+    if wants_ascii(environment):
+        return Glyphs.ASCII
+    blocks = environment.get("ORCHESTRA_GLYPHS") == "blocks"
+    return Glyphs.BLOCKS if blocks else Glyphs.BRAILLE
 
 
 class Run(NamedTuple):

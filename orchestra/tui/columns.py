@@ -32,7 +32,6 @@ class Setting:
     """What cells depend on besides the run."""
 
     now_s: float  # Unix time
-    plain: bool = False  # ASCII only
     gpus: Mapping[str, int] | None = None  # index by UUID; None: not known (yet)
 
 
@@ -126,15 +125,14 @@ def _task(view: RunView, _: Setting) -> str:
     return f"{view.row.task}/{view.row.upstream.rstrip('/').rpartition('/')[2]}"
 
 
-def _bar(view: RunView, setting: Setting) -> str:
+def _bar(view: RunView, _: Setting) -> str:
     most = view.row.max_steps
     if not most:
         return ""
     share = min(1.0, view.step / most)
     cells = 5
     full = int(share * cells)
-    marks = "#." if setting.plain else "━╌"
-    return marks[0] * full + marks[1] * (cells - full)
+    return "━" * full + "╌" * (cells - full)
 
 
 def _step(view: RunView, _: Setting) -> str:
@@ -195,13 +193,8 @@ def _id(view: RunView, _: Setting) -> str:
     return view.row.id
 
 
-def state_word(view: RunView) -> str:
-    """The word beside the glyph."""
-    return view.doing.value
-
-
-def _state(view: RunView, setting: Setting) -> str:
-    return f"{glyph_of(view.doing, plain=setting.plain)} {state_word(view)}"
+def _state(view: RunView, _: Setting) -> str:
+    return f"{glyph_of(view.doing)} {view.doing.value}"
 
 
 #: In the order on the screen. `state` must stay: it is what people look for.

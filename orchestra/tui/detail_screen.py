@@ -45,7 +45,7 @@ class DetailScreen(Acting):
         self._tab = tab
 
     def compose(self) -> ComposeResult:
-        yield NoteLine(plain=self.app.plain)
+        yield NoteLine()
         yield Tabs(self.app.make_panes(detail=True), self._tab)
         yield KeyLine()
 

@@ -22,7 +22,7 @@ from orchestra.tui.columns import (
     choose,
     titles_of,
 )
-from orchestra.tui.looks import colour_of, wants_ascii, wants_light
+from orchestra.tui.looks import colour_of, in_ascii, wants_ascii, wants_light
 from orchestra.tui.memory import Layout
 from orchestra.tui.watcher import Found
 
@@ -45,7 +45,7 @@ def first_screen(
     table = int(width * TABLE_SHARE) if width >= BOTH_FROM else width
     columns = by_key(layout.columns or DEFAULT_COLUMNS)
     chosen = choose(columns, table - 1)
-    setting = Setting(time.time(), wants_ascii(environment))
+    setting = Setting(time.time())
     dark = not wants_light(environment)
     coloured = environment.get("COLORTERM") in ("truecolor", "24bit")
     coloured = coloured and "NO_COLOR" not in environment
@@ -57,7 +57,8 @@ def first_screen(
         if coloured:
             cells[0] = f"\x1b[38;2;{_rgb(colour_of(view.doing, dark=dark))}m{cells[0]}\x1b[39m"
         lines.append(" " * MARKS + (" " * GAP).join(cells))
-    return _ALTERNATE + "\r\n".join(lines)
+    text = "\r\n".join(lines)
+    return _ALTERNATE + (in_ascii(text) if wants_ascii(environment) else text)
 
 
 def _rgb(colour: str) -> str:

@@ -53,9 +53,8 @@ class Header(Widget):
     Header { height: 1; background: $panel; padding: 0 1; }
     """
 
-    def __init__(self, *, plain: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__(id="header")
-        self._plain = plain
         self._facts: Facts | None = None
 
     def show(self, facts: Facts) -> None:
@@ -96,7 +95,7 @@ class Header(Widget):
         for doing in _SHOWN:
             if count := facts.counts.get(doing, 0):
                 word = f" {doing.value}" if words else ""
-                text = f"{glyph_of(doing, plain=self._plain)} {count}{word}"
+                text = f"{glyph_of(doing)} {count}{word}"
                 parts.append(safe(text, colour_of(doing, dark=dark)))
         if facts.gpus:
             parts.append(safe(facts.gpus))
@@ -111,9 +110,8 @@ class NoteLine(Widget):
     NoteLine.-instead { height: auto; min-height: 2; max-height: 6; }
     """
 
-    def __init__(self, *, plain: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__(id="note")
-        self._plain = plain
         self._view: RunView | None = None
         self._instead: Content | None = None
 
@@ -135,7 +133,7 @@ class NoteLine(Widget):
         if view is None:
             return Content("")
         colour = colour_of(view.doing, dark=self.app.current_theme.dark)
-        state = safe(f"{glyph_of(view.doing, plain=self._plain)} {view.doing.value}", colour)
+        state = safe(f"{glyph_of(view.doing)} {view.doing.value}", colour)
         words = [state, safe(f"{view.row.name}", "bold")]
         if view.note:
             words.append(safe(view.note))

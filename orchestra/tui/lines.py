@@ -62,6 +62,6 @@ class View:
     """Whether that is to be said."""
     log_y: bool = False
     smoothing: float = 0.0
-    """Weight of what was before, 0 to 1; 0: none."""
+    """Weight of what was before, from one part of the curve to the next, 0 to 1; 0: none."""
     crosshair: float | None = None
     """x whose values are told."""

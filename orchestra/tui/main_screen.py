@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -16,7 +15,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 
-from orchestra.schedule.board import Doing, RunView
+from orchestra.schedule.board import RunView
 from orchestra.tui.acting import Acting, Done
 from orchestra.tui.columns import BOTH_FROM, DEFAULT_COLUMNS, Column, Setting, by_key
 from orchestra.tui.columns_dialog import ColumnsDialog
@@ -33,7 +32,6 @@ from orchestra.tui.tabs import Tabs
 from orchestra.tui.text import join, safe
 from orchestra.tui.watcher import FIRST_PAGE, Found, Wanted
 from orchestra.wire.errors import OrchestraError
-from orchestra.wire.states import LIVE
 
 if TYPE_CHECKING:
     from orchestra.tui.app import Monitor
@@ -79,18 +77,16 @@ class MainScreen(Acting):
         self._problem = ""
         self._seen = True
         self._asked_at = 0.0
-        self._plain = False
 
     def compose(self) -> ComposeResult:
-        self._plain = self.app.plain
         kept = self.app.kept
         self._wanted = Wanted(kept.query, kept.sort, FIRST_PAGE)
-        yield Header(plain=self._plain)
+        yield Header()
         with Horizontal(id="body"):
             with Vertical(id="left"):
-                yield RunsTable(plain=self._plain)
+                yield RunsTable()
                 yield FilterLine()
-                yield NoteLine(plain=self._plain)
+                yield NoteLine()
             yield Tabs(self.app.make_panes(), kept.tab or "curves")
         yield KeyLine()
 
@@ -121,9 +117,10 @@ class MainScreen(Acting):
     def _look_again(self) -> None:
         self._asked_at = time.monotonic()
         wanted, watcher = self._wanted, self.app.watcher
+        pinned = [view.id for view in self._table.pinned]
         self.app.board.ask(
             "runs",
-            lambda: watcher.look(wanted),
+            lambda: watcher.look(wanted, pinned),
             while_there(self, self._show),
             while_there(self, self._complain),
         )
@@ -134,7 +131,7 @@ class MainScreen(Acting):
         first = self._found is None
         self._found, self._problem = found, ""
         setting = Setting(time.time(), gpus=self.app.gpus.indices)
-        self._table.show(found.views, setting)
+        self._table.show(found.views, setting, found.others)
         self._show_note()
         self._show_header()
         if in_sight(self):  # else its panes would read on behind another screen
@@ -155,16 +152,11 @@ class MainScreen(Acting):
 
     def _show_header(self) -> None:
         found = self._found
-        counts: Counter[Doing] = Counter()
-        if found is not None:
-            counts.update(view.doing for view in found.views if view.is_live)
-            ended = {state: n for state, n in found.counts.items() if state not in LIVE}
-            counts.update({Doing(state): count for state, count in ended.items()})
         age_s = None if found is None else time.monotonic() - found.read_at
         facts = Facts(
             host=socket.gethostname(),
             workspace=str(self.app.workspace.root),
-            counts=counts,
+            counts=found.counts if found else {},
             gpus=self.app.gpus.words,
             age_s=age_s if age_s is None or age_s >= EVERY_S * 5 else 0.0,
             readonly=self.app.readonly,

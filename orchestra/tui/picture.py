@@ -137,7 +137,7 @@ class Picture(Widget):
         across, down = arrangement(len(self._tiles), width, height)
         self._placed, strips = [], []
         looks = _Looks(self)
-        glyphs = glyphs_for(os.environ, plain=getattr(self.app, "plain", False))
+        glyphs = glyphs_for(os.environ)
         for band in range(down):
             top, bottom = height * band // down, height * (band + 1) // down
             drawings = []

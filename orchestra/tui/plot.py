@@ -18,6 +18,7 @@ from orchestra.tui.ticks import Tick, linear_ticks, log_ticks, widened
 
 LEAST = (24, 6)
 """Columns and rows; below, there is only a title."""
+_SMOOTHED_IN = 500  # parts of a curve: a weight is that of one part to the next
 _LEAST_SMOOTHED = 40  # marks: the average of a few scores would only lag behind them
 
 
@@ -244,13 +245,21 @@ def _strokes(place: _Place, marks: Sequence[Mark], colour: int, *, dim: bool) ->
 
 
 def _smoothed(marks: Sequence[Mark], weight: float) -> list[Mark]:
-    """Exponential moving average of the means, without the pull of the first one."""
+    """Exponential moving average of the means, without the pull of the first one.
+
+    What is before counts the less the further away it is, so that the same curve in more marks, or
+    with a zoomed part in finer ones, is smoothed alike.
+    """
     total = norm = 0.0
+    before: Mark | None = None
+    unit = (marks[-1].x / 2 - marks[0].x / 2) / min(len(marks) - 1, _SMOOTHED_IN) * 2
     found = []
     for mark in marks:
         if math.isfinite(mark.mean):
-            total = weight * total + (1 - weight) * mark.mean
-            norm = weight * norm + (1 - weight)
+            distance = (mark.x - before.x) / unit if before is not None and unit > 0 else 1.0
+            kept, before = weight**distance, mark
+            total = kept * total + (1 - kept) * mark.mean
+            norm = kept * norm + (1 - kept)
             value = total / norm
             found.append(Mark(mark.x, value, value, value, mark.broken))
         else:

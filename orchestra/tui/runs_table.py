@@ -6,8 +6,8 @@ Textual's own DataTable formats every row; this one costs the same with 100 and 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import ClassVar
 
@@ -98,30 +98,34 @@ class RunsTable(ScrollView, can_focus=True):
             super().__init__()
             self.column = column
 
-    def __init__(self, *, plain: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__(id="runs")
         self._views: list[RunView] = []
         self._place: dict[str, int] = {}
         self._cursor = 0
         self._marked: set[str] = set()
-        self._pinned: list[str] = []
-        self._setting = Setting(0.0, plain)
+        self._pinned: dict[str, RunView] = {}
+        self._setting = Setting(0.0)
         self._columns: Sequence[Column] = COLUMNS
         self._chosen: list[tuple[Column, int]] = []
         self._sort = ("", False)
         self._drawn: dict[int, _Line] = {}
         self._base = Style.null()
-        self.may_mark = True
 
     # what is shown
 
-    def show(self, views: Sequence[RunView], setting: Setting) -> None:
-        """The rows from now on. Only visible ones that differ are drawn anew."""
+    def show(
+        self, views: Sequence[RunView], setting: Setting, others: Mapping[str, RunView | None]
+    ) -> None:
+        """The rows from now on. Only visible ones that differ are drawn anew.
+
+        `others`: of pinned runs without a row; None of one that is no more.
+        """
         current = self.current
         self._views = list(views)
         self._place = {view.id: index for index, view in enumerate(self._views)}
-        self._setting = replace(setting, plain=self._setting.plain)
-        self._marked &= self._place.keys()
+        self._setting = setting
+        self._renew_pinned(others)
         kept = self._place.get(current.id) if current else None
         self._cursor = min(self._cursor, max(0, len(views) - 1)) if kept is None else kept
         if self.virtual_size.height != len(views) + 1:
@@ -150,14 +154,14 @@ class RunsTable(ScrollView, can_focus=True):
 
     @property
     def marked(self) -> tuple[RunView, ...]:
-        """In the order of the rows."""
+        """In the order of the rows. A mark out of sight, behind a filter, stays but counts for
+        nothing: no action is about what its user does not see."""
         return tuple(view for view in self._views if view.id in self._marked)
 
     @property
     def pinned(self) -> tuple[RunView, ...]:
-        """In the order in which they were pinned."""
-        places = (self._place.get(run_id) for run_id in self._pinned)
-        return tuple(self._views[place] for place in places if place is not None)
+        """In the order in which they were pinned; also those behind a filter."""
+        return tuple(self._pinned.values())
 
     def go_to(self, run_id: str) -> bool:
         """Put the cursor on that run; False if it is not among the rows."""
@@ -168,8 +172,8 @@ class RunsTable(ScrollView, can_focus=True):
         return True
 
     def unmark(self) -> None:
-        """No run is marked any more."""
-        self._marked.clear()
+        """No run in sight is marked any more."""
+        self._marked -= self._place.keys()
         self._refresh_changed()
 
     # keys and mouse
@@ -189,17 +193,19 @@ class RunsTable(ScrollView, can_focus=True):
             self._move_to(self._cursor + 1)
 
     def action_mark_all(self) -> None:
-        everything = set(self._place)
-        self._marked = set() if self._marked == everything else everything
+        if self._place.keys() <= self._marked:
+            self._marked -= self._place.keys()
+        else:
+            self._marked |= self._place.keys()
         self._refresh_changed()
 
     def action_pin(self) -> None:
         if (view := self.current) is None:
             return
         if view.id in self._pinned:
-            self._pinned.remove(view.id)
+            del self._pinned[view.id]
         elif len(self._pinned) < MOST_PINNED:
-            self._pinned.append(view.id)
+            self._pinned[view.id] = view
         else:
             self.notify(f"at most {MOST_PINNED} runs can be pinned: unpin one", markup=False)
         self._refresh_changed()
@@ -305,6 +311,11 @@ class RunsTable(ScrollView, can_focus=True):
                 if not there:
                     self._drawn.pop(y, None)
                 self.refresh_line(self.scroll_offset.y + y)
+
+    def _renew_pinned(self, others: Mapping[str, RunView | None]) -> None:
+        now = {**self._pinned, **others, **{view.id: view for view in self._views}}
+        known = ((run_id, now[run_id]) for run_id in self._pinned)
+        self._pinned = {run_id: view for run_id, view in known if view is not None}
 
     def _move_to(self, place: int) -> None:
         if not self._views:

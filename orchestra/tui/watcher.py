@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestra.registry.rows import RunRow
 from orchestra.registry.store import Registry, open_registry
-from orchestra.schedule.board import Board, RunView
+from orchestra.schedule.board import Board, Doing, RunView
 from orchestra.schedule.listing import any_runs
-from orchestra.wire.errors import OrchestraError
+from orchestra.wire.errors import NotFoundError, OrchestraError
 from orchestra.wire.states import ENDED, RunState
 from orchestra.workspace import Workspace
 
@@ -44,13 +45,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Found:
-    """The answer. `total` counts what matches, `counts` all runs by state."""
+    """The answer. `total` counts what matches, `counts` all runs, whether they match or not."""
 
     wanted: Wanted
     views: tuple[RunView, ...]
     total: int
-    counts: dict[RunState, int]
+    counts: Mapping[Doing, int]
     read_at: float  # monotonic s
+    others: Mapping[str, RunView | None] = field(default_factory=dict)
+    """Those asked for by id that are not among `views`; None: there is no such run any more."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,12 @@ class _Page:
     wanted: Wanted
     rows: list[RunRow]
     total: int
-    counts: dict[RunState, int]
-    unfinished: frozenset[str]
-    """Ids of all runs that have not ended, on the page or not."""
+    timed: bool
+    """What matches changes by itself, as runs grow older."""
+    ended: Mapping[Doing, int]
+    """How many of all runs have ended, and how."""
+    unfinished: dict[str, RunRow]
+    """All runs that have not ended, on the page or not."""
     whole_at: float  # monotonic s, when all of it was read
     generation: tuple[int, int]  # of the registry
     whole_generation: tuple[int, int]  # ... at that time
@@ -68,15 +74,14 @@ class _Page:
     def is_due(self, generation: tuple[int, int]) -> bool:
         """Whether all of it is to be read again."""
         late = time.monotonic() - self.whole_at >= WHOLE_EVERY_S
-        return late and generation != self.whole_generation
+        return late and (self.timed or generation != self.whole_generation)
 
     def updated(self, unfinished: dict[str, RunRow], generation: tuple[int, int]) -> _Page:
         """With these rows in their places."""
-        ended = {state: count for state, count in self.counts.items() if state in ENDED}
         return replace(
             self,
             rows=[unfinished.get(row.id, row) for row in self.rows],
-            counts=ended | Counter(row.state for row in unfinished.values()),
+            unfinished=unfinished,
             generation=generation,
         )
 
@@ -93,8 +98,8 @@ class Watcher:
         self._board = Board(workspace.runs)
         self._alone = Board(workspace.runs)  # for the run of the detail screen
 
-    def look(self, wanted: Wanted) -> Found:
-        """The runs now.
+    def look(self, wanted: Wanted, others: Sequence[str] = ()) -> Found:
+        """The runs now; `others`: ids of runs to tell of even where they don't match.
 
         Raises:
             UsageError: the query can't be read; the registry was written by a newer orchestra.
@@ -105,8 +110,7 @@ class Watcher:
         try:
             registry = self._open()
             page = self._page = self._read(registry, wanted)
-            views = tuple(self._board.view(registry, page.rows))
-            return Found(wanted, views, page.total, page.counts, time.monotonic())
+            return self._found(registry, page, others)
         except OrchestraError:
             self._forget_registry()
             raise
@@ -131,6 +135,22 @@ class Watcher:
         self._alone.close()
         self._forget_registry()
 
+    def _found(self, registry: Registry, page: _Page, others: Sequence[str]) -> Found:
+        """The runs of the page, and of those that are not on it what is to be told."""
+        shown = {row.id for row in page.rows}
+        asked = {run_id: _row(registry, page, run_id) for run_id in others if run_id not in shown}
+        beside = page.unfinished | {row.id: row for row in asked.values() if row is not None}
+        rows = [*page.rows, *(row for run_id, row in beside.items() if run_id not in shown)]
+        views = {view.id: view for view in self._board.view(registry, rows)}
+        return Found(
+            wanted=page.wanted,
+            views=tuple(views[row.id] for row in page.rows),
+            total=page.total,
+            counts=Counter(views[run_id].doing for run_id in page.unfinished) + Counter(page.ended),
+            read_at=time.monotonic(),
+            others={run_id: views.get(run_id) for run_id in asked},
+        )
+
     def _open(self) -> Registry:
         if self._registry is None:
             self._registry = open_registry(self._workspace.runs)
@@ -151,29 +171,40 @@ class Watcher:
             if page.generation == generation:
                 return page
             unfinished = _unfinished(registry)
-            if unfinished.keys() == page.unfinished:
+            if unfinished.keys() == page.unfinished.keys():
                 return page.updated(unfinished, generation)
         return self._read_whole(registry, wanted, generation)
 
     def _read_whole(self, registry: Registry, wanted: Wanted, generation: tuple[int, int]) -> _Page:
-        at, unfinished = time.monotonic(), frozenset(_unfinished(registry))
-        rows, total = self._rows(registry, wanted)
+        at, unfinished = time.monotonic(), _unfinished(registry)
+        rows, total, timed = self._rows(registry, wanted)
         counts = registry.counts_by_state()
-        return _Page(wanted, rows, total, counts, unfinished, at, generation, generation)
+        ended = {Doing(state): count for state, count in counts.items() if state in ENDED}
+        return _Page(wanted, rows, total, timed, ended, unfinished, at, generation, generation)
 
-    def _rows(self, registry: Registry, wanted: Wanted) -> tuple[list[RunRow], int]:
+    def _rows(self, registry: Registry, wanted: Wanted) -> tuple[list[RunRow], int, bool]:
+        """Of the page, how many match, and whether that changes by itself."""
         if wanted == Wanted(limit=FIRST_PAGE):  # the first paint waits: it loads no filter language
             rows = registry.list_runs(limit=FIRST_PAGE)
-            return rows, len(rows)
+            return rows, len(rows), False
         from orchestra.schedule.selection import Runs, selection
 
         if self._runs is None:
             self._runs = Runs(registry, self._workspace.runs)
         chosen = selection(wanted.query, wanted.sort)
         rows = self._runs.newest_and_unfinished(chosen, limit=wanted.limit)
-        return rows, len(rows) if len(rows) < wanted.limit else self._runs.count(chosen)
+        total = len(rows) if len(rows) < wanted.limit else self._runs.count(chosen)
+        return rows, total, chosen.is_timed
 
 
 def _unfinished(registry: Registry) -> dict[str, RunRow]:
     """By id, on the page or not."""
     return {row.id: row for row in registry.list_runs(states=_UNFINISHED)}
+
+
+def _row(registry: Registry, page: _Page, run_id: str) -> RunRow | None:
+    """Of a run that is not on the page; None if there is none."""
+    try:
+        return page.unfinished.get(run_id) or registry.get_run(run_id)
+    except NotFoundError:
+        return None

@@ -408,7 +408,7 @@ def test_a_rank_that_never_starts_is_told() -> None:
     ("phase", "promise_s", "lasts_s"),
     [
         (Phase.CHECKPOINT, 120.0, 120.0),  # a write
-        (Phase.EVALUATION, 1800.0, 900.0),  # scoring
+        (Phase.EVALUATION, 1800.0, 1800.0),  # scoring
         (Phase.DATA, 0.0, LONG_S / 2),
     ],
 )
@@ -422,6 +422,23 @@ def test_what_is_promised_and_usual_is_not_told(
         assert world.judge.outlook() is None
 
     assert world.wait(lasts_s, nothing_to_tell) is None
+
+
+def test_a_promise_shorter_than_half_of_the_deadline_changes_nothing() -> None:
+    world = World(size=1)
+    world.beat(0, 4, Phase.EVALUATION, promise_s=LONG_S / 4)
+    world.wait(LONG_S / 2)
+    assert world.judge.outlook() is None
+    world.look()
+    assert world.judge.outlook() is not None
+
+
+def test_what_lasts_longer_than_promised_is_told() -> None:
+    world = World(size=1, cpu_s=lambda now_s: now_s)  # it seems to work: it has more time
+    world.beat(0, 4, Phase.EVALUATION, promise_s=1800.0)
+    assert world.wait(1801.0) is None
+    silence = world.judge.outlook()
+    assert silence is not None and silence.left_s == pytest.approx(1800.0, abs=2.0)
 
 
 def test_what_a_phase_has_taught_is_not_told() -> None:

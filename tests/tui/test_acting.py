@@ -17,7 +17,7 @@ from textual.widgets import Button, Input, OptionList, Static
 from orchestra.registry.rows import JobKey
 from orchestra.schedule.stake import at_stake
 from orchestra.schedule.submission import Submission
-from orchestra.tui.actions import Actions, Relabel, Stop
+from orchestra.tui.actions import Actions, Clone, Evaluate, Relabel, Stop
 from orchestra.tui.clipboard import copied_path
 from orchestra.tui.dialog import Dialog
 from orchestra.tui.dialogs import StopDialog
@@ -212,6 +212,27 @@ def test_where_a_run_lies_and_how_it_was_made_is_told_and_copied(
             assert copied_path().read_text() == f"orchestra show {job.run.id}"
 
     run(work())
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_neither_evaluated_nor_cloned_if_it_is_not_as_it_was_shown(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    job = sandbox.add_run(nproc=1)
+    actions = Actions(sandbox.workspace, readonly=False)
+    seen = at_stake(sandbox.workspace, job.run.id).seen
+    if changed:
+        sandbox.stop(job)
+    done: list[str] = []
+    monkeypatch.setattr(actions, "_evaluate", lambda *_: done.append("evaluated") or "evaluated")
+    monkeypatch.setattr(actions, "_clone", lambda *_: done.append("cloned") or "cloned")
+    for action in (Evaluate((seen,), "test"), Clone(seen)):
+        if changed:
+            with pytest.raises(ConflictError, match="has changed meanwhile"):
+                actions.perform(action)
+        else:
+            actions.perform(action)
+    assert done == ([] if changed else ["evaluated", "cloned"])
 
 
 def test_a_label_is_no_matter_of_what_the_run_does_meanwhile(

@@ -105,7 +105,8 @@ def test_signs_and_backdrop() -> None:
 
 
 def test_the_glyphs_can_be_chosen() -> None:
-    assert glyphs_for({}, plain=False) is Glyphs.BRAILLE
-    assert glyphs_for({}, plain=True) is Glyphs.ASCII
-    assert glyphs_for({"ORCHESTRA_GLYPHS": "blocks"}, plain=True) is Glyphs.BLOCKS
-    assert glyphs_for({"ORCHESTRA_GLYPHS": "emoji"}, plain=False) is Glyphs.BRAILLE
+    assert glyphs_for({}) is Glyphs.BRAILLE
+    assert glyphs_for({"TERM": "linux"}) is Glyphs.ASCII
+    assert glyphs_for({"TERM": "linux", "ORCHESTRA_GLYPHS": "blocks"}) is Glyphs.BLOCKS
+    assert glyphs_for({"ORCHESTRA_GLYPHS": "ascii"}) is Glyphs.ASCII
+    assert glyphs_for({"ORCHESTRA_GLYPHS": "emoji"}) is Glyphs.BRAILLE

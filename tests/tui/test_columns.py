@@ -50,11 +50,11 @@ def cell(view: RunView, key: str, now_s: float) -> str:
     return column.cell(view, Setting(now_s))
 
 
-@given(st.integers(1, 400), st.text(max_size=200), st.booleans())
-def test_a_row_is_never_wider_than_the_table(width: int, name: str, plain: bool) -> None:
+@given(st.integers(1, 400), st.text(max_size=200))
+def test_a_row_is_never_wider_than_the_table(width: int, name: str) -> None:
     view = replace(VIEW, row=replace(ROW, name=name, reason=name), note=name)
     chosen = choose(COLUMNS, width)
-    cells = cells_of(view, chosen, Setting(2000.0, plain))
+    cells = cells_of(view, chosen, Setting(2000.0))
     titles = titles_of(chosen, "step", descending=True)
     rooms = [room for _, room in chosen]
     assert list(map(cell_len, cells)) == rooms == list(map(cell_len, titles))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.registry.rows import NewRun
 from orchestra.registry.store import SCHEMA_VERSION, open_registry
 from orchestra.tui.compare import CompareScreen
 from orchestra.tui.detail_screen import DetailScreen
@@ -146,6 +147,36 @@ async def test_marks_pins_and_their_undoing(workspace: Workspace) -> None:
         await until(pilot, lambda: [v.row.name for v in app._main.chosen()] == ["run-6"])
         await pilot.press("asterisk")
         await until(pilot, lambda: len(app._main.chosen()) == 9)
+
+
+@driven
+async def test_marks_and_pins_outlive_a_filter(workspace: Workspace) -> None:
+    ids = add_runs(workspace, ["one", "two", "three"])
+    async with monitor(workspace) as (app, pilot):
+        await seen(pilot, "three")
+        await pilot.press("p", "space", "space")  # three is pinned; it and two are marked
+        await pilot.press("slash", *"name:two", "enter")
+        await until(pilot, lambda: [v.row.name for v in app._main.shown] == ["two"])
+        assert [view.row.name for view in app._main.chosen()] == ["two"]
+        assert [view.row.name for view in app._main._focus.pinned] == ["three"]
+        with open_registry(workspace.runs) as registry:
+            registry.relabel(ids[2], name="third", tags=(), remark="")
+        await until(pilot, lambda: [v.row.name for v in app._main._focus.pinned] == ["third"])
+        await pilot.press("space", "escape")  # two is no longer marked
+        await until(pilot, lambda: [v.row.name for v in app._main.chosen()] == ["third"])
+
+
+@driven
+async def test_the_header_counts_all_runs_whatever_the_filter(workspace: Workspace) -> None:
+    add_runs(workspace, ["waiting"], RunState.STARTING)
+    add_runs(workspace, ["good"])
+    add_runs(workspace, ["bad"], RunState.FAILED)
+    with open_registry(workspace.runs) as registry:
+        registry.create_run(NewRun("q", "queue", "asr", "wavlm", 2e9, 10, "0"))
+    async with monitor(workspace) as (app, pilot):
+        await pilot.press("slash", *"state:failed", "enter")
+        await until(pilot, lambda: [v.row.name for v in app._main.shown] == ["bad"])
+        await seen(pilot, "1 queued", "1 failed", "1 completed")
 
 
 @driven

@@ -136,6 +136,30 @@ def test_smoothing_is_over_the_faint_raw_line() -> None:
     assert "smoothed 0.9" in text(smooth)[0]
 
 
+def test_smoothing_does_not_depend_on_how_many_marks_a_part_has() -> None:
+    """As where a zoomed part is told in finer ones, or later points are not summed up yet."""
+
+    def jump(*at: range) -> Drawing:
+        seen = [mark(x, float(x >= 500)) for part in at for x in part]
+        return draw("loss", [Line("run", 0, seen)], View(smoothing=0.97), 100, 20)
+
+    def rise(drawing: Drawing) -> list[int]:
+        """For each row the first column of the smoothed line."""
+        found = []
+        for row in drawing.rows[2:-2]:
+            column = 0
+            for run in row:
+                if run.series == 0 and not run.dim and _is_curve(run.text):
+                    found.append(column)
+                    break
+                column += len(run.text)
+        return found
+
+    even, uneven = rise(jump(range(1000))), rise(jump(range(500), range(500, 1000, 5)))
+    assert len(even) == len(uneven) > 10
+    assert all(abs(one - other) <= 2 for one, other in zip(even, uneven, strict=True))
+
+
 def test_log_y_spreads_what_is_small() -> None:
     falling = marks(*(10.0**-exponent for exponent in range(7)))
     logged = draw("loss", [Line("run", 0, falling)], View(log_y=True), 60, 20)

@@ -5,12 +5,14 @@ UPDATE_SNAPSHOTS=1 writes them anew: look at the difference before it is committ
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 
 from orchestra.tui.columns import DEFAULT_COLUMNS
 from orchestra.tui.memory import Layout, save_layout
@@ -31,17 +33,29 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 
 
 @pytest.fixture(autouse=True)
-def clock_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+def clock_stands_still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In UTC, wherever the test runs."""
     monkeypatch.setattr(time, "time", lambda: NOW_S)
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
-def compare(app: Watched, name: str) -> None:
-    """All but the header, which names this machine."""
-    text = "\n".join(app.text.splitlines()[1:]) + "\n"
+async def compare(app: Watched, pilot: Pilot[None], name: str) -> None:
+    """All but the header, which names this machine; what is still being read may come."""
+
+    def text() -> str:
+        return "\n".join(app.text.splitlines()[1:]) + "\n"
+
     path = FOLDER / f"{name}.txt"
     if os.environ.get("UPDATE_SNAPSHOTS"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8"), f"differs from {path}"
+        path.write_text(text(), encoding="utf-8")
+    expected = path.read_text(encoding="utf-8")
+    with contextlib.suppress(AssertionError):  # the difference tells more
+        await until(pilot, lambda: text() == expected)
+    assert text() == expected, f"differs from {path}"
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -56,7 +70,7 @@ async def test_main_screen(shown: Workspace, size: tuple[int, int]) -> None:
         if size[0] > 80:
             await seen(pilot, "train/loss", "wer")
             await until(pilot, lambda: "reading" not in app.text)
-        compare(app, f"main-{size[0]}x{size[1]}")
+        await compare(app, pilot, f"main-{size[0]}x{size[1]}")
 
 
 @driven
@@ -66,4 +80,4 @@ async def test_events_of_one_run(shown: Workspace) -> None:
         app._main.go_to(RUN)
         await pilot.press("enter", "4")
         await seen(pilot, "attempt 1 crashed")
-        compare(app, "events-100x30")
+        await compare(app, pilot, "events-100x30")

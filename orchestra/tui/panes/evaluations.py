@@ -11,19 +11,11 @@ from textual.content import Content
 from orchestra.formats import ago, duration, number
 from orchestra.registry.store import open_registry
 from orchestra.schedule.describe import describe_evaluations
+from orchestra.tui.looks import colour_of, doing_of, glyph_of
 from orchestra.tui.panes.run_pane import RunPane
 from orchestra.tui.table import aligned, wrapped
 from orchestra.tui.text import safe
 from orchestra.wire.states import RunState
-
-_STYLES = {
-    RunState.COMPLETED: ("✔", "$text-success"),
-    RunState.FAILED: ("✘", "$text-error"),
-    RunState.STOPPED: ("■", "dim"),
-    RunState.PREEMPTED: ("■", "$text-warning"),
-    RunState.QUEUED: ("…", "dim"),
-}
-_AT_WORK = ("▶", "$text-accent")
 
 
 class EvaluationsPane(RunPane, can_focus=False):
@@ -44,7 +36,8 @@ class EvaluationsPane(RunPane, can_focus=False):
         newest_first = list(reversed(found))
         metrics = list(dict.fromkeys(name for row in newest_first for name in _declared(row)))
         header = ["", "#", "split", "step", *metrics, "took", "state"]
-        rows = [_row(row, metrics) for row in newest_first]
+        dark = self.app.current_theme.dark
+        rows = [_row(row, metrics, dark) for row in newest_first]
         self.put(
             [*aligned(header, rows, right=(1, *range(3, 5 + len(metrics)))), *self._why(found)]
         )
@@ -61,10 +54,11 @@ def _declared(row: Mapping[str, Any]) -> list[str]:
     return own or sorted(row["metrics"])
 
 
-def _row(row: Mapping[str, Any], metrics: Sequence[str]) -> list[Content]:
-    glyph, style = _STYLES.get(row["state"], _AT_WORK)
+def _row(row: Mapping[str, Any], metrics: Sequence[str], dark: bool) -> list[Content]:
+    doing = doing_of(RunState(row["state"]))
+    style = colour_of(doing, dark=dark)
     return [
-        safe(glyph, style),
+        safe(glyph_of(doing), style),
         safe(str(row["number"])),
         safe(row["split"], "bold"),
         safe(_checkpoint(row)),

@@ -14,12 +14,13 @@ from textual.content import Content
 from orchestra.formats import ago, duration, number, size
 from orchestra.registry.store import open_registry
 from orchestra.schedule.describe import describe
+from orchestra.tui.looks import doing_of, glyph_of
 from orchestra.tui.panes.run_pane import RunPane
 from orchestra.tui.table import wrapped
 from orchestra.tui.text import join, safe
+from orchestra.wire.states import AttemptState
 
 _MOST_ROWS = 4
-_MARKS = {"running": "●", "completed": "✓", "crashed": "✗", "stopped": "■", "lost": "?"}
 
 
 class OverviewPane(RunPane):
@@ -104,7 +105,7 @@ def _time_line(attempts: list[dict[str, Any]], width: int) -> Iterator[Content]:
         line[left : right + 1] = "━" * (right + 1 - left)
         name = str(item["number"])
         line[left : left + len(name)] = name
-        line[right] = _MARKS.get(item["state"], "·")
+        line[right] = _glyph(item)
     yield safe("".join(line[:cells]), "$text-primary")
 
 
@@ -146,11 +147,15 @@ def _evaluations(run: dict[str, Any]) -> Iterator[Content]:
         yield safe(f"{item['split']}  {metrics or item['state']}")
 
 
+def _glyph(attempt: dict[str, Any]) -> str:
+    return glyph_of(doing_of(AttemptState(attempt["state"])))
+
+
 def _attempt(attempt: dict[str, Any], width: int) -> Iterator[Content]:
     took = (attempt["ended_at"] or time.time()) - attempt["started_at"]
     ranks = attempt["world_size"]
     head = (
-        f"{_MARKS.get(attempt['state'], '·')} {attempt['number']}  {attempt['state']}  "
+        f"{_glyph(attempt)} {attempt['number']}  {attempt['state']}  "
         f"steps {attempt['first_step']}-{attempt['last_step']}  {duration(took)}  "
         f"{ranks} rank{'s' if ranks != 1 else ''}"
     )

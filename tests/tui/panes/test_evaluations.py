@@ -46,5 +46,5 @@ async def test_done_and_running_ones(bench: Bench) -> None:
         text = await seen(pilot, "test-[/foo]", "5.25", "completed")
         lines = [line.split() for line in text.splitlines()]
         assert lines[0] == ["#", "split", "step", "wer", "accuracy", "took", "state"]
-        assert lines[1][:6] == ["▶", "2", "dev", "best", "-", "-"] and "running" in lines[1]
-        assert lines[2][:6] == ["✔", "1", "test-[/foo]", "40", "5.25", "0.9"]
+        assert lines[1][:6] == ["●", "2", "dev", "best", "-", "-"] and "running" in lines[1]
+        assert lines[2][:6] == ["✓", "1", "test-[/foo]", "40", "5.25", "0.9"]
