@@ -36,7 +36,7 @@ from orchestra.tui.clipboard import copy
 from orchestra.tui.keys import Key, bindings
 from orchestra.wire.errors import ConflictError, OrchestraError
 from orchestra.wire.files import read_json
-from orchestra.wire.terminal import clean_lines
+from orchestra.wire.terminal import clean, clean_lines
 
 if TYPE_CHECKING:
     from orchestra.workspace import Workspace
@@ -188,7 +188,7 @@ class Acting(Screen[None]):
             return
         try:
             with self.app.suspend():
-                print(f"{path}\nexit comes back to the monitor", flush=True)
+                print(f"{clean(str(path))}\nexit comes back to the monitor", flush=True)
                 shell = os.environ.get("SHELL") or "/bin/sh"
                 subprocess.run([shell], cwd=path, env=own_environment(), check=False)
         except SuspendNotSupported:

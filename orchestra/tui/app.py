@@ -28,6 +28,7 @@ from orchestra.tui.themes import DARK, LIGHT
 from orchestra.tui.too_small import TooSmall, is_too_small
 from orchestra.tui.watcher import Found, Watcher
 from orchestra.wire.errors import OrchestraError
+from orchestra.wire.terminal import clean_lines
 from orchestra.workspace import Workspace
 
 KEYS = (
@@ -165,7 +166,7 @@ class Monitor(App[None]):
         super()._handle_exception(told(error))
 
     def _tell(self, error: OrchestraError) -> None:
-        self.notify(str(error), severity="warning", markup=False)
+        self.notify(clean_lines(str(error)), severity="warning", markup=False)
 
     def _deliver(self, answer: Callable[[], None]) -> None:
         """On the screen's thread; forgotten while the program ends."""

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from textual.app import App
 
+from orchestra.wire.terminal import clean
+
 #: Encoded; some terminals drop what is longer, or break.
 _LONGEST_BYTES = 74_994
 
 
 def copy(app: App[object], text: str) -> str:
-    """Hand `text` to the terminal and write it to a file; what was done, in a sentence."""
+    """Hand `text` to the terminal and write it to a file; what was done, in a harmless sentence."""
     told = []
     if _send(app, text):
         told.append("handed to the terminal, which may have copied it")
@@ -28,7 +30,7 @@ def copy(app: App[object], text: str) -> str:
         told.append(f"not written to a file: {error.strerror}")
     else:
         told.append(f"written to {path}")
-    return "; ".join(told)
+    return clean("; ".join(told))
 
 
 def sequences(text: str, *, tmux: bool) -> list[str]:

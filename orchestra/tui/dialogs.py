@@ -15,7 +15,7 @@ from orchestra.schedule.stake import Stake
 from orchestra.tui.actions import Actions, Clone, Evaluate, Reap, Relabel, Remove, Resume, Stop
 from orchestra.tui.background import Background
 from orchestra.tui.dialog import Choice, Dialog
-from orchestra.tui.fields import Field, Lines
+from orchestra.tui.fields import Field, TextField
 from orchestra.tui.text import join, safe
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.terminal import clean
@@ -91,7 +91,7 @@ class ResumeDialog(Dialog):
         yield Label("From")
         yield Select(_checkpoints(self._stakes), allow_blank=False, id="from", compact=True)
         yield Label("Changed values, one KEY=VALUE per line")
-        yield Lines(id="sets")
+        yield TextField(id="sets")
 
     def choices(self) -> Sequence[Choice]:
         return (Choice("resume", "Resume", lambda: self._checked),)
@@ -229,7 +229,7 @@ class CloneDialog(Dialog):
         yield Label("Name")
         yield Field(placeholder="made from task and upstream", id="name")
         yield Label("Changed values, one KEY=VALUE per line")
-        yield Lines(id="sets")
+        yield TextField(id="sets")
 
     def choices(self) -> Sequence[Choice]:
         return (Choice("clone", "Start", self._action),)

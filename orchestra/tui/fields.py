@@ -1,36 +1,67 @@
-"""Fields to type in. What is pasted or filled in from outside is made harmless as it comes in:
-Textual would send its escape sequences to the terminal."""
+"""Fields to type in: the only ones. What is pasted, filled in or offered from outside is made
+harmless as it comes in: Textual would send its escape sequences to the terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from textual.document._document import EditResult
-from textual.document._edit import Edit
+from textual.command import CommandInput
+from textual.suggester import SuggestFromList
 from textual.widgets import Input, TextArea
 
+from orchestra.tui.text import safe
 from orchestra.wire.terminal import clean, clean_lines
+
+if TYPE_CHECKING:  # Textual has no public names for what `edit` takes and gives
+    from textual.document._document import EditResult
+    from textual.document._edit import Edit
 
 
 class Field(Input):
     """One line."""
 
-    def __init__(self, value: str = "", *, id: str, placeholder: str = "") -> None:
-        super().__init__(clean(value), id=id, placeholder=clean(placeholder), compact=True)
+    def __init__(
+        self, value: str = "", *, id: str, placeholder: str = "", select_on_focus: bool = True
+    ) -> None:
+        super().__init__(
+            clean(value),
+            id=id,
+            placeholder=clean(placeholder),
+            select_on_focus=select_on_focus,
+            compact=True,
+        )
+
+    def validate_value(self, value: str) -> str:
+        """Of all that is typed, pasted or set."""
+        return clean(value)
+
+    def replace(self, text: str, start: int, end: int) -> None:
+        """The cursor goes behind what is seen of a paste."""
+        super().replace(clean(text), start, end)
+
+    def suggest(self, words: Iterable[str]) -> None:
+        """Offer the end of one of these while it is typed."""
+        self.suggester = SuggestFromList([clean(word) for word in words])
+
+
+class PaletteField(CommandInput):
+    """The line of the command palette."""
 
     def validate_value(self, value: str) -> str:
         """Of all that is typed, pasted or set."""
         return clean(value)
 
 
-class Lines(TextArea):
+class TextField(TextArea):
     """Several lines; Tab goes on to the next field."""
 
     def __init__(self, text: str = "", *, id: str, placeholder: str = "") -> None:
         super().__init__(
             clean_lines(text),
             id=id,
-            placeholder=clean(placeholder),
+            placeholder=safe(placeholder),  # a plain string would be read as markup
             tab_behavior="focus",
             compact=True,
         )

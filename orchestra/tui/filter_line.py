@@ -10,6 +10,7 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from orchestra.tui.fields import Field
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.text import safe
 
@@ -24,7 +25,7 @@ class FilterLine(Horizontal):
 
     DEFAULT_CSS = """
     FilterLine { height: 1; display: none; background: $panel; }
-    FilterLine > Input { width: 1fr; background: $panel; }
+    FilterLine > Field { width: 1fr; background: $panel; }
     FilterLine > #filter-mark { width: 2; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
@@ -45,13 +46,13 @@ class FilterLine(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Static(safe("/ "), id="filter-mark")
-        yield Input(placeholder="state:failed cfg.optim.lr>1e-4", id="filter-input", compact=True)
+        yield Field(id="filter-input", placeholder="state:failed cfg.optim.lr>1e-4")
 
     def open(self, query: str) -> None:
         """Show the line with this text in it."""
         self._before = query
         self.display = True
-        line = self.query_one(Input)
+        line = self.query_one(Field)
         line.value = query
         line.focus()
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from orchestra.tui.fields import Field
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.text import join, safe
 
@@ -22,10 +23,9 @@ KEYS = (
 _ROWS = 6
 
 
-def matching(names: Sequence[str], text: str) -> list[str]:
-    """Names with each word of `text` somewhere in them, whatever the case."""
-    words = text.lower().split()
-    return [name for name in names if all(word in name.lower() for word in words)]
+def matches(name: str, text: str) -> bool:
+    """Whether each word of `text` is somewhere in the name, whatever the case."""
+    return all(word in name.lower() for word in text.lower().split())
 
 
 class Finder(Vertical):
@@ -33,11 +33,10 @@ class Finder(Vertical):
 
     DEFAULT_CSS = """
     Finder { height: auto; display: none; }
-    Finder Input { height: 1; border: none; padding: 0 1; }
-    Finder Input:focus { border: none; }
+    Finder Field { padding: 0 1; }
     Finder Static { height: auto; padding: 0 1; }
     """
-    BINDINGS: ClassVar[list[Binding]] = bindings(KEYS)  # type: ignore[assignment]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
 
     class Previewed(Message):
         """The name the cursor is on; None: nothing matches."""
@@ -61,13 +60,13 @@ class Finder(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static("", markup=False)
-        yield Input(placeholder="part of a metric's name", select_on_focus=False)
+        yield Field(id="metric", placeholder="part of a metric's name", select_on_focus=False)
 
     def open(self, names: Sequence[str]) -> None:
         """Ask for one of these."""
         self._names = names
         self.display = True
-        field = self.query_one(Input)
+        field = self.query_one(Field)
         field.value = ""
         field.focus()
         self._find("")
@@ -96,7 +95,8 @@ class Finder(Vertical):
         self.post_message(self.Closed(kept))
 
     def _find(self, text: str) -> None:
-        self._found, self._place = matching(self._names, text), 0
+        self._found = [name for name in self._names if matches(name, text)]
+        self._place = 0
         self._list()
 
     def _preview(self) -> None:

@@ -16,7 +16,6 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
-from textual.suggester import SuggestFromList
 from textual.widgets import Button, Input, Label, Select, Static, TextArea
 
 from orchestra.schedule.submission import Submission
@@ -24,7 +23,7 @@ from orchestra.tui.actions import Action, Actions, Start
 from orchestra.tui.background import Background
 from orchestra.tui.clipboard import copy
 from orchestra.tui.dialogs import lines_of
-from orchestra.tui.fields import Field, Lines
+from orchestra.tui.fields import Field, TextField
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.new_run_form import CPU, GPU, PRESET, Form, submission
 from orchestra.tui.text import join, safe, safe_lines
@@ -126,7 +125,7 @@ class NewRunScreen(Screen[Action | None]):
                         options, value=first.device, allow_blank=False, id="device", compact=True
                     )
                 yield from _row("GPUs/ranks", Field(first.ranks, id="ranks", placeholder="1"))
-                sets = Lines(
+                sets = TextField(
                     "\n".join(first.sets), id="sets", placeholder="KEY=VALUE, one per line"
                 )
                 yield from _row("overrides", sets)
@@ -232,7 +231,7 @@ class NewRunScreen(Screen[Action | None]):
             ("upstream", "upstreams", found.upstreams),
             ("presets", "known-presets", found.presets),
         ):
-            self.query_one(f"#{field}", Input).suggester = SuggestFromList(names)
+            self.query_one(f"#{field}", Field).suggest(names)
             self.query_one(f"#{hint}", Static).update(safe(", ".join(names)))
 
     def _changed(self) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
-from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.app import ComposeResult
+from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
 from orchestra.schedule.board import RunView
+from orchestra.tui.fields import PaletteField
 from orchestra.tui.text import join, safe
 from orchestra.wire.terminal import clean
 
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
     from textual.dom import DOMNode
 
 _MOST_RUNS = 50
+_HINT = "a command, or a run by name"
 
 
-class Finder(Protocol):
+class RunFinder(Protocol):
     """What the app has for this."""
 
     def runs_like(self, query: str) -> Sequence[RunView]:
@@ -36,11 +39,20 @@ class Finder(Protocol):
         ...
 
 
+class Palette(CommandPalette):
+    """Textual's, with a field of ours."""
+
+    def compose(self) -> ComposeResult:
+        for widget in super().compose():
+            if isinstance(widget, CommandInput):
+                yield PaletteField(placeholder=_HINT, select_on_focus=False)
+            else:
+                yield widget
+
+
 def palette() -> CommandPalette:
     """To be pushed as a screen."""
-    return CommandPalette(
-        providers=[KeyCommands, RunCommands], placeholder="a command, or a run by name"
-    )
+    return Palette(providers=[KeyCommands, RunCommands], placeholder=_HINT)
 
 
 class KeyCommands(Provider):
@@ -75,7 +87,7 @@ class RunCommands(Provider):
     """Jumping to a run."""
 
     async def search(self, query: str) -> Hits:
-        finder = cast("Finder", self.app)
+        finder = cast("RunFinder", self.app)
         for view in list(finder.runs_like(query))[:_MOST_RUNS]:
             title = clean(f"{view.row.name} ({view.id})")
             score, offsets = self.matcher(query).fuzzy_search.match(query, title)

@@ -45,7 +45,6 @@ _SGR = re.compile("[0-9;:]{0,200}")
 _BEGINS = re.compile("[\x1b\x90\x98\x9b\x9d-\x9f]")
 #: They pick the picture of the character before them; terminals differ in how wide that is.
 _PICTURES = re.compile("[\ufe0e\ufe0f]")
-_ERASED = re.compile("[^\b]\b")
 
 Colour = int | tuple[int, int, int]
 """Of the palette of 256, or red, green and blue."""
@@ -101,10 +100,17 @@ def collapse(line: str) -> str:
     ones at its end apart, without what backspaces took back."""
     line = line.rstrip("\r")
     line = line[line.rfind("\r") + 1 :]
-    while "\b" in line:
-        shorter = _ERASED.sub("", line)
-        line = shorter if shorter != line else line.replace("\b", "")
-    return line
+    return _without_erased(line) if "\b" in line else line
+
+
+def _without_erased(line: str) -> str:
+    kept: list[str] = []
+    for char in line:
+        if char != "\b":
+            kept.append(char)
+        elif kept:
+            kept.pop()
+    return "".join(kept)
 
 
 def coloured(line: str, longest: int = LONGEST_LINE) -> list[tuple[str, Style]]:

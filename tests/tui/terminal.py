@@ -142,6 +142,10 @@ class Terminal:
         """As if typed or pasted."""
         os.write(self._ours, text.encode())
 
+    def paste(self, text: str) -> None:
+        """From a clipboard, as terminals wrap it."""
+        self.send(f"\x1b[200~{text}\x1b[201~")
+
     def click(self, column: int, row: int) -> None:
         """The left button, at a cell counted from 0."""
         self.send(f"\x1b[<0;{column + 1};{row + 1}M\x1b[<0;{column + 1};{row + 1}m")

@@ -67,6 +67,18 @@ MONITOR_SCREENS = (
     Screen("compared curves", ("5",), "train/loss"),
     Screen("all again", ("escape",), "State"),
 )
+#: Keys that lead to fields, and their number; Escape leads back.
+FIELDS = (
+    (Screen("filter", ("/",), "/"), 1),
+    (Screen("metrics", ("down", "1", "g"), "metric"), 1),
+    (Screen("log", ("2", "/"), "search"), 1),
+    (Screen("config", ("5", "/"), "a part of a key"), 1),
+    (Screen("help", ("?",), "search keys"), 1),
+    (Screen("palette", (":",), "a command"), 1),
+    (Screen("label", ("L",), "Note"), 5),
+    (Screen("clone", ("C",), "clone"), 4),
+    (Screen("new run", ("n",), "choose a task"), 9),
+)
 VERBS = (
     ("ls",),
     ("show", RUN),
@@ -74,10 +86,14 @@ VERBS = (
     ("logs", RUN, "--merge"),
     ("logs", RUN, "--rank", "0", "--grep", "start"),
     ("logs", RUN, "--rank", f"0{HOSTILE[:40]}"),
-    ("ls", "--columns", "name,tags,note,cfg.launch.device", f"has:note{HOSTILE[-9:]}"),
+    ("ls", "--columns", "name,tags,note,cfg.launch.device", f"has:note{HOSTILE[-7:]}"),
     ("diff", RUN, OTHER),
     ("events", RUN),
     ("metrics", RUN),
+    ("metrics", RUN, "--csv"),
+    ("clone", RUN, "--dry-run"),
+    ("clone", RUN, "--set", f"seed={HOSTILE[:60]}".replace("\x00", ""), "--dry-run"),
+    ("gpus",),
     ("label", RUN, "--note", HOSTILE[:60].replace("\x00", "")),
     ("config", "show", RUN, "--origins"),
     ("queue",),
@@ -94,6 +110,31 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     made = init_workspace(tmp_path / "w")
     write_hostile_run(made)
     yield made
+
+
+@pytest.mark.slow
+def test_a_paste_into_every_field(workspace: Workspace) -> None:
+    pasted = HOSTILE.replace("\x00", "").encode(errors="replace").decode()
+    with started((*ORCHESTRA, "tui"), workspace) as terminal:
+        terminal.wait_for("NAME")
+        terminal.wait_for("space mark")  # what is drawn first takes no keys
+        for screen, count in FIELDS:
+            for key in screen.keys:
+                terminal.press(key)
+                terminal.settle()
+            terminal.wait_for(screen.shows)
+            for place in range(count):
+                if place:
+                    terminal.press("tab")
+                terminal.paste(pasted)
+                terminal.settle()
+            assert "PWNED" in terminal.text, screen.name
+            terminal.press("escape")
+            terminal.settle()
+            assert "Traceback" not in terminal.text, screen.name
+            assert_no_private_strings(terminal.sent)
+        terminal.press("ctrl+q")
+        assert terminal.exit_code() == 0
 
 
 def drive(argv: tuple[str, ...], ready: str, workspace: Workspace, screen: Screen) -> None:

@@ -141,6 +141,11 @@ def test_overwritten_lines(line: str, shown: str) -> None:
     assert collapse(line) == shown
 
 
+def test_a_long_line_of_backspaces_takes_time_by_its_length_alone() -> None:
+    """By its square, this would take most of an hour."""
+    assert collapse(f"kept{'x' * 500_000}{chr(8) * 500_000}") == "kept"
+
+
 @pytest.mark.parametrize(
     ("codes", "style"),
     [

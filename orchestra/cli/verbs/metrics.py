@@ -10,9 +10,10 @@ import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
-from orchestra.cli.output import emit_json, say, table
+from orchestra.cli.output import emit_json, is_terminal, say, table
 from orchestra.formats import ago, number
 from orchestra.wire.errors import UsageError
+from orchestra.wire.terminal import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,11 +114,14 @@ def _print_points(found: Iterable[Series]) -> None:
 
 
 def _print_csv(found: Iterable[Series]) -> None:
+    """Names as they are in a file, harmless on a terminal."""
+    harmless = is_terminal(sys.stdout)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for series in found:
+        key = clean(series.key) if harmless else series.key
         writer.writerows(
-            (series.key, one.step, one.value, one.time_s, one.attempt, int(one.superseded))
+            (key, one.step, one.value, one.time_s, one.attempt, int(one.superseded))
             for one in series.points
         )
 

@@ -13,6 +13,7 @@ from textual.widgets import Input
 
 from orchestra.schedule.compare import value_text
 from orchestra.schedule.frozen_keys import DEFAULT, FrozenKey, read_keys
+from orchestra.tui.fields import Field
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.panes.run_pane import RunPane
 from orchestra.tui.table import aligned, wrapped
@@ -41,14 +42,14 @@ class ConfigPane(RunPane, can_focus=False):
     every_s = 5.0
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
     DEFAULT_CSS = """
-    ConfigPane Input { display: none; height: 1; border: none; padding: 0 1; }
-    ConfigPane Input.shown { display: block; }
+    ConfigPane Field { display: none; padding: 0 1; }
+    ConfigPane Field.shown { display: block; }
     """
 
     def __init__(self, workspace: Workspace, reader: Background) -> None:
         super().__init__(workspace, reader)
         self._with_defaults = True
-        self._input = Input(placeholder="a part of a key, a value or an origin")
+        self._input = Field(id="config-find", placeholder="a part of a key, a value or an origin")
 
     def compose(self) -> ComposeResult:
         yield self._input

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.actions import SkipAction
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.widgets import Input, Static
 
 from orchestra.formats import size
@@ -21,6 +22,7 @@ from orchestra.schedule.log_reel import Reel
 from orchestra.schedule.log_save import Saving
 from orchestra.schedule.log_search import Search
 from orchestra.schedule.log_view import LogView
+from orchestra.tui.fields import Field
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.log_lines import LogLines, measure
 from orchestra.tui.pane import Focus, Pane, in_sight
@@ -81,13 +83,13 @@ class LogPane(Pane):
 
     key = "log"
     title = "log"
-    BINDINGS: ClassVar[list[Any]] = bindings(KEYS)
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
     DEFAULT_CSS = """
     LogPane { layout: vertical; height: 1fr; }
     LogPane > .line { height: 1; width: 1fr; color: $text-muted; }
     LogPane > #log-new { height: 1; width: 1fr; background: $accent; color: $text; display: none; }
     LogPane > #log-none { height: 1fr; width: 1fr; padding: 1 2; display: none; }
-    LogPane > Input { padding: 0 1; display: none; }
+    LogPane > Field { padding: 0 1; display: none; }
     """
 
     def __init__(self, workspace: Workspace, reader: Background) -> None:
@@ -96,7 +98,7 @@ class LogPane(Pane):
         self._lines = LogLines()
         self._none = Static("", id="log-none")
         self._new = Static("", id="log-new")
-        self._box = Input(id="log-input", compact=True)
+        self._box = Field(id="log-input")
         self._choice: LogChoice | None = None
         self._looked: _Looked | None = None
         self._following = True
