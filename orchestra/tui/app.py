@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 from textual import events
 from textual.app import App
 from textual.binding import BindingType
+from textual.filter import LineFilter
 
 from orchestra.schedule.board import RunView
 from orchestra.tui.actions import Actions
 from orchestra.tui.background import Background
+from orchestra.tui.colourless import Colourless
 from orchestra.tui.failure import told
 from orchestra.tui.gpu_watch import GpuWatch
 from orchestra.tui.keys import Key, bindings, collect, monitor_modules
@@ -85,6 +87,9 @@ class Monitor(App[None]):
         self.logs.stop()
         self.background_checks.stop()
         self.background_actions.stop(timeout_s=30.0)  # what was confirmed is done
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return (Colourless(),) if self.no_color else super().get_line_filters()
 
     def on_resize(self, event: events.Resize) -> None:
         if is_too_small(event.size) and not isinstance(self.screen, TooSmall):
