@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := .demo/LibriSpeech
 
-.PHONY: setup demo digits test exactness chaos lint bench wheel
+.PHONY: setup demo digits test exactness chaos lint bench screenshots wheel
 
 setup: $(VENV)/.installed
 
@@ -43,6 +43,10 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
+
+# The README's pictures of the monitor, in tests/screenshots.
+screenshots: setup
+	$(BIN)/python -m tests.screenshots
 
 wheel: setup
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

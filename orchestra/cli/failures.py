@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestra.cli.output import emit, emit_raw
 from orchestra.cli.result import bold
-from orchestra.wire.terminal import clean, collapse, plain
+from orchestra.wire.terminal import clean
 
 _COLUMNS = 100
 _LAST_ATTEMPTS = 5
@@ -35,7 +35,7 @@ def print_last_words(failure: dict[str, Any]) -> None:
     emit()
     emit_raw(bold(f"Last words of {who}"))
     for line in failure["last_lines"]:
-        text = plain(collapse(line))
+        text = clean(line)
         emit(f"  {text if len(text) <= _COLUMNS - 2 else f'{text[: _COLUMNS - 6]} ...'}")
 
 

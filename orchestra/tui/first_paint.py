@@ -26,7 +26,7 @@ from orchestra.tui.looks import colour_of, wants_ascii, wants_light
 from orchestra.tui.memory import Layout
 from orchestra.tui.watcher import Found
 
-_ALTERNATE = "\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J"
+_ALTERNATE = "\x1b[?1049h\x1b[?25l\x1b[H"  # it is blank when one comes to it
 NOT_BEGUN = "\x1b[?1049l\x1b[?25h"
 """Undoes it, where the monitor does not come to take over."""
 _AROUND = 5  # lines of the screen that are not rows: header, head, note, keys

@@ -16,6 +16,7 @@ from orchestra.tui.text import join, safe
 
 #: Older than this the data's age is shown as a warning.
 OLD_S = 5.0
+_MOST_QUERY = 30
 _SHOWN = (
     Doing.WORKING,
     Doing.STALLED,
@@ -38,7 +39,11 @@ class Facts:
     """`2/4 GPUs free`, or why nothing is known of them."""
     age_s: float | None = None
     readonly: bool = False
-    problem: str = ""
+    query: str = ""
+    """The filter; empty: none."""
+    shown: int = 0
+    total: int = 0
+    """Runs on the page, and those that there are (of the filter)."""
 
 
 class Header(Widget):
@@ -64,6 +69,10 @@ class Header(Widget):
         if facts is None:
             return Content("orchestra")
         right = [_age(facts.age_s)]
+        if facts.total > facts.shown:
+            right.insert(0, safe(f"{facts.shown} of {facts.total} runs", "$text-muted"))
+        if facts.query:
+            right.insert(0, safe(f"/ {facts.query}"[:_MOST_QUERY], "bold $accent"))
         if facts.readonly:
             right.append(safe("READ-ONLY", "bold $warning"))
         end = join(*right, between="  ")

@@ -162,6 +162,9 @@ class MainScreen(Acting):
             gpus=self.app.gpus.words,
             age_s=age_s if age_s is None or age_s >= EVERY_S * 5 else 0.0,
             readonly=self.app.readonly,
+            query=self._wanted.query,
+            shown=len(found.views) if found else 0,
+            total=found.total if found else 0,
         )
         self.query_one(Header).show(facts)
 

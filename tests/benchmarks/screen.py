@@ -1,4 +1,4 @@
-"""A program on a pseudo-terminal: when some bytes come, and what it costs meanwhile."""
+"""A program on a pseudo-terminal, timed: when some bytes come, and what it costs meanwhile."""
 
 from __future__ import annotations
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import socket
 import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from orchestra.wire.files import write_json
 from orchestra.wire.folders import Job
 from orchestra.wire.heartbeat import pages_folder
 from orchestra.wire.job import CODE, TAG
+from tests.train import rank_of_two
+from tests.train.together import run_together
 
 FAULTY = Path(__file__).parent / "faulty"
 GUILTY = "train-7"
@@ -43,22 +44,15 @@ def faulty_job(folder: Path, fault: str, *, guilty: str = GUILTY, **tables: Any)
 
 
 def run_two_ranks(job: Job) -> int:
-    """One attempt under torchrun; returns its exit code."""
+    """One attempt; 0 if both ranks have ended well."""
     tag = f"test.{uuid.uuid4().hex}"
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    arguments = ("--job", str(job.folder), "--kind", "train", "--attempt", "1")
-    done = subprocess.run(
-        [sys.executable, *torchrun, "-m", "orchestra.train.rank", *arguments],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "OMP_NUM_THREADS": "1",
-            CODE: str(FAULTY),
-            TAG: tag,
-        },
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    shutil.rmtree(pages_folder(tag), ignore_errors=True)
-    return done.returncode
+    arguments = ("--job", job.folder, "--kind", "train", "--attempt", 1)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    try:
+        run_together(rank_of_two, 2, port, *arguments, environment={CODE: str(FAULTY), TAG: tag})
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    finally:
+        shutil.rmtree(pages_folder(tag), ignore_errors=True)
+    return 0

@@ -10,6 +10,7 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -17,8 +18,13 @@ REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 120.0
 
 
-def run_together(module: ModuleType, ranks: int, *arguments: object) -> None:
-    """Until all of them have ended well."""
+def run_together(
+    module: ModuleType,
+    ranks: int,
+    *arguments: object,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Until all of them have ended (CalledProcessError: one has failed)."""
     words = [module.__name__, str(ranks), *map(str, arguments)]
     subprocess.run(
         [sys.executable, "-m", "tests.train.together", *words],
@@ -26,6 +32,7 @@ def run_together(module: ModuleType, ranks: int, *arguments: object) -> None:
         # No thread may be there to fork beside: OpenBLAS would start its own.
         env={
             **os.environ,
+            **(environment or {}),
             **{"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         },
         check=True,

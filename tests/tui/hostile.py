@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import tomli_w
+
+from orchestra.registry.metrics import MetricStore
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import open_registry
 from orchestra.wire.files import write_json
 from orchestra.wire.job import Attempt
+from orchestra.wire.records import Record
 from orchestra.wire.states import AttemptState, RunState
 from orchestra.workspace import Workspace
 
 RUN = "abcd2345"
+OTHER = "bcde3456"
 MARKER = "PWNED"
 ATTACKS = (
     f"\x1b]52;c;{MARKER}\x07",
@@ -58,6 +63,8 @@ def write_hostile_run(workspace: Workspace) -> None:
     with open_registry(workspace.runs) as registry:
         new = NewRun(RUN, f"NAME{text}", "example", f"up{text}", 0.0, 10, "00", metric=f"wer{text}")
         registry.create_run(replace(new, git_commit="0" * 40, git_branch=f"branch{text}"))
+        registry.create_run(NewRun(OTHER, "OTHER", "example", "fbank", 1.0, 10, "00"))
+        registry.relabel(RUN, name=new.name, tags=(f"tag{text}", "TAG"), remark=f"NOTE{text}")
         registry.create_evaluation(RUN, 1, f"split{text}", f"best{text}")
         registry.finish_evaluation(RUN, 1, {f"wer{text}": 3.0}, 10)
         registry.start_attempt(key, Attempt(1, "tag", 1, (), 0.0, command=("torchrun", text)))
@@ -69,6 +76,21 @@ def write_hostile_run(workspace: Workspace) -> None:
     attempt.logs.mkdir(parents=True)
     write_json(run.identity, {"version": 1, "id": RUN, "argv": ["orchestra", text]})
     lines = [*ATTACKS, f"START {HOSTILE} END", "x" * 100_000, "\x00" * 5000, f"\x1b[32m{HOSTILE}"]
+    told = {
+        "commit": text,
+        "branch": text,
+        "dirty": True,
+        "code": text,
+        "environment": {text: text},
+    }
+    write_json(run.provenance, told)
+    run.patch.write_text(f"+{text}\n", encoding="utf-8", errors="replace")
+    run.job.config.write_text(tomli_w.dumps({"task": {text: text}, "launch": {"device": text}}))
+    write_json(run.job.origins, {f"task.{text}": text})
+    store = MetricStore(run.metrics)
+    point = {"loss": 1.0, f"METRIC{text}": 2.0}
+    store.append(1, [Record("train", step, float(step), point) for step in (1, 2, 3)])
+    store.close()
     data = "\n".join(lines).encode(errors="surrogateescape") + b"\xff\xfe\x9b2J\nLASTLINE\n"
     for path in (attempt.rank_log(0), attempt.agent_log, run.job.supervisor_log):
         path.write_bytes(data)

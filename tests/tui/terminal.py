@@ -216,7 +216,7 @@ _STRINGS = re.compile(rb"\x1b([]PX^_])([^\x07\x1b]*)(?:\x07|\x1b\\|$)")
 _POINTER = re.compile(rb"\x1b\]22;[a-z-]{0,20}\x07")  # the mouse's shape: Textual's own
 #: CSI that a harmless Textual program sends: colours, moves, clearing, modes, questions.
 _CSI = re.compile(rb"\x1b\[([0-?]*)([ -/]*)([@-~])")
-_HARMLESS_FINALS = b"mHABCDfhlnJKcupqtr"
+_HARMLESS_FINALS = b"mHhlupK"
 _C1 = re.compile("[\x80-\x9f]")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.workspace import Workspace, init_workspace
-from tests.tui.hostile import HOSTILE, MARKER, RUN, write_hostile_run
+from tests.tui.hostile import HOSTILE, MARKER, OTHER, RUN, write_hostile_run
 from tests.tui.terminal import Terminal, assert_no_private_strings
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +42,31 @@ LOG_SCREENS = (
         "saved to a hostile name", ("s", "end", "/", "[", "/", "b", "]", "enter"), "cannot write"
     ),
 )
+#: One after the other in one program, with what is to be seen then. The hostile run is the older.
+MONITOR_SCREENS = (
+    Screen("curves", ("down", "1"), "train/loss"),
+    Screen("any metric", ("g",), "METRIC"),
+    Screen("log", ("2",), "LASTLINE"),
+    Screen("summary", ("3",), "SENTENCE"),
+    Screen("events", ("4",), "REASON"),
+    Screen("config", ("5",), "launch.device"),
+    Screen("checkpoints", ("6",), "cannot read"),
+    Screen("evaluations", ("7",), "split"),
+    Screen("GPUs", ("8",), "memory"),
+    Screen("table alone", ("escape", "tab", "e"), "NAME"),
+    Screen("filtered", ("/", *HOSTILE[-30:-20], "escape", "e"), "NAME"),
+    Screen("details", ("enter",), "REASON"),
+    Screen("code", ("8",), "Not committed"),
+    Screen("label", ("escape", "L"), "NOTE"),
+    Screen("clone", ("escape", "C"), "clone"),
+    Screen("delete", ("escape", "D"), "orchestra rm"),
+    Screen("help", ("escape", "?"), "search keys"),
+    Screen("palette", ("escape", ":", *"NAME"), "NAME"),
+    Screen("compare", ("escape", "escape", "*", "c"), "OTHER"),
+    Screen("compared code", ("2",), "OTHER"),
+    Screen("compared curves", ("5",), "train/loss"),
+    Screen("all again", ("escape",), "State"),
+)
 VERBS = (
     ("ls",),
     ("show", RUN),
@@ -49,6 +74,12 @@ VERBS = (
     ("logs", RUN, "--merge"),
     ("logs", RUN, "--rank", "0", "--grep", "start"),
     ("logs", RUN, "--rank", f"0{HOSTILE[:40]}"),
+    ("ls", "--columns", "name,tags,note,cfg.launch.device", f"has:note{HOSTILE[-9:]}"),
+    ("diff", RUN, OTHER),
+    ("events", RUN),
+    ("metrics", RUN),
+    ("label", RUN, "--note", HOSTILE[:60].replace("\x00", "")),
+    ("config", "show", RUN, "--origins"),
     ("queue",),
     ("checkpoints", RUN),
     ("show", "no\x1b]52;c;PWNED\x07\u202esuch"),
@@ -91,6 +122,25 @@ def started(argv: tuple[str, ...], workspace: Workspace) -> Terminal:
 @pytest.mark.parametrize("screen", LOG_SCREENS, ids=lambda screen: screen.name)
 def test_the_log_pane(workspace: Workspace, screen: Screen) -> None:
     drive(LOG_APP, "LASTLINE", workspace, screen)
+
+
+@pytest.mark.slow
+def test_every_screen_of_the_monitor(workspace: Workspace) -> None:
+    with started((*ORCHESTRA, "tui"), workspace) as terminal:
+        terminal.wait_for("NAME")
+        terminal.wait_for("live")
+        for screen in MONITOR_SCREENS:
+            for key in screen.keys:
+                terminal.press(key)
+                terminal.settle()
+            terminal.wait_for(screen.shows)
+            for row in range(2, 28, 9):
+                terminal.wheel(20, row, up=True)
+            terminal.settle()
+            assert "Traceback" not in terminal.text, screen.name
+        terminal.press("q")
+        assert terminal.exit_code() == 0
+        assert_no_private_strings(terminal.sent)
 
 
 @pytest.mark.slow

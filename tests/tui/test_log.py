@@ -266,3 +266,17 @@ def _wheel() -> type:
     from textual.events import MouseScrollUp
 
     return MouseScrollUp
+
+
+@in_loop
+async def test_a_run_is_meant_before_the_pane_is_on_the_screen(
+    workspace: Workspace, attempt: AttemptFolder
+) -> None:
+    write(attempt, 0, "hello\n")
+    app = OnePane(workspace)
+    pane = LogPane(workspace, app.reader)
+    pane.open(RUN)
+    app.compose = lambda: iter([pane])  # type: ignore[method-assign]
+    async with app.run_test(size=(80, 24)) as pilot:
+        log = Driven(app, pilot)
+        await log.until(lambda: "hello" in log.seen())

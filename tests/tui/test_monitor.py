@@ -78,8 +78,8 @@ async def test_filter_live_kept_and_undone(workspace: Workspace) -> None:
         await pilot.press("slash", *"name:good", "enter")
         await until(pilot, lambda: not lines_with(app.text, "bad"))
     assert load_layout(workspace).query == "name:good"
-    async with monitor(workspace) as (app, pilot):  # remembered
-        await seen(pilot, "good")
+    async with monitor(workspace) as (app, pilot):  # remembered, and to be seen
+        await seen(pilot, "good", "/ name:good")
         assert not lines_with(app.text, "bad")
         await pilot.press("escape")
         await seen(pilot, "bad")

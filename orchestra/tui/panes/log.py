@@ -91,6 +91,11 @@ class LogPane(Pane):
 
     def __init__(self, workspace: Workspace, reader: Background) -> None:
         super().__init__(workspace, reader)
+        self._state = Static("", classes="line", id="log-state")
+        self._lines = LogLines()
+        self._none = Static("", id="log-none")
+        self._new = Static("", id="log-new")
+        self._box = Input(id="log-input", compact=True)
         self._choice: LogChoice | None = None
         self._looked: _Looked | None = None
         self._following = True
@@ -104,11 +109,11 @@ class LogPane(Pane):
         self._next: Callable[[], None] | None = None  # waits for the reader
 
     def compose(self) -> ComposeResult:
-        yield Static("", classes="line", id="log-state")
-        yield LogLines()
-        yield Static("", id="log-none")
-        yield Static("", id="log-new")
-        yield Input(id="log-input", compact=True)
+        yield self._state
+        yield self._lines
+        yield self._none
+        yield self._new
+        yield self._box
 
     def on_mount(self) -> None:
         """Look four times a second while it can be seen."""
@@ -138,7 +143,7 @@ class LogPane(Pane):
 
     def _choose(self, choice: LogChoice, *, at_end: bool = True) -> None:
         if self._choice is None or choice.key != self._choice.key:
-            self._looked = self.query_one(LogLines).hit = None
+            self._looked = self._lines.hit = None
         self._choice, self._following, self._said = choice, at_end, ""
         self._search = None
         start = log_reel.last if at_end else log_reel.first
@@ -220,13 +225,12 @@ class LogPane(Pane):
     # Drawing
 
     def _draw(self, *, end: bool = False, show: Line | None = None) -> None:
-        lines = self.query_one(LogLines)
+        lines = self._lines
         reel = self._looked.reel if self._looked else None
         missing = self._missing()
         lines.display = not missing
-        none = self.query_one("#log-none", Static)
-        none.display = bool(missing)
-        none.update(safe(missing))
+        self._none.display = bool(missing)
+        self._none.update(safe(missing))
         if reel is not None and self._choice is not None:
             if reel.restarted:
                 self._said = "the file was cut or replaced: read anew"
@@ -268,12 +272,13 @@ class LogPane(Pane):
             words.insert(0, f"searching, {size(self._search.searched_bytes)} (Escape ends it)")
         elif self._said:  # in front: the line may be cut
             words.insert(0, self._said)
-        self.query_one("#log-state", Static).update(safe("  ".join(words)))
+        self._state.update(safe("  ".join(words)))
         new = self._looked.reel.new if self._looked else 0
-        banner = self.query_one("#log-new", Static)
-        banner.display = bool(new) and not self._following
+        self._new.display = bool(new) and not self._following
         many = "+" if new >= log_reel.MOST_LINES // 2 else ""
-        banner.update(safe(f" ↓ {new}{many} new line{'s' if new != 1 else ''} - End follows again"))
+        self._new.update(
+            safe(f" ↓ {new}{many} new line{'s' if new != 1 else ''} - End follows again")
+        )
 
     def _tell(self, text: str) -> None:
         self._said = text
@@ -284,7 +289,7 @@ class LogPane(Pane):
     @on(LogLines.Scrolled)
     def _scrolled(self, event: LogLines.Scrolled) -> None:
         event.stop()
-        lines = self.query_one(LogLines)
+        lines = self._lines
         reel = self._looked.reel if self._looked else None
         if reel is None:
             return
@@ -298,7 +303,7 @@ class LogPane(Pane):
 
     def _read_more(self) -> None:
         """Where the edge of what is at hand comes near; what is filtered waits for scrolling."""
-        lines = self.query_one(LogLines)
+        lines = self._lines
         reel = self._looked.reel if self._looked else None
         if reel is None or self._busy:
             return
@@ -308,20 +313,20 @@ class LogPane(Pane):
             self._go(lambda view: log_reel.later(replace(reel, view=view)))
 
     def action_move(self, x: int, y: int) -> None:
-        self.query_one(LogLines).move(x=x, y=y)
+        self._lines.move(x=x, y=y)
 
     def action_page(self, by: int) -> None:
-        lines = self.query_one(LogLines)
+        lines = self._lines
         lines.move(y=by * max(1, lines.size.height - 1))
 
     def action_sideways(self, by: int) -> None:
-        lines = self.query_one(LogLines)
+        lines = self._lines
         lines.move(x=by * max(1, lines.size.width // 2))
 
     def action_home(self) -> None:
         self._following = False
         self._go(lambda view: log_reel.first(view, self._filter))
-        self.query_one(LogLines).scroll_to(y=0, animate=False, immediate=True)
+        self._lines.scroll_to(y=0, animate=False, immediate=True)
 
     def action_end(self) -> None:
         self._following = True
@@ -335,7 +340,7 @@ class LogPane(Pane):
             self.action_end()
 
     def action_wrap(self) -> None:
-        lines = self.query_one(LogLines)
+        lines = self._lines
         lines.wrap(not lines.wrapped)
 
     def action_log(self, by: int) -> None:
@@ -352,7 +357,7 @@ class LogPane(Pane):
         if self._looked is None or self._choice is None:
             return
         self._asks = what
-        box = self.query_one(Input)
+        box = self._box
         box.placeholder = {"search": "search", "filter": "only lines with", "save": "save to"}[what]
         box.value = {"search": self._needle, "filter": self._filter, "save": self._save_to()}[what]
         box.display = True
@@ -371,7 +376,7 @@ class LogPane(Pane):
             self._save(event.value)
 
     def action_dismiss(self) -> None:
-        if self.query_one(Input).display:
+        if self._box.display:
             self._close_box()
         elif self._search is not None or self._saving is not None:
             self._search = self._saving = None
@@ -383,7 +388,7 @@ class LogPane(Pane):
             self._draw()
 
     def _close_box(self) -> None:
-        self.query_one(Input).display = False
+        self._box.display = False
         self.focus()
 
     def _filter_by(self, text: str) -> None:
@@ -401,7 +406,7 @@ class LogPane(Pane):
 
     def _find(self, by: int, *, first: bool = False) -> None:
         """From the last hit on; the first time from what is on the screen."""
-        lines = self.query_one(LogLines)
+        lines = self._lines
         top, bottom = lines.visible_ends()
         reel = self._looked.reel if self._looked else None
         if reel is None or top is None or bottom is None or not self._needle:

@@ -1,0 +1,1 @@
+"""The README's pictures of the monitor, and what draws them."""
