@@ -33,7 +33,7 @@ class LiveRuns:
 
     def __init__(self, workspace: Workspace) -> None:
         self._registry = open_registry(workspace.runs)
-        self._step = _POINTS
+        self.step = _POINTS
         self.ids = [row.id for row in self._registry.list_runs(limit=COUNT)]
         self._hearts: dict[str, Heartbeat] = {}
         self._stores: dict[str, MetricStore] = {}
@@ -46,15 +46,15 @@ class LiveRuns:
 
     def tell(self, run_id: str) -> None:
         """What its supervisor and its rank write once in a second."""
-        self._hearts[run_id].beat(self._step, Phase.FORWARD)
-        record = _record(self._step)
+        self._hearts[run_id].beat(self.step, Phase.FORWARD)
+        record = _record(self.step)
         self._stores[run_id].append(1, [record])
-        told = {"loss": record.values["loss"], "eta_s": 1e5 - self._step, "max_steps": MAX_STEPS}
-        self._registry.progress(run_id, self._step, told)
+        told = {"loss": record.values["loss"], "eta_s": 1e5 - self.step, "max_steps": MAX_STEPS}
+        self._registry.progress(run_id, self.step, told)
 
     def tell_all(self) -> None:
         """A step of each of them, at once."""
-        self._step += 1
+        self.step += 1
         with self._registry.bulk():
             for run_id in self.ids:
                 self.tell(run_id)
@@ -63,7 +63,7 @@ class LiveRuns:
         """A step of each of them in every second, spread over it as 50 supervisors would."""
         due_s = time.monotonic()
         while True:
-            self._step += 1
+            self.step += 1
             for run_id in self.ids:
                 self.tell(run_id)
                 due_s += 1.0 / COUNT
