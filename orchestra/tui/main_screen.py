@@ -15,6 +15,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.timer import Timer
 
 from orchestra.schedule.board import Doing, RunView
 from orchestra.tui.acting import Acting, Done
@@ -53,6 +54,7 @@ KEYS = (
     ),
 )
 EVERY_S = 1.0
+RESTS_S = 0.1  # a cursor that has not moved for so long
 UNSEEN_EVERY_S = 5.0  # while the terminal has not the focus
 
 
@@ -80,6 +82,7 @@ class MainScreen(Acting):
         self._seen = True
         self._asked_at = 0.0
         self._plain = False
+        self._following: Timer | None = None
 
     def compose(self) -> ComposeResult:
         self._plain = self.app.plain
@@ -276,8 +279,11 @@ class MainScreen(Acting):
         self.app.remember(tab=self._tabs.pane.key)
 
     def on_runs_table_moved(self) -> None:
+        """The pane follows when the cursor rests: a key is answered before a curve is drawn."""
         self._show_note()
-        self._tabs.show(self._focus)
+        if self._following is not None:
+            self._following.stop()
+        self._following = self.set_timer(RESTS_S, lambda: self._tabs.show(self._focus))
 
     def on_app_focus(self) -> None:
         self._seen = True
