@@ -1,12 +1,14 @@
 """Runs that look at work to whoever watches, all told of in a second: 50 rows, 50 heartbeats.
 
-In a process of its own (`python -m tests.benchmarks.live_runs WORKSPACE`) until it is ended.
+In a process of its own (`python -m tests.benchmarks.live_runs WORKSPACE`) until it is ended; with
+`--asked` as a second word, a second goes by for each line on stdin, answered by the step.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -101,12 +103,18 @@ def _record(step: int) -> Record:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # no heartbeat page is left
     live = LiveRuns(find_workspace(Path(sys.argv[1])))
     print(READY, flush=True)
     with contextlib.closing(live):
-        for _ in live.go_on():
-            if os.getppid() == 1:  # who started it is gone
-                return
+        if "--asked" in sys.argv:
+            for _ in sys.stdin:
+                live.tell_all()
+                print(live.step, flush=True)
+        else:
+            for _ in live.go_on():
+                if os.getppid() == 1:  # who started it is gone
+                    return
 
 
 if __name__ == "__main__":

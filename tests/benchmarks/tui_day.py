@@ -27,7 +27,7 @@ _READ_EVERY_S = 600
 _KEY_EVERY_S = 60
 _TAB_EVERY_S = 900
 _TABS = 8
-_SHOWN_S = 0.001  # between two looks at the screen
+_SHOWN_S = 0.002  # between two looks at the screen
 _LONGEST_S = 60.0  # of real time, for one second
 
 
@@ -53,8 +53,7 @@ def measure() -> list[Row]:
             "`orchestra tui`: memory growth",
             f"{growth:.2f} MB/h",
             "1 MB/h",
-            f"{what}; line through {len(readings)} readings after {WARM_UP_S / 60:g} minutes, the "
-            "writer's share included",
+            f"{what}; line through {len(readings)} readings after {WARM_UP_S / 60:g} minutes",
         ),
         Row("... resident at the end", f"{readings[-1][1]:.0f} MB", "", f"of {what}"),
     ]
@@ -86,23 +85,25 @@ async def _live_through(root: Path, duration_s: int, clock: _Clock) -> list[tupl
     from orchestra.tui.app import Monitor
     from orchestra.tui.runs_table import RunsTable
     from orchestra.workspace import find_workspace
-    from tests.benchmarks.live_runs import LiveRuns
 
-    workspace = find_workspace(root)
-    live = LiveRuns(workspace)
-    app = Monitor(workspace)
+    command = [sys.executable, "-m", "tests.benchmarks.live_runs", str(root), "--asked"]
+    writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert writer.stdin is not None and writer.stdout is not None
+    writer.stdout.readline()  # the runs are at work
+    app = Monitor(find_workspace(root))
     readings = []
     async with app.run_test(size=(120, 36)) as pilot:
         for second in range(1, duration_s + 1):
-            live.tell_all()
+            print(file=writer.stdin, flush=True)
+            step = int(writer.stdout.readline())
             clock.ahead_s += 1.0
             given_up_s = clock.monotonic() + _LONGEST_S
             while True:
                 views = app.screen.query_one(RunsTable).views
-                if views and views[0].step == live.step:
+                if views and views[0].step == step:
                     break
                 if clock.monotonic() > given_up_s:
-                    raise TimeoutError(f"step {live.step} is not shown")
+                    raise TimeoutError(f"step {step} is not shown")
                 await asyncio.sleep(_SHOWN_S)
             if second % _KEY_EVERY_S == 0:
                 await pilot.press("j" if second // _KEY_EVERY_S % 20 < 10 else "k")
@@ -112,7 +113,8 @@ async def _live_through(root: Path, duration_s: int, clock: _Clock) -> list[tupl
             if second % _READ_EVERY_S == 0 and second >= WARM_UP_S:
                 gc.collect()
                 readings.append((second / 3600, memory(os.getpid()).resident_mb))
-    live.close()
+    writer.stdin.close()
+    writer.wait()
     return readings
 
 

@@ -115,8 +115,9 @@ def test_start_filter_detail_stop_resume_quit(sandbox: Sandbox, nvml: FakeNvml) 
 
         terminal.press("/", *"state:running")
         terminal.wait_for(lambda text: "done-before" not in text and "the-live-one" in text)
+        terminal.wait_for("undo")
         terminal.press("enter")
-        terminal.wait_for(lambda text: "state:running" not in text)
+        terminal.wait_for("details")  # the keys of the table
 
         terminal.press("enter")
         detail = terminal.wait_for("2 ranks")
