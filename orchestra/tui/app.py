@@ -17,6 +17,7 @@ from orchestra.schedule.board import RunView
 from orchestra.tui.actions import Actions
 from orchestra.tui.ascii_signs import AsciiSigns
 from orchestra.tui.background import Background
+from orchestra.tui.colourless import Colourless
 from orchestra.tui.failure import told
 from orchestra.tui.gpu_watch import GpuWatch
 from orchestra.tui.keys import Key, bindings, collect, monitor_modules
@@ -101,8 +102,9 @@ class Monitor(App[None]):
             self.push_screen(TooSmall())
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """With ours last."""
-        return [*super().get_line_filters(), *self._signs]
+        """With ours last; where no colour is wanted Textual's own would leave greys."""
+        theirs = (Colourless(),) if self.no_color else super().get_line_filters()
+        return [*theirs, *self._signs]
 
     def get_key_display(self, binding: Binding) -> str:
         """As Textual's; Enter by its name where the font has no sign for it."""

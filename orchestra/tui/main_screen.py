@@ -14,6 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.timer import Timer
 
 from orchestra.schedule.board import RunView
 from orchestra.tui.acting import Acting, Done
@@ -51,6 +52,7 @@ KEYS = (
     ),
 )
 EVERY_S = 1.0
+RESTS_S = 0.1  # a cursor that has not moved for so long
 UNSEEN_EVERY_S = 5.0  # while the terminal has not the focus
 
 
@@ -77,6 +79,7 @@ class MainScreen(Acting):
         self._problem = ""
         self._seen = True
         self._asked_at = 0.0
+        self._following: Timer | None = None
 
     def compose(self) -> ComposeResult:
         kept = self.app.kept
@@ -274,8 +277,11 @@ class MainScreen(Acting):
         self.app.remember(tab=self._tabs.pane.key)
 
     def on_runs_table_moved(self) -> None:
+        """The pane follows when the cursor rests: a key is answered before a curve is drawn."""
         self._show_note()
-        self._tabs.show(self._focus)
+        if self._following is not None:
+            self._following.stop()
+        self._following = self.set_timer(RESTS_S, lambda: self._tabs.show(self._focus))
 
     def on_app_focus(self) -> None:
         self._seen = True

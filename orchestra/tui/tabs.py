@@ -128,6 +128,8 @@ class Tabs(Vertical):
 
     async def reveal(self) -> None:
         """Mount what is shown, now that there is time; the first paint does not wait for it."""
+        if not self.is_attached:  # the program ends
+            return
         if not self.pane.is_attached:
             await self.mount(self.pane)
         self._tell()

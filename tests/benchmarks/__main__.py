@@ -30,6 +30,7 @@ from tests.benchmarks import (
     supervisor_cost,
     throughput,
     tui,
+    tui_day,
 )
 from tests.benchmarks.table import Row, print_table
 
@@ -54,8 +55,9 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "deaths": deaths.measure,
     "deaths_standins": deaths.measure_standins,
     "many_runs": many_runs.measure,
+    "tui_day": tui_day.measure,
 }
-LONG = ("deaths", "deaths_standins", "many_runs")
+LONG = ("deaths", "deaths_standins", "many_runs", "tui_day")
 
 
 def main() -> int:

@@ -1,12 +1,14 @@
 """Runs that look at work to whoever watches, all told of in a second: 50 rows, 50 heartbeats.
 
-In a process of its own (`python -m tests.benchmarks.live_runs WORKSPACE`) until it is ended.
+In a process of its own (`python -m tests.benchmarks.live_runs WORKSPACE`) until it is ended; with
+`--asked` as a second word, a second goes by for each line on stdin, answered by the step.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -33,7 +35,7 @@ class LiveRuns:
 
     def __init__(self, workspace: Workspace) -> None:
         self._registry = open_registry(workspace.runs)
-        self._step = _POINTS
+        self.step = _POINTS
         self.ids = [row.id for row in self._registry.list_runs(limit=COUNT)]
         self._hearts: dict[str, Heartbeat] = {}
         self._stores: dict[str, MetricStore] = {}
@@ -46,15 +48,15 @@ class LiveRuns:
 
     def tell(self, run_id: str) -> None:
         """What its supervisor and its rank write once in a second."""
-        self._hearts[run_id].beat(self._step, Phase.FORWARD)
-        record = _record(self._step)
+        self._hearts[run_id].beat(self.step, Phase.FORWARD)
+        record = _record(self.step)
         self._stores[run_id].append(1, [record])
-        told = {"loss": record.values["loss"], "eta_s": 1e5 - self._step, "max_steps": MAX_STEPS}
-        self._registry.progress(run_id, self._step, told)
+        told = {"loss": record.values["loss"], "eta_s": 1e5 - self.step, "max_steps": MAX_STEPS}
+        self._registry.progress(run_id, self.step, told)
 
     def tell_all(self) -> None:
         """A step of each of them, at once."""
-        self._step += 1
+        self.step += 1
         with self._registry.bulk():
             for run_id in self.ids:
                 self.tell(run_id)
@@ -63,7 +65,7 @@ class LiveRuns:
         """A step of each of them in every second, spread over it as 50 supervisors would."""
         due_s = time.monotonic()
         while True:
-            self._step += 1
+            self.step += 1
             for run_id in self.ids:
                 self.tell(run_id)
                 due_s += 1.0 / COUNT
@@ -101,12 +103,18 @@ def _record(step: int) -> Record:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # no heartbeat page is left
     live = LiveRuns(find_workspace(Path(sys.argv[1])))
     print(READY, flush=True)
     with contextlib.closing(live):
-        for _ in live.go_on():
-            if os.getppid() == 1:  # who started it is gone
-                return
+        if "--asked" in sys.argv:
+            for _ in sys.stdin:
+                live.tell_all()
+                print(live.step, flush=True)
+        else:
+            for _ in live.go_on():
+                if os.getppid() == 1:  # who started it is gone
+                    return
 
 
 if __name__ == "__main__":

@@ -100,6 +100,12 @@ class Terminal:
         return self._process.pid
 
     @property
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed and hands it on by lines."""
+        flags = termios.tcgetattr(self._ours)[3]
+        return bool(flags & termios.ECHO and flags & termios.ICANON)
+
+    @property
     def text(self) -> str:
         """The screen as it is now, without blanks at line ends."""
         self._read(0.0)

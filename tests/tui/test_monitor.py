@@ -13,6 +13,7 @@ from orchestra.registry.store import SCHEMA_VERSION, open_registry
 from orchestra.tui.compare import CompareScreen
 from orchestra.tui.detail_screen import DetailScreen
 from orchestra.tui.memory import Layout, load_layout, save_layout
+from orchestra.tui.tabs import Tabs
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
 from tests.tui.demo import demo
@@ -302,3 +303,11 @@ async def test_an_event_leads_to_its_log(workspace: Workspace) -> None:
             await pilot.press("end", "n", "enter")
             await seen(pilot, "attempt 1 of 1")
             assert app._main._tabs.pane.key == "log"
+
+
+@driven
+async def test_a_program_that_ends_opens_no_tab(workspace: Workspace) -> None:
+    async with monitor(workspace) as (app, _):
+        tabs = Tabs(app.make_panes())  # on no screen any more
+        await tabs.reveal()
+        assert not tabs.pane.is_attached
