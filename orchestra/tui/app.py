@@ -95,7 +95,8 @@ class Monitor(App[None]):
         self.logs.stop()
         self.background_checks.stop()
         confirmed = (self.background_actions, self.background_starts)
-        self.all_done = all([thread.stop(timeout_s=_PATIENCE_S) for thread in confirmed])
+        ended = [thread.stop(timeout_s=_PATIENCE_S) for thread in confirmed]  # each has its time
+        self.all_done = all(ended)
 
     def on_resize(self, event: events.Resize) -> None:
         if is_too_small(event.size) and not isinstance(self.screen, TooSmall):
