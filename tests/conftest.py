@@ -6,10 +6,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.chaos.matrix import pytest_runtest_setup, pytest_terminal_summary, saw
 
 __all__ = ["pytest_runtest_setup", "pytest_terminal_summary", "saw"]
+
+# A slow machine is no failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def _same_environment_afterwards() -> Iterator[None]:
