@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from textual import events
 from textual.app import App, ComposeResult
-from textual.widgets import Input, TextArea
+from textual.widgets import Input
 
 import orchestra.tui
 from orchestra.tui.clipboard import copy
