@@ -47,6 +47,23 @@ def journal(registry: Registry, run_id: str) -> tuple[Entry, ...]:
     return tuple(_entry(event, attempts(event.evaluation)) for event in registry.events(run_id))
 
 
+class Journal:
+    """What `journal` gives, made anew only when something has happened."""
+
+    def __init__(self) -> None:
+        self._until: tuple[str, int] | None = None
+        self._entries: tuple[Entry, ...] = ()
+
+    def read(self, registry: Registry, run_id: str) -> tuple[Entry, ...]:
+        """The same tuple as before if there is no other event."""
+        newest = registry.newest_events(1, run_id=run_id)
+        until = (run_id, newest[0].id if newest else 0)
+        if until != self._until:
+            self._entries = journal(registry, run_id)
+            self._until = until
+        return self._entries
+
+
 def _entry(event: EventRow, attempts: Sequence[Attempt]) -> Entry:
     started = [attempt for attempt in attempts if attempt.started_at <= event.time_s]
     attempt = started[-1] if started else None

@@ -22,6 +22,7 @@ class CheckpointsPane(RunPane, can_focus=False):
     key = "checkpoints"
     title = "checkpoints"
     every_s = 5.0
+    tells_ages = True
 
     def look(self, run_id: str) -> dict[str, Any]:
         # It loads the config's schema, which the first frame shall not wait for.

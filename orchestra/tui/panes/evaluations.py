@@ -23,6 +23,7 @@ class EvaluationsPane(RunPane, can_focus=False):
 
     key = "evaluations"
     title = "evals"
+    tells_ages = True
 
     def look(self, run_id: str) -> list[dict[str, Any]]:
         with open_registry(self.workspace.runs) as registry:

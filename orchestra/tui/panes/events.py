@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import ClassVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.binding import BindingType
@@ -12,14 +13,19 @@ from textual.content import Content
 from textual.message import Message
 
 from orchestra.registry.store import open_registry
-from orchestra.schedule.journal import Entry, journal
+from orchestra.schedule.journal import Entry, Journal
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.panes.run_pane import RunPane
 from orchestra.tui.table import Lines, wrapped
 from orchestra.tui.text import join, safe
 
+if TYPE_CHECKING:
+    from orchestra.tui.background import Background
+    from orchestra.workspace import Workspace
+
 _GLYPHS = {"state": "◆", "attempt": "▶", "hang": "!", "config": "≡", "resume": "↻", "notice": "i"}
 _OTHER = "·"
+_MOST_WRAPPED = 1 << 15  # events; each is wrapped once
 _ERROR, _ERROR_STYLE = "✘", "$text-error"
 
 KEYS = (
@@ -54,9 +60,29 @@ class EventsPane(RunPane, can_focus=False):
 
     found: Sequence[Entry] = ()
 
+    def __init__(self, workspace: Workspace, reader: Background) -> None:
+        super().__init__(workspace, reader)
+        self._journal = Journal()  # the reader's alone
+        self._wrap_cells = 0
+
+    def tick(self) -> None:
+        self._wrap_cells = self.width
+        super().tick()
+
+    def on_resize(self) -> None:
+        """Wrapped anew by the reader, too."""
+        if self.run_id is None:
+            super().on_resize()
+        else:
+            self._drawn = None
+            self.again()
+
     def look(self, run_id: str) -> tuple[Entry, ...]:
         with open_registry(self.workspace.runs) as registry:
-            return journal(registry, run_id)
+            found = self._journal.read(registry, run_id)
+        for entry in found:  # ahead of `draw`, where it would hold up the screen
+            _lines(entry, self._wrap_cells)
+        return found
 
     def draw(self, found: Sequence[Entry]) -> None:
         self.found = found
@@ -71,7 +97,7 @@ class EventsPane(RunPane, can_focus=False):
                 day = date
                 lines.append(Content.styled(day, "dim underline"))
                 targets.append(-1)
-            own = _lines(entry, self.width)
+            own = _lines(entry, self._wrap_cells)
             lines += own
             targets += [place] * len(own)
         self.put(lines, [None if target < 0 else target for target in targets])
@@ -105,7 +131,8 @@ class EventsPane(RunPane, can_focus=False):
             self.post_message(JumpTo(self.run_id, entry.attempt, entry.rank, entry.evaluation))
 
 
-def _lines(entry: Entry, width: int) -> list[Content]:
+@lru_cache(maxsize=_MOST_WRAPPED)
+def _lines(entry: Entry, width: int) -> tuple[Content, ...]:
     """Its time, what it is, and its text in as many lines as that needs."""
     glyph, style = _GLYPHS.get(entry.kind, _OTHER), ""
     if entry.is_error:
@@ -117,4 +144,4 @@ def _lines(entry: Entry, width: int) -> list[Content]:
     )
     space = head.cell_length + 1
     first, *more = wrapped(entry.text, width - space, style)
-    return [join(head, first, between=" "), *(line.pad_left(space) for line in more)]
+    return (join(head, first, between=" "), *(line.pad_left(space) for line in more))

@@ -29,6 +29,7 @@ class OverviewPane(RunPane):
     key: ClassVar[str] = "run"
     title: ClassVar[str] = "run"
     every_s: ClassVar[float] = 3.0
+    tells_ages: ClassVar[bool] = True
 
     def look(self, run_id: str) -> dict[str, Any]:
         with open_registry(self.workspace.runs) as registry:

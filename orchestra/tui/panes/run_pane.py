@@ -20,11 +20,14 @@ class RunPane(RowsPane, can_focus=False):
 
     every_s: ClassVar[float] = 2.0
     """Between two looks at the same run."""
+    tells_ages: ClassVar[bool] = False
+    """What was found is drawn again though it is the same."""
 
     def __init__(self, workspace: Workspace, reader: Background) -> None:
         super().__init__(workspace, reader)
         self.run_id: str | None = None
         self._due = 0.0
+        self._drawn: Any = None
         self.redraw = self._say_nothing
 
     def look(self, run_id: str) -> Any:
@@ -39,6 +42,7 @@ class RunPane(RowsPane, can_focus=False):
         run_id = focus.run.id if focus.run else None
         if run_id != self.run_id:
             self.run_id, self._due = run_id, 0.0
+            self._drawn = None
             self._say_nothing() if run_id is None else self.say("reading ...", "dim")
         self.tick()
 
@@ -55,9 +59,16 @@ class RunPane(RowsPane, can_focus=False):
         self._due = 0.0
         self.tick()
 
+    def show_problem(self, error: OrchestraError) -> None:
+        self._drawn = None
+        super().show_problem(error)
+
     def _say_nothing(self) -> None:
         self.say(_NO_RUN, "dim")
 
     def _take(self, run_id: str, found: Any) -> None:
-        if run_id == self.run_id:  # else: another one has been chosen meanwhile
+        if run_id != self.run_id:
+            return  # another one has been chosen meanwhile
+        if self.tells_ages or self._drawn is None or found != self._drawn:
+            self._drawn = found
             self.draw_by(lambda: self.draw(found))

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from textual.content import Content
 
 from orchestra.registry.rows import JobKey, RunRow
+from orchestra.tui import table
+from orchestra.tui.panes import events
 from orchestra.tui.panes.events import EventsPane, JumpTo
 from orchestra.tui.table import Lines
+from orchestra.wire.errors import OrchestraError
 from orchestra.wire.job import Attempt
 from orchestra.wire.states import AttemptState
 from tests.chaos.sandbox import Sandbox
@@ -102,6 +107,63 @@ async def test_new_events_are_followed_until_one_scrolls_away(run: Sandbox) -> N
         app.shown.again()
         await until(pilot, lambda: len(lines.lines) > before)
         assert "number 000" in app.text and "number 061" not in app.text
+
+
+@driven
+async def test_nothing_new_is_not_drawn_again_and_an_event_is_wrapped_once_and_elsewhere(
+    run: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run.registry() as registry, registry.bulk():
+        for number in range(50):
+            registry.add_event("one", "notice", f"of the first look {number}")
+    wrapped: list[tuple[str, int]] = []
+    threads: set[threading.Thread] = set()
+
+    def wrap(text: str, width: int, style: str = "") -> list[Content]:
+        wrapped.append((text, width))
+        threads.add(threading.current_thread())
+        return table.wrapped(text, width, style)
+
+    monkeypatch.setattr(events, "wrapped", wrap)
+    async with events_of(run) as (app, pilot):
+        drawn: list[int] = []
+        looked: list[int] = []
+        replace, look = app.shown.lines.replace, app.shown.look
+
+        def replaced(lines: Any, *more: Any, **named: Any) -> None:
+            drawn.append(len(lines))
+            replace(lines, *more, **named)
+
+        def counted(run_id: str) -> Any:
+            looked.append(1)
+            return look(run_id)
+
+        monkeypatch.setattr(app.shown.lines, "replace", replaced)
+        monkeypatch.setattr(app.shown, "look", counted)
+        app.shown.show(focus_on(row(run)))
+        await seen(pilot, "of the first look 49")
+        before = len(drawn)
+        for count in range(2, 5):
+            app.shown.again()
+            await until(pilot, lambda count=count: len(looked) >= count)
+        with run.registry() as registry:
+            registry.add_event("one", "notice", "of the last look")
+        app.shown.again()
+        await seen(pilot, "of the last look")
+        assert len(drawn) == before + 1
+        assert len(wrapped) == len(set(wrapped)) > 50
+        assert threading.main_thread() not in threads
+
+
+@driven
+async def test_what_was_found_comes_back_after_a_problem(run: Sandbox) -> None:
+    async with events_of(run) as (app, pilot):
+        app.shown.show(focus_on(row(run)))
+        await seen(pilot, "◆ state")
+        app.shown.show_problem(OrchestraError("the disk is away"))
+        await seen(pilot, "the disk is away")
+        app.shown.again()
+        await seen(pilot, "◆ state")
 
 
 @driven
