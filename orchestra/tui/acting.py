@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
+from textual import events
 from textual.app import SuspendNotSupported
 from textual.binding import BindingType
 from textual.message import Message
@@ -57,6 +58,7 @@ KEYS = (
 )
 _WRITING = frozenset(key.action for key in KEYS if key.writes)
 _LONG = (Start, Clone, Resume, Evaluate, Remove)
+_WRITING_KEYS = frozenset(key.keys for key in KEYS if key.writes)
 READ_ONLY = "read-only: use the command line"
 
 
@@ -106,6 +108,11 @@ class Acting(Screen[None]):
         if action in _WRITING and self.desk.actions.readonly:
             return None
         return super().check_action(action, parameters)
+
+    def on_key(self, event: events.Key) -> None:
+        """A dead key says why."""
+        if self.desk.actions.readonly and event.character in _WRITING_KEYS:
+            self._say(READ_ONLY, wrong=True)
 
     def action_stop(self) -> None:
         """Ask, then stop."""

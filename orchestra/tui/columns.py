@@ -24,6 +24,7 @@ LEAST_SIZE = (60, 12)
 TABLE_SHARE = 0.6
 _NAME_GROWS_TO = 44
 GAP = 1  # cells between columns
+_STEP_CELLS = 11
 MARKS = 2  # cells before them: marked, pinned
 
 
@@ -136,7 +137,22 @@ def _bar(view: RunView, _: Setting) -> str:
 
 
 def _step(view: RunView, _: Setting) -> str:
-    return f"{view.step}/{view.row.max_steps}" if view.row.max_steps else str(view.step)
+    if not view.row.max_steps:
+        return str(view.step)
+    text = f"{view.step}/{view.row.max_steps}"
+    return (
+        text
+        if len(text) <= _STEP_CELLS
+        else f"{_thousands(view.step)}/{_thousands(view.row.max_steps)}"
+    )
+
+
+def _thousands(count: int) -> str:
+    """`26.3k`, `1.2M`."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return str(count)
 
 
 def _eta(view: RunView, _: Setting) -> str:
@@ -165,7 +181,19 @@ def _gpus(view: RunView, setting: Setting) -> str:
         return ""
     if setting.gpus is None:
         return f"{len(view.row.devices)} GPU{'s' if len(view.row.devices) > 1 else ''}"
-    return ",".join(str(setting.gpus.get(uuid, "?")) for uuid in view.row.devices)
+    known = sorted(setting.gpus[uuid] for uuid in view.row.devices if uuid in setting.gpus)
+    return _ranges(known) or "?"
+
+
+def _ranges(indices: Sequence[int]) -> str:
+    """`0-3,6`; of sorted numbers."""
+    parts: list[list[int]] = []
+    for index in indices:
+        if parts and parts[-1][-1] == index - 1:
+            parts[-1].append(index)
+        else:
+            parts.append([index])
+    return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
 
 
 def _took(view: RunView, setting: Setting) -> str:
@@ -201,14 +229,14 @@ def _state(view: RunView, _: Setting) -> str:
 COLUMNS: tuple[Column, ...] = (
     Column("state", "State", 12, _state, sort="state", rank=0),
     Column("id", "Id", 8, _id, sort="id", rank=90),
-    Column("name", "Name", 19, _name, sort="name", rank=1),
+    Column("name", "Name", 16, _name, sort="name", rank=1),
     Column("task", "Task", 11, _task, sort="task", rank=60),
     Column("bar", "Done", 5, _bar, sort="step", rank=70),
-    Column("step", "Step", 13, _step, right=True, sort="step", rank=2),
+    Column("step", "Step", _STEP_CELLS, _step, right=True, sort="step", rank=2),
     Column("eta", "ETA", 6, _eta, right=True, rank=10),
-    Column("loss", "Loss", 6, _loss, right=True, sort="loss", rank=40),
+    Column("loss", "Loss", 7, _loss, right=True, sort="loss", rank=40),
     Column("score", "Score (best)", 13, _score, right=True, sort="best", rank=20),
-    Column("beat", "Beat", 4, _beat, right=True, rank=30),
+    Column("beat", "Beat", 5, _beat, right=True, rank=30),
     Column("gpus", "GPUs", 6, _gpus, rank=35),
     Column("attempt", "Att", 3, _attempt, right=True, sort="attempt", rank=50),
     Column("took", "Took", 6, _took, right=True, rank=45),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -10,6 +12,21 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from orchestra.wire.terminal import clean
+
+_ALWAYS = ("help", "quit", "back")
+
+
+@dataclass(frozen=True)
+class _Shown:
+    key: str
+    shown: str
+    label: str
+    enabled: bool
+    action: str
+
+    @property
+    def cells(self) -> int:
+        return len(self.shown) + len(self.label) + 2
 
 
 class KeyLine(Widget):
@@ -21,7 +38,7 @@ class KeyLine(Widget):
 
     def __init__(self) -> None:
         super().__init__(id="keys")
-        self._keys: list[tuple[str, str, str, bool]] = []  # key, as shown, label, enabled
+        self._keys: list[_Shown] = []
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._look)
@@ -35,31 +52,41 @@ class KeyLine(Widget):
             binding = active.binding
             if binding.show and binding.action not in actions:  # one action may have several keys
                 actions.add(binding.action)
-                shown = self.app.get_key_display(binding)
-                found.append((binding.key, shown, binding.description, active.enabled))
+                shown = clean(self.app.get_key_display(binding))
+                label = clean(binding.description)
+                found.append(_Shown(binding.key, shown, label, active.enabled, binding.action))
         if found != self._keys:
             self._keys = found
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
         base, width = self.rich_style, self.size.width
-        segments, used = [], 0
-        for _, shown, label, enabled in self._keys:
-            text = f" {shown} {label}"
-            if used + len(text) + 1 > width:
-                break
-            key = base + Style(bold=enabled, dim=not enabled, color="default")
+        segments = []
+        for item in self._fitting():
+            key = base + Style(bold=item.enabled, dim=not item.enabled, color="default")
             segments += [
-                Segment(f" {clean(shown)}", key),
-                Segment(f" {clean(label)}", base + Style(dim=not enabled)),
+                Segment(f" {item.shown}", key),
+                Segment(f" {item.label}", base + Style(dim=not item.enabled)),
             ]
-            used += len(text)
         return Strip(segments).adjust_cell_length(width, base)
 
     def on_click(self, event: events.Click) -> None:
         left = 0
-        for key, shown, label, enabled in self._keys:
-            right = left + len(shown) + len(label) + 2
-            if left <= event.x < right and enabled:
-                self.app.simulate_key(key)
-            left = right
+        for item in self._fitting():
+            if left <= event.x < left + item.cells and item.enabled:
+                self.app.simulate_key(item.key)
+            left += item.cells
+
+    def _fitting(self) -> list[_Shown]:
+        """As many as there is room for; the ways to help and out always."""
+        kept = [item for item in self._keys if item.action in _ALWAYS]
+        room = self.size.width - sum(item.cells for item in kept) - 1
+        first = []
+        for item in self._keys:
+            if item in kept:
+                continue
+            room -= item.cells
+            if room < 0:
+                break
+            first.append(item)
+        return [*first, *kept]

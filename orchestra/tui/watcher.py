@@ -95,6 +95,7 @@ class Watcher:
         self._runs: Runs | None = None
         self._page: _Page | None = None
         self._distrusted = False
+        self._had_runs = False
         self._board = Board(workspace.runs)
         self._alone = Board(workspace.runs)  # for the run of the detail screen
 
@@ -105,8 +106,14 @@ class Watcher:
             UsageError: the query can't be read; the registry was written by a newer orchestra.
             OrchestraError: the registry is damaged, locked or can't be read.
         """
-        if self._registry is None and not any_runs(self._workspace):
+        if not any_runs(self._workspace):
+            if self._had_runs:
+                raise OrchestraError(
+                    f"the runs are gone: neither a registry nor a run folder in "
+                    f"{self._workspace.runs.path}; what is shown is the last that was seen"
+                )
             return Found(wanted, (), 0, {}, time.monotonic())
+        self._had_runs = True
         try:
             registry = self._open()
             page = self._page = self._read(registry, wanted)

@@ -36,8 +36,8 @@ def test_a_run_works_stalls_loses_its_supervisor_and_ends(sandbox: Sandbox, boar
     assert look(board, sandbox, job).doing is Doing.QUEUED
     sandbox.start(job)
     attempt = sandbox.held(job)
+    wait_for("the registry knows", lambda: look(board, sandbox, job).doing is Doing.WORKING)
     working = look(board, sandbox, job)
-    assert working.doing is Doing.WORKING
     assert working.silent_s is not None and 0 <= working.silent_s < 60
     assert working.step == 6  # of the pages; the registry is told every now and then
 

@@ -80,3 +80,14 @@ def test_an_ended_run_has_neither_time_left_nor_gpus() -> None:
     running = replace(ended, row=replace(ended.row, state=RunState.RUNNING))
     assert cell(running, "eta", 0.0) == "1m00s"
     assert cell(running, "gpus", 0.0) == "1 GPU"
+
+
+def test_long_steps_are_told_in_thousands_and_gpus_in_ranges() -> None:
+    long = replace(VIEW, step=120_400, row=replace(ROW, max_steps=1_000_000))
+    assert cell(long, "step", 0.0) == "120k/1M"
+    assert cell(VIEW, "step", 0.0) == "120/4000"
+    uuids = tuple(f"GPU-{number}" for number in range(8))
+    held = replace(VIEW, row=replace(ROW, state=RunState.RUNNING, devices=(*uuids[:4], uuids[6])))
+    (column,) = [column for column in COLUMNS if column.key == "gpus"]
+    known = {uuid: number for number, uuid in enumerate(uuids)}
+    assert column.cell(held, Setting(0.0, gpus=known)) == "0-3,6"

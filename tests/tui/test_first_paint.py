@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pyte
 import pytest
 
@@ -16,7 +18,11 @@ from tests.tui.showing import driven, seen
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)])
 @driven
-async def test_the_rows_do_not_move(workspace: Workspace, size: tuple[int, int]) -> None:
+async def test_the_rows_do_not_move(
+    workspace: Workspace, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s)  # ages are not those of another minute
     add_runs(workspace, [f"asr-{number}" for number in range(100)], RunState.FAILED, "no disk")
     watcher = Watcher(workspace)
     found = watcher.look(Wanted(limit=FIRST_PAGE))

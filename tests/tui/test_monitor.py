@@ -211,7 +211,7 @@ async def test_read_only_is_said_and_its_keys_are_dead(workspace: Workspace) -> 
     async with monitor(workspace, readonly=True) as (app, pilot):
         await seen(pilot, "one", "READ-ONLY")
         await pilot.press("s", "D", "n", "R")
-        await pilot.pause()
+        await seen(pilot, "read-only: use the command line")
         assert app.screen is app._main
 
 
@@ -247,6 +247,19 @@ async def test_a_damaged_registry_is_a_sentence_and_mending_it_is_seen(
         mended.write_bytes(good)
         mended.replace(workspace.runs.registry)
         await seen(pilot, "one", "live")
+
+
+@driven
+async def test_runs_that_vanish_are_not_called_none(workspace: Workspace) -> None:
+    add_runs(workspace, ["one"])
+    async with monitor(workspace) as (app, pilot):
+        await seen(pilot, "one")
+        away = workspace.runs.path.with_name("away")
+        workspace.runs.path.rename(away)
+        text = await seen(pilot, "the runs are gone")
+        assert "No runs yet" not in text and lines_with(text, "one")
+        away.rename(workspace.runs.path)
+        await until(pilot, lambda: "the runs are gone" not in app.text)
 
 
 @driven

@@ -10,6 +10,7 @@ from orchestra.tui.panes.rows_pane import RowsPane
 if TYPE_CHECKING:
     from orchestra.tui.background import Background
     from orchestra.tui.pane import Focus
+    from orchestra.wire.errors import OrchestraError
     from orchestra.workspace import Workspace
 
 _NO_RUN = "no run is chosen: move to one in the table of runs"
