@@ -163,7 +163,7 @@ class TaskInfo:
         readme = self.folder / "README.md"
         if not readme.is_file():
             return ""
-        return readme.read_text(encoding="utf-8").lstrip("# ").split("\n", 1)[0]
+        return readme.read_text(encoding="utf-8", errors="replace").lstrip("# ").split("\n", 1)[0]
 
     def config_model(self) -> type[TaskConfig]:
         """The task's `Config` (UsageError names the file and what is wrong with it)."""

@@ -44,6 +44,7 @@ class Database:
         self.path = path
         self._remedy = remedy
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._schema: int | None = None
         self._connection, self._inode = self._connect()
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -98,6 +99,10 @@ class Database:
         (row,) = self.read("PRAGMA data_version")
         return self._inode, int(row[0])
 
+    def insist_on(self, schema: int) -> None:
+        """A file that takes the place of this one must have that schema version, too."""
+        self._schema = schema
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
@@ -106,9 +111,20 @@ class Database:
         if not self._connection.in_transaction and _inode(self.path) != self._inode:
             # First the new one: while there is no file, this fails and the old one stays.
             connection, inode = self._connect()
+            self._check(connection)
             self._connection.close()
             self._connection, self._inode = connection, inode
         return self._connection
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        with errors_as_sentences(self.path, self._remedy):
+            (schema,) = connection.execute("PRAGMA user_version").fetchone()
+        if self._schema not in (None, schema):
+            connection.close()
+            raise OrchestraError(
+                f"{self.path} was replaced by a file with schema {schema} instead of "
+                f"{self._schema}: repeat the command"
+            )
 
     def _connect(self) -> tuple[sqlite3.Connection, int]:
         with errors_as_sentences(self.path, self._remedy):
@@ -151,7 +167,12 @@ def errors_as_sentences(path: Path, remedy: str = REBUILT) -> Iterator[None]:
             raise OrchestraError(
                 f"cannot use {path} ({error}): check the permissions of it and its folder"
             ) from error
-        raise
+        if isinstance(error, sqlite3.OperationalError):  # a table is missing, say
+            raise OrchestraError(
+                f"cannot use {path} ({error}): if orchestra did not write it, move it away "
+                f"(mv {path} {path}.damaged) and {remedy}"
+            ) from error
+        raise  # a mistake of ours
 
 
 def _define(connection: sqlite3.Connection, functions: Mapping[str, Callable[..., Any]]) -> None:

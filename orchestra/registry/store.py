@@ -83,6 +83,7 @@ class Registry(Reads):
 
     def __init__(self, database: Database, notes: tuple[str, ...] = ()) -> None:
         super().__init__(database)
+        database.insist_on(SCHEMA_VERSION)
         self.notes = notes
 
     def __enter__(self) -> Registry:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestra.schedule.log_fold import fold, label
 from orchestra.schedule.log_view import LogView, Place
-from orchestra.wire.errors import ConflictError, OrchestraError
+from orchestra.wire.errors import ConflictError, OrchestraError, UsageError
 
 _LINES = 500
 _CHUNK_BYTES = 1 << 20
@@ -21,7 +21,7 @@ class Saving:
     def __init__(self, paths: Mapping[str, Path], target: Path) -> None:
         self._paths = paths
         self._place: Place = {}
-        self.target = target.expanduser().absolute()
+        self.target = target
         self.saved_bytes = 0
         self._begun = False
 
@@ -30,9 +30,11 @@ class Saving:
 
         Raises:
             ConflictError: the file exists.
+            UsageError: a file can't have that name.
             OrchestraError: it can't be written.
         """
         deadline = time.monotonic() + budget_s
+        self.target = _absolute(self.target)
         try:
             with self.target.open("ab" if self._begun else "xb") as file:
                 self._begun = True
@@ -56,3 +58,12 @@ class Saving:
         self._place = window.end
         lines = (f"[{label(said.logs)}] {said.line.text}\n" for said in fold(window.lines))
         return "".join(lines).encode(errors="surrogateescape")
+
+
+def _absolute(target: Path) -> Path:
+    if "\0" in str(target):
+        raise UsageError("a file's name can't have a NUL in it: give another name")
+    try:
+        return target.expanduser().absolute()
+    except RuntimeError as error:  # ~nosuchuser
+        raise UsageError(f"{target}: {error} Give another name.") from error

@@ -55,6 +55,8 @@ class Monitor(App[None]):
         """`first`: rows to begin with, if some were read already."""
         super().__init__()
         self.first = first
+        self._is_drawn = False
+        self._signal = 0
         self.all_done = True
         """After its end: whether all that was confirmed has been done."""
         self.workspace = workspace
@@ -80,7 +82,8 @@ class Monitor(App[None]):
         return MainScreen()
 
     def on_load(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end)
+        for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C is a key as soon as it can be
+            asyncio.get_running_loop().add_signal_handler(number, self._end, number)
         self.board.start()
         self.reader.start()
         self.logs.start()
@@ -94,9 +97,8 @@ class Monitor(App[None]):
         self.reader.stop()
         self.logs.stop()
         self.background_checks.stop()
-        confirmed = (self.background_actions, self.background_starts)
-        ended = [thread.stop(timeout_s=_PATIENCE_S) for thread in confirmed]  # each has its time
-        self.all_done = all(ended)
+        quick = self.background_actions.stop(timeout_s=_PATIENCE_S)
+        self.all_done = self.background_starts.stop(timeout_s=_PATIENCE_S) and quick
 
     def on_resize(self, event: events.Resize) -> None:
         if is_too_small(event.size) and not isinstance(self.screen, TooSmall):
@@ -160,9 +162,17 @@ class Monitor(App[None]):
             "layout", lambda: save_layout(workspace, layout), _nothing, self._tell, surely=True
         )
 
-    def _end(self) -> None:
-        """By SIGTERM: what was confirmed is done, the terminal is as it was."""
-        self.exit(return_code=128 + signal.SIGTERM)
+    def _end(self, number: int) -> None:
+        """By a signal: what was confirmed is done, the terminal is as it was."""
+        self._signal = number
+        if self._is_drawn:
+            self.exit(return_code=128 + number)
+
+    def on_ready(self) -> None:
+        """The first screen stands; Textual cannot end while it comes."""
+        self._is_drawn = True
+        if self._signal:
+            self._end(self._signal)
 
     def _handle_exception(self, error: Exception) -> None:
         """Textual's own would draw a traceback over the terminal."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import ExitStack
+import threading
+from contextlib import ExitStack, suppress
 
 from orchestra.tui.first_paint import NOT_BEGUN, first_screen
 from orchestra.tui.memory import load_layout
@@ -16,6 +17,8 @@ from orchestra.tui.watcher import FIRST_PAGE, Found, Wanted, Watcher
 from orchestra.wire.errors import OrchestraError, UsageError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.workspace import Workspace
+
+FIRST_ROWS_WITHIN_S = 1.0
 
 
 def start_monitor(workspace: Workspace, *, readonly: bool) -> None:
@@ -27,7 +30,8 @@ def start_monitor(workspace: Workspace, *, readonly: bool) -> None:
             "tell the same to a pipe, with --json to a program"
         )
     found = _first_rows(workspace)
-    signal.signal(signal.SIGTERM, _end)  # until the monitor has its own
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the monitor has its own
+        signal.signal(number, _end)
     with ExitStack() as undo:
         if found is not None and found.views:
             size = os.get_terminal_size(terminal.fileno())
@@ -40,8 +44,12 @@ def start_monitor(workspace: Workspace, *, readonly: bool) -> None:
 
         log_to_file()
         monitor = Monitor(workspace, readonly=readonly, first=found)
-        undo.pop_all()  # Textual does it from now on
-    monitor.run()
+        monitor.run()
+        undo.pop_all()  # Textual has done it
+    if not monitor.all_done:
+        raise OrchestraError(
+            "what was confirmed last is not finished: `orchestra ls` tells how far it came"
+        )
     sys.exit(monitor.return_code or ExitCode.OK)
 
 
@@ -50,12 +58,17 @@ def _end(number: int, _: object) -> None:
 
 
 def _first_rows(workspace: Workspace) -> Found | None:
-    """None where there is a problem: the monitor tells it on the screen."""
+    """None where there is a problem, or a lock to wait for: the monitor tells it on the screen."""
     kept = load_layout(workspace)
-    watcher = Watcher(workspace)
-    try:
-        return watcher.look(Wanted(kept.query, kept.sort, FIRST_PAGE))
-    except OrchestraError:
-        return None
-    finally:
+    rows: list[Found] = []
+
+    def look() -> None:
+        watcher = Watcher(workspace)
+        with suppress(OrchestraError):
+            rows.append(watcher.look(Wanted(kept.query, kept.sort, FIRST_PAGE)))
         watcher.close()
+
+    looking = threading.Thread(target=look, name="first rows", daemon=True)
+    looking.start()
+    looking.join(FIRST_ROWS_WITHIN_S)
+    return rows[0] if rows else None

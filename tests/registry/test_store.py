@@ -275,6 +275,21 @@ def test_an_open_registry_follows_the_file_at_its_path(
     assert [row.id for row in registry.list_runs()] == ["r3", "r2"]
 
 
+@pytest.mark.parametrize("schema", [0, SCHEMA_VERSION, SCHEMA_VERSION + 1])
+def test_a_foreign_file_in_its_place_is_a_sentence(
+    registry: Registry, runs: RunsFolder, schema: int
+) -> None:
+    foreign = runs.path / "foreign"
+    with contextlib.closing(sqlite3.connect(foreign)) as connection:
+        connection.execute(f"PRAGMA user_version = {schema}")
+        connection.execute("CREATE TABLE songs (name TEXT)")
+    foreign.rename(runs.registry)
+    told = "orchestra did not write it" if schema == SCHEMA_VERSION else f"with schema {schema}"
+    for _ in range(2):
+        with pytest.raises(OrchestraError, match=told):
+            registry.list_runs()
+
+
 def test_an_unusable_file_is_a_sentence(registry: Registry, runs: RunsFolder) -> None:
     runs.registry.rename(runs.path / "away")
     with pytest.raises(OrchestraError, match="permissions"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from orchestra.config.schema import DataConfig
-from orchestra.tasks import Batch, Task, builtin_folder, discover
+from orchestra.tasks import Batch, Task, TaskInfo, builtin_folder, discover
 from orchestra.wire.errors import DataError
 
 
@@ -25,6 +25,11 @@ def test_it_ships_with_a_summary() -> None:
     info = discover(Path("/nowhere"))["example"]
     assert info.folder.is_relative_to(builtin_folder())
     assert info.summary().startswith("Tones in noise")
+
+
+def test_the_summary_of_a_readme_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(b"# T\xf6ne in noise\nmore\n")
+    assert TaskInfo("own", tmp_path, builtin=False).summary() == "T\ufffdne in noise"
 
 
 def test_data_are_keyed_by_id(task: Task) -> None:

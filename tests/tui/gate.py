@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from textual.pilot import Pilot
 
@@ -45,6 +46,18 @@ async def answered(pilot: Pilot[None], *threads: Background) -> None:
         thread.ask(_LAST, object, answers.append, _ignore)
         await until(pilot, lambda answers=answers: bool(answers))  # type: ignore[misc]
     await pilot.pause()
+
+
+def let_go_at_its_end(thread: Background, go: Callable[[], None]) -> None:
+    """Hold it until it has been told to stop."""
+    stop = thread.stop
+
+    def stopping(**more: Any) -> bool:
+        stop(timeout_s=0.0)
+        go()
+        return stop(**more)
+
+    thread.stop = stopping  # type: ignore[method-assign]
 
 
 def _ignore(_: object | OrchestraError) -> None:

@@ -12,7 +12,7 @@ from orchestra.tui.memory import load_layout
 from orchestra.tui.panes.log import LogPane
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
-from tests.tui.gate import answered, asked, held, waiting
+from tests.tui.gate import answered, asked, held, let_go_at_its_end, waiting
 from tests.tui.monitor import Watched, add_runs, monitor
 from tests.tui.showing import driven, seen, until
 
@@ -128,20 +128,14 @@ async def test_what_was_confirmed_and_the_layout_outlive_the_end(
 ) -> None:
     app, done = Watched(workspace), []
     app.actions.perform = done.append  # type: ignore[method-assign,assignment]
-    stop = app.reader.stop
-    async with app.run_test(size=(120, 36)) as pilot:
-        await seen(pilot, "good")
-        theme = app.theme
-        with held(app.reader, app.background_actions) as go:
-
-            def stopping() -> bool:
-                go()
-                return stop()
-
-            app.reader.stop = stopping  # type: ignore[method-assign,assignment]
+    with held(app.reader) as read, held(app.background_actions) as act:
+        let_go_at_its_end(app.reader, read)
+        let_go_at_its_end(app.background_actions, act)
+        async with app.run_test(size=(120, 36)) as pilot:
+            await seen(pilot, "good")
+            theme = app.theme
             app._main.perform(RELABEL)
             await pilot.press("T", "q")
-            await until(pilot, lambda: not app.is_running)
     assert app.all_done
     assert load_layout(workspace).theme not in ("", theme)
     assert done == [RELABEL]
@@ -158,3 +152,16 @@ async def test_a_slow_start_keeps_no_question_waiting(workspace: Workspace, run:
             await pilot.press("D")
             await seen(pilot, "Delete good")
             await pilot.press("escape")
+
+
+@driven
+async def test_what_is_not_done_in_time_is_known(
+    workspace: Workspace, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestra.tui.app._PATIENCE_S", 0.01)
+    app = Watched(workspace)
+    with held(app.background_actions):
+        async with app.run_test(size=(120, 36)) as pilot:
+            await seen(pilot, "good")
+            app._main.perform(RELABEL)
+    assert not app.all_done
