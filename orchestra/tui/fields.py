@@ -19,7 +19,17 @@ if TYPE_CHECKING:  # Textual has no public names for what `edit` takes and gives
     from textual.document._edit import Edit
 
 
-class Field(Input):
+class _Harmless(Input):
+    def validate_value(self, value: str) -> str:
+        """Of all that is typed, pasted or set."""
+        return clean(value)
+
+    def replace(self, text: str, start: int, end: int) -> None:
+        """The cursor goes behind what is seen of a paste."""
+        super().replace(clean(text), start, end)
+
+
+class Field(_Harmless):
     """One line."""
 
     def __init__(
@@ -33,25 +43,13 @@ class Field(Input):
             compact=True,
         )
 
-    def validate_value(self, value: str) -> str:
-        """Of all that is typed, pasted or set."""
-        return clean(value)
-
-    def replace(self, text: str, start: int, end: int) -> None:
-        """The cursor goes behind what is seen of a paste."""
-        super().replace(clean(text), start, end)
-
     def suggest(self, words: Iterable[str]) -> None:
         """Offer the end of one of these while it is typed."""
         self.suggester = SuggestFromList([clean(word) for word in words])
 
 
-class PaletteField(CommandInput):
+class PaletteField(_Harmless, CommandInput):
     """The line of the command palette."""
-
-    def validate_value(self, value: str) -> str:
-        """Of all that is typed, pasted or set."""
-        return clean(value)
 
 
 class TextField(TextArea):

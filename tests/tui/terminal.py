@@ -28,7 +28,7 @@ import pyte
 
 _KEYS = {
     "enter": "\r",
-    "escape": "\x1b",
+    "escape": "\x1b[27u",  # as the newer protocol has it: no beginning of another key
     "tab": "\t",
     "shift+tab": "\x1b[Z",
     "space": " ",
@@ -142,7 +142,7 @@ class Terminal:
                 self.send(chr(ord(key[5:].upper()) - 64))
             else:
                 self.send(_KEYS.get(key, key))
-            self._read(0.02)  # an escape key must not look like the beginning of the next
+            self._read(0.02)
 
     def send(self, text: str) -> None:
         """As if typed or pasted."""

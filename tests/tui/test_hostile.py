@@ -69,10 +69,12 @@ MONITOR_SCREENS = (
 )
 #: Keys that lead to fields, and their number; Escape leads back.
 FIELDS = (
-    (Screen("filter", ("/",), "/"), 1),
-    (Screen("metrics", ("down", "1", "g"), "metric"), 1),
-    (Screen("log", ("2", "/"), "search"), 1),
-    (Screen("config", ("5", "/"), "a part of a key"), 1),
+    (Screen("filter", ("/",), "state:failed"), 1),
+    (Screen("metrics", ("down", "1", "/"), "part of a metric"), 1),
+    (Screen("log", ("2",), "LASTLINE"), 0),
+    (Screen("search", ("/",), "all ranks"), 1),
+    (Screen("config", ("5",), "launch.device"), 0),
+    (Screen("keys", ("/",), "a part of a key"), 1),
     (Screen("help", ("?",), "search keys"), 1),
     (Screen("palette", (":",), "a command"), 1),
     (Screen("label", ("L",), "Note"), 5),
@@ -115,6 +117,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 @pytest.mark.slow
 def test_a_paste_into_every_field(workspace: Workspace) -> None:
     pasted = HOSTILE.replace("\x00", "").encode(errors="replace").decode()
+    pasted = pasted.replace("\u2028\u2029", " PASTED")
     with started((*ORCHESTRA, "tui"), workspace) as terminal:
         terminal.wait_for("NAME")
         terminal.wait_for("space mark")  # what is drawn first takes no keys
@@ -128,8 +131,9 @@ def test_a_paste_into_every_field(workspace: Workspace) -> None:
                     terminal.press("tab")
                 terminal.paste(pasted)
                 terminal.settle()
-            assert "PWNED" in terminal.text, screen.name
-            terminal.press("escape")
+            if count:
+                terminal.wait_for("PASTED")
+                terminal.press("escape")
             terminal.settle()
             assert "Traceback" not in terminal.text, screen.name
             assert_no_private_strings(terminal.sent)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from orchestra.schedule.log_save import Saving
+from orchestra.schedule.log_search import Search
+from orchestra.tui import log_reading
 from orchestra.tui.background import Background
 from orchestra.tui.log_lines import LogLines
-from orchestra.tui.panes.log import LogPane
+from orchestra.tui.panes.log import _POLL_S, LogPane
+from orchestra.wire.errors import OrchestraError
 from orchestra.wire.folders import AttemptFolder
 from orchestra.workspace import Workspace, init_workspace
 from tests.tui.loop import in_loop
@@ -24,13 +30,14 @@ RUN = "abcd2345"
 
 
 class OnePane(App[None]):
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, readonly: bool = False) -> None:
         super().__init__()
         self._workspace = workspace
+        self._readonly = readonly
         self.reader = Background("reader", self.call_from_thread)
 
     def compose(self) -> ComposeResult:
-        yield LogPane(self._workspace, self.reader)
+        yield LogPane(self._workspace, self.reader, readonly=self._readonly)
 
     def on_mount(self) -> None:
         self.reader.start()
@@ -72,8 +79,10 @@ class Driven:
 
 
 @asynccontextmanager
-async def driven(workspace: Workspace, **where: int) -> AsyncIterator[Driven]:
-    app = OnePane(workspace)
+async def driven(
+    workspace: Workspace, *, readonly: bool = False, **where: int
+) -> AsyncIterator[Driven]:
+    app = OnePane(workspace, readonly=readonly)
     async with app.run_test(size=(80, 24)) as pilot:
         one = Driven(app, pilot)
         one.pane.open(RUN, **where)
@@ -129,7 +138,7 @@ async def test_scrolling_up_ends_following_and_counts(
         assert before.startswith(log.seen())  # what is read stays where it is
         for _ in range(60):
             await log.pilot.press("pageup")
-            await log.until(lambda: not log.pane._busy)
+            await log.until(lambda: not log.pane._reading.busy)
         assert "line 19999" not in log.seen()
         shown = [int(line.split()[1]) for line in log.seen().splitlines() if line]
         assert shown == list(range(shown[0], shown[0] + len(shown))) and shown[0] < 19_000
@@ -229,6 +238,95 @@ async def test_saving(workspace: Workspace, attempt: AttemptFolder, tmp_path: Pa
 
 
 @in_loop
+async def test_an_ended_save_says_what_is_left_of_it(
+    workspace: Workspace, attempt: AttemptFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def advance(saving: Saving, budget_s: float) -> bool:
+        saving.target.write_text("a part")
+        saving.saved_bytes = 6
+        return False
+
+    monkeypatch.setattr(Saving, "advance", advance)
+    write(attempt, 0, "line\n")
+    async with driven(workspace, rank=0) as log:
+        await log.until(lambda: "line" in log.seen())
+        await log.pilot.press("s")
+        await log.type(str(tmp_path / "saved.log"))
+        await log.until(lambda: "saving, 6 B" in log.told("state"))
+        await log.pilot.press("escape")
+        await log.until(lambda: "saved.log holds only the first 6 B" in log.told("state"))
+
+
+@in_loop
+async def test_read_only_writes_no_file(
+    workspace: Workspace, attempt: AttemptFolder, tmp_path: Path
+) -> None:
+    write(attempt, 0, "line\n")
+    target = tmp_path / "saved.log"
+    async with driven(workspace, rank=0, readonly=True) as log:
+        await log.until(lambda: "line" in log.seen())
+        await log.pilot.press("s")
+        assert not log.app.query_one(Input).display
+        log.pane.action_ask("save")  # by another way than the key
+        assert not log.app.query_one(Input).display and "read-only" in log.told("state")
+        await log.pilot.press("slash")  # other questions are asked
+        assert log.app.query_one(Input).display
+        log.pane._asks = "save"
+        await log.type(str(target))
+        await log.until(lambda: not log.app.query_one(Input).display)
+        assert log.pane._saving.work is None and not target.exists()
+
+
+@in_loop
+async def test_what_is_asked_while_the_reader_is_busy_is_not_lost(
+    workspace: Workspace, attempt: AttemptFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "".join(f"line {n}\n" for n in range(3000))
+    write(attempt, 0, f"needle first\n{lines}needle last\n")
+    gate, read = threading.Event(), log_reading.answer
+
+    def gated(*arguments: Any) -> log_reading.Looked:
+        assert gate.wait(20)
+        return read(*arguments)
+
+    gate.set()
+    monkeypatch.setattr(log_reading, "answer", gated)
+    async with driven(workspace, rank=0) as log:
+        await log.until(lambda: "needle last" in log.seen())
+        gate.clear()
+        await log.until(lambda: log.pane._reading.busy)
+        await log.pilot.press("home")
+        await log.pilot.press("ampersand")
+        await log.type("needle")
+        gate.set()
+        await log.until(lambda: "needle first" in log.seen())
+        assert "line" not in log.seen() and "only lines with 'needle'" in log.told("state")
+        gate.clear()
+        await log.until(lambda: log.pane._reading.busy)
+        await log.pilot.press("escape", "end")  # all lines again, and their end
+        gate.set()
+        await log.until(lambda: "line 2999" in log.seen() and "needle last" in log.seen())
+
+
+@in_loop
+async def test_a_problem_of_a_search_leaves_the_reader_s_turn_alone(
+    workspace: Workspace, attempt: AttemptFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def advance(search: Search, budget_s: float) -> bool:
+        raise OrchestraError("the disk is away")
+
+    monkeypatch.setattr(Search, "advance", advance)
+    write(attempt, 0, "line\n")
+    async with driven(workspace, rank=0) as log:
+        await log.until(lambda: "line" in log.seen())
+        await log.pilot.press("slash")
+        await log.type("x")
+        await log.until(lambda: "the disk is away" in log.told("state"))
+        write(attempt, 0, "more\n")
+        await log.until(lambda: "more" in log.seen())
+
+
+@in_loop
 async def test_sentences_instead_of_nothing(workspace: Workspace) -> None:
     async with driven(workspace) as log:
         await log.until(lambda: "Not started yet" in log.told("none"))
@@ -254,12 +352,26 @@ async def test_the_mouse_wheel_and_a_hidden_pane(
         await log.until(lambda: "line 999" in log.seen())
         await log.pilot._post_mouse_events([_wheel()], log.lines, offset=(5, 5))
         await log.until(lambda: "○ not following" in log.told("state"))
-        log.pane.display = False
-        await log.pilot.pause()
         asked: list[str] = []
-        log.app.reader.ask = lambda slot, *rest: asked.append(slot)  # type: ignore[method-assign]
-        await log.pilot.pause(0.6)
+        ask = log.app.reader.ask
+
+        def counted(slot: str, *rest: Any) -> None:
+            asked.append(slot)
+            ask(slot, *rest)
+
+        log.app.reader.ask = counted  # type: ignore[method-assign]
+        beats: list[int] = []
+        log.app.set_interval(_POLL_S, lambda: beats.append(1))
+        await log.until(lambda: len(beats) >= 4)
+        assert asked  # control: while it can be seen it does ask
+        log.pane.display = False
+        await log.until(lambda: not log.pane._reading.busy)
+        asked.clear()
+        beats.clear()
+        await log.until(lambda: len(beats) >= 4)
         assert asked == []
+        log.pane.display = True
+        await log.until(lambda: bool(asked))
 
 
 def _wheel() -> type:

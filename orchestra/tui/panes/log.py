@@ -1,9 +1,13 @@
-"""The log of a run: its end first, following; all ranks as one, or one of them."""
+"""The log of a run: its end first, following; all ranks as one, or one of them.
+
+Draws and takes keys; what is read is `log_reading`'s, searching and saving go by `log_slices`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,16 +20,24 @@ from textual.widgets import Input, Static
 from orchestra.formats import size
 from orchestra.registry.rows import JobKey
 from orchestra.schedule import log_reel
-from orchestra.schedule.log_choice import ALL, ChosenLogs, LogChoice, chosen_logs
+from orchestra.schedule.log_choice import ALL, LogChoice
 from orchestra.schedule.log_file import Line
 from orchestra.schedule.log_reel import Reel
 from orchestra.schedule.log_save import Saving
 from orchestra.schedule.log_search import Search
 from orchestra.schedule.log_view import LogView
+from orchestra.tui import log_words
 from orchestra.tui.fields import Field
 from orchestra.tui.keys import Key, bindings
+<<<<<<< HEAD
 from orchestra.tui.log_lines import LogLines, measure
 from orchestra.tui.pane import Focus, Pane, in_sight
+=======
+from orchestra.tui.log_lines import LogLines
+from orchestra.tui.log_reading import Looked, Question, Reading
+from orchestra.tui.log_slices import Slices, search_from
+from orchestra.tui.pane import Focus, Pane
+>>>>>>> f2
 from orchestra.tui.text import safe
 
 if TYPE_CHECKING:
@@ -34,7 +46,8 @@ if TYPE_CHECKING:
     from orchestra.workspace import Workspace
 
 _POLL_S = 0.25
-_SLICE_S = 0.06  # of searching and saving: others want the reader too
+_ASKED = {"search": "search", "filter": "only lines with", "save": "save to"}
+_READ_ONLY = "read-only: `orchestra logs RUN` prints the log"
 
 KEYS = (
     Key("f", "follow", "follow", "Follow the end of the log, or stop following.", "log"),
@@ -51,7 +64,7 @@ KEYS = (
     Key("left_curly_bracket", "attempt(-1)", "attempt before", "The log of the attempt before.",
         "log", footer=False, show_as="{"),
     Key("w", "wrap", "wrap", "Long lines in several rows, or sideways.", "log"),
-    Key("s", "ask('save')", "save", "Save the whole log to a file.", "log"),
+    Key("s", "ask('save')", "save", "Save the whole log to a file.", "log", writes=True),
     Key("up", "move(0, -1)", "up", "A line up.", "log", footer=False),
     Key("down", "move(0, 1)", "down", "A line down.", "log", footer=False),
     Key("pageup", "page(-1)", "page up", "A page up.", "log", footer=False),
@@ -64,22 +77,8 @@ KEYS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Looked:
-    """What the reader found."""
-
-    chosen: ChosenLogs
-    reel: Reel
-
-
-def _looked(chosen: ChosenLogs, reel: Reel) -> _Looked:
-    """Still in the reader's thread."""
-    measure(reel.said)
-    return _Looked(chosen, reel)
-
-
 class LogPane(Pane):
-    """Follows the log of the run under the cursor. All reading is the reader's."""
+    """Follows the log of the run under the cursor. `readonly`: no file is written either."""
 
     key = "log"
     title = "log"
@@ -92,24 +91,36 @@ class LogPane(Pane):
     LogPane > Field { padding: 0 1; display: none; }
     """
 
-    def __init__(self, workspace: Workspace, reader: Background) -> None:
+    def __init__(self, workspace: Workspace, reader: Background, *, readonly: bool = False) -> None:
         super().__init__(workspace, reader)
+        self._readonly = readonly
         self._state = Static("", classes="line", id="log-state")
         self._lines = LogLines()
         self._none = Static("", id="log-none")
         self._new = Static("", id="log-new")
         self._box = Field(id="log-input")
+        self._reading = Reading(
+            workspace.runs,
+            lambda work, done, failed: self.read(work, done, failed=failed),
+            self._answered,
+            self.show_problem,
+        )
+        self._searching: Slices[Search] = Slices(
+            partial(self.read, slot="-search", failed=self._search_failed),
+            lambda _: self._draw_state(),
+            self._found,
+        )
+        self._saving: Slices[Saving] = Slices(
+            partial(self.read, slot="-save", failed=self._save_failed),
+            lambda saving: self._tell(f"saving, {size(saving.saved_bytes)} (Escape ends it)"),
+            lambda saving: self._tell(f"saved {size(saving.saved_bytes)} in {saving.target}"),
+        )
         self._choice: LogChoice | None = None
-        self._looked: _Looked | None = None
         self._following = True
         self._filter = ""
         self._needle = ""
         self._asks = ""
         self._said = ""  # of the last search or save
-        self._search: Search | None = None
-        self._saving: Saving | None = None
-        self._busy = False
-        self._next: Callable[[], None] | None = None  # waits for the reader
 
     def compose(self) -> ComposeResult:
         yield self._state
@@ -122,11 +133,17 @@ class LogPane(Pane):
         """Look four times a second while it can be seen."""
         self.set_interval(_POLL_S, self._poll)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Saving is dim and dead where nothing may be written."""
+        if self._readonly and (action, parameters) == ("ask", ("save",)):
+            return None
+        return super().check_action(action, parameters)
+
     # What is looked at
 
     def show(self, focus: Focus) -> None:
         if focus.run is None:
-            self._choice = self._looked = None
+            self._choice = self._reading.looked = None
             self._draw()
         elif self._choice is None or self._choice.key.run_id != focus.run.id:
             self.open(focus.run.id)
@@ -138,103 +155,89 @@ class LogPane(Pane):
         attempt: int | None = None,
         rank: int | None = None,
         evaluation: int | None = None,
-        at_end: bool = True,
     ) -> None:
-        """Show that log: the end of it, or its beginning."""
+        """Show the end of that log."""
         log = ALL if rank is None else f"rank{rank}"
-        self._choose(LogChoice(JobKey(run_id, evaluation), attempt, log), at_end=at_end)
+        self._choose(LogChoice(JobKey(run_id, evaluation), attempt, log))
 
-    def _choose(self, choice: LogChoice, *, at_end: bool = True) -> None:
+    def _choose(self, choice: LogChoice) -> None:
         if self._choice is None or choice.key != self._choice.key:
-            self._looked = self._lines.hit = None
-        self._choice, self._following, self._said = choice, at_end, ""
-        self._search = None
-        start = log_reel.last if at_end else log_reel.first
-        self._go(lambda view: start(view, self._filter), end=at_end)
+            self._reading.looked = self._lines.hit = None
+        self._choice, self._said = choice, ""
+        self._searching.end()
+        self.action_end()
 
-    # Reading: one question at a time, so that each goes on from the answer before
+    # Reading
 
     def _poll(self) -> None:
+<<<<<<< HEAD
         seen = in_sight(self.screen) and self.is_on_screen and self.size.height
         if not self._busy and self._choice is not None and seen:
+=======
+        if not self._reading.busy and self.is_on_screen and self.size.height:
+>>>>>>> f2
             self._read_on()
 
     def _read_on(self) -> None:
-        """What was written since; the next attempt after a restart."""
-        choice, old, following = self._choice, self._looked, self._following
-        if choice is None:
-            return
+        """What was written since; the next attempt after a restart; other lines by the filter."""
+        following = self._following
+        if self._choice is not None:
+            self._reading.ask(
+                Question(
+                    self._choice,
+                    self._filter,
+                    on=lambda reel, view: log_reel.grown(reel, view, following=following),
+                    end=following,
+                )
+            )
 
-        def work() -> _Looked:
-            chosen = chosen_logs(self.workspace.runs, choice)
-            view = LogView(chosen.paths)
-            if old is None or old.chosen.attempt != chosen.attempt:
-                return _looked(chosen, log_reel.last(view, self._filter))
-            return _looked(chosen, log_reel.grown(old.reel, view, following=following))
-
-        self._ask(work, choice, end=following, always=False)
-
-    def _go(
-        self, step: Callable[[LogView], Reel], *, end: bool = False, show: Line | None = None
+    def _jump(
+        self, jump: Callable[[LogView, str], Reel], *, end: bool = False, show: Line | None = None
     ) -> None:
         """Read elsewhere in the log."""
-        choice = self._choice
-        if choice is None:
+        if self._choice is not None:
+            self._reading.ask(Question(self._choice, self._filter, jump, end=end, show=show))
+
+    def _read_more(self) -> None:
+        """What is at hand comes near; what is filtered waits for scrolling."""
+        lines, reel = self._lines, self._reading.reel
+        if self._choice is None or reel is None or self._reading.busy or self._following:
             return
+        if lines.is_near_top and not reel.window.at_start:
+            self._more(log_reel.earlier)
+        elif lines.is_near_end and not reel.window.at_end:
+            self._more(log_reel.later)
 
-        def work() -> _Looked:
-            chosen = chosen_logs(self.workspace.runs, choice)
-            return _looked(chosen, step(LogView(chosen.paths)))
+    def _more(self, more: Callable[[Reel], Reel]) -> None:
+        assert self._choice is not None
+        self._reading.ask(
+            Question(
+                self._choice, self._filter, on=lambda reel, view: more(replace(reel, view=view))
+            )
+        )
 
-        self._ask(work, choice, end=end, show=show)
-
-    def _ask(
-        self,
-        work: Callable[[], _Looked],
-        choice: LogChoice,
-        *,
-        end: bool,
-        show: Line | None = None,
-        always: bool = True,
-    ) -> None:
-        if self._busy:
-            self._next = lambda: self._ask(work, choice, end=end, show=show, always=always)
+    def _answered(self, question: Question, looked: Looked) -> None:
+        if question.choice != self._choice:
             return
-
-        def done(looked: _Looked) -> None:
-            self._busy = False
-            if choice == self._choice:
-                same = self._looked is not None and looked.reel is self._looked.reel
-                self._looked = looked
-                if always or not same:
-                    self._draw(end=end and (always or self._following), show=show)
-            self._ask_next()
-            if not self._filter:
-                self._read_more()
-
-        self._busy = True
-        self.read(work, done)
-
-    def _ask_next(self) -> None:
-        following, self._next = self._next, None
-        if following is not None:
-            following()
+        same = looked.reel is self._reading.reel
+        self._reading.looked = looked
+        if not same:
+            end = question.end and (question.jump is not None or self._following)
+            self._draw(end=end, show=question.show)
+        if not self._filter:
+            self.call_later(self._read_more)  # what waits to be asked comes first
 
     def show_problem(self, error: OrchestraError) -> None:
-        self._busy = False
-        self._search = self._saving = None
         self._tell(str(error))
-        self._ask_next()
 
     # Drawing
 
     def _draw(self, *, end: bool = False, show: Line | None = None) -> None:
-        lines = self._lines
-        reel = self._looked.reel if self._looked else None
-        missing = self._missing()
-        lines.display = not missing
-        self._none.display = bool(missing)
-        self._none.update(safe(missing))
+        lines, reel = self._lines, self._reading.reel
+        instead = log_words.instead_of_lines(self._choice, self._reading.looked, self._filter)
+        lines.display = not instead
+        self._none.display = bool(instead)
+        self._none.update(safe(instead))
         if reel is not None and self._choice is not None:
             if reel.restarted:
                 self._said = "the file was cut or replaced: read anew"
@@ -244,45 +247,21 @@ class LogPane(Pane):
             lines.put(reel.said, labelled=labelled, end=end, show=anchor)
         self._draw_state()
 
-    def _missing(self) -> str:
-        """A sentence instead of lines."""
-        if self._choice is None:
-            return "No run is selected."
-        if self._looked is None:
-            return "Reading ..."
-        if missing := self._looked.chosen.missing:
-            return missing
-        reel = self._looked.reel
-        if not reel.window.lines:
-            return "The log is empty so far."
-        if not reel.said:
-            return f"No line here contains {self._filter!r}: Escape shows all of them."
-        return ""
-
     def _draw_state(self) -> None:
         words = []
-        if self._looked is not None and self._choice is not None:
-            chosen, reel = self._looked.chosen, self._looked.reel
-            if self._choice.key.evaluation is not None:
-                words.append(f"eval {self._choice.key.evaluation}")
-            if chosen.attempt:
-                words.append(f"attempt {chosen.attempt} of {chosen.attempts[-1]}")
-            words.append("all ranks" if self._choice.log == ALL else self._choice.log)
-            words.append(size(sum(mark.size for mark in reel.window.marks.values())))
+        if search := self._searching.work:
+            words.append(f"searching, {size(search.searched_bytes)} (Escape ends it)")
+        elif self._said:  # in front: the line may be cut
+            words.append(self._said)
+        if self._reading.looked is not None and self._choice is not None:
+            words += log_words.where(self._choice, self._reading.looked)
         words.append("● following" if self._following else "○ not following")
         if self._filter:
             words.append(f"only lines with {self._filter!r}")
-        if self._search is not None:
-            words.insert(0, f"searching, {size(self._search.searched_bytes)} (Escape ends it)")
-        elif self._said:  # in front: the line may be cut
-            words.insert(0, self._said)
         self._state.update(safe("  ".join(words)))
-        new = self._looked.reel.new if self._looked else 0
+        new = self._reading.reel.new if self._reading.reel else 0
         self._new.display = bool(new) and not self._following
-        many = "+" if new >= log_reel.MOST_LINES // 2 else ""
-        self._new.update(
-            safe(f" ↓ {new}{many} new line{'s' if new != 1 else ''} - End follows again")
-        )
+        self._new.update(safe(log_words.new_lines(new)))
 
     def _tell(self, text: str) -> None:
         self._said = text
@@ -293,8 +272,7 @@ class LogPane(Pane):
     @on(LogLines.Scrolled)
     def _scrolled(self, event: LogLines.Scrolled) -> None:
         event.stop()
-        lines = self._lines
-        reel = self._looked.reel if self._looked else None
+        lines, reel = self._lines, self._reading.reel
         if reel is None:
             return
         if event.up:
@@ -304,17 +282,6 @@ class LogPane(Pane):
             self._read_on()
         self._draw_state()
         self._read_more()
-
-    def _read_more(self) -> None:
-        """Where the edge of what is at hand comes near; what is filtered waits for scrolling."""
-        lines = self._lines
-        reel = self._looked.reel if self._looked else None
-        if reel is None or self._busy:
-            return
-        if lines.is_near_top and not self._following and not reel.window.at_start:
-            self._go(lambda view: log_reel.earlier(replace(reel, view=view)))
-        elif lines.is_near_end and not self._following and not reel.window.at_end:
-            self._go(lambda view: log_reel.later(replace(reel, view=view)))
 
     def action_move(self, x: int, y: int) -> None:
         self._lines.move(x=x, y=y)
@@ -329,12 +296,12 @@ class LogPane(Pane):
 
     def action_home(self) -> None:
         self._following = False
-        self._go(lambda view: log_reel.first(view, self._filter))
+        self._jump(log_reel.first)
         self._lines.scroll_to(y=0, animate=False, immediate=True)
 
     def action_end(self) -> None:
         self._following = True
-        self._go(lambda view: log_reel.last(view, self._filter), end=True)
+        self._jump(log_reel.last, end=True)
 
     def action_follow(self) -> None:
         if self._following:
@@ -348,27 +315,32 @@ class LogPane(Pane):
         lines.wrap(not lines.wrapped)
 
     def action_log(self, by: int) -> None:
-        if self._looked is not None:
-            self._choose(self._looked.chosen.other_log(by))
+        if self._reading.looked is not None:
+            self._choose(self._reading.looked.chosen.other_log(by))
 
     def action_attempt(self, by: int) -> None:
-        if self._looked is not None:
-            self._choose(self._looked.chosen.other_attempt(by))
+        if self._reading.looked is not None:
+            self._choose(self._reading.looked.chosen.other_attempt(by))
 
     # Asking
 
     def action_ask(self, what: str) -> None:
-        if self._looked is None or self._choice is None:
+        looked, choice = self._reading.looked, self._choice
+        if looked is None or choice is None:
+            return
+        if what == "save" and self._readonly:
+            self._tell(_READ_ONLY)
             return
         self._asks = what
         box = self._box
-        box.placeholder = {"search": "search", "filter": "only lines with", "save": "save to"}[what]
-        box.value = {"search": self._needle, "filter": self._filter, "save": self._save_to()}[what]
+        box.placeholder = _ASKED[what]
+        name = log_words.file_name(choice, looked.chosen.attempt)
+        box.value = {"search": self._needle, "filter": self._filter, "save": name}[what]
         box.display = True
         box.focus()
 
     @on(Input.Submitted)
-    def _answered(self, event: Input.Submitted) -> None:
+    def _typed(self, event: Input.Submitted) -> None:
         event.stop()
         self._close_box()
         if self._asks == "search":
@@ -382,8 +354,12 @@ class LogPane(Pane):
     def action_dismiss(self) -> None:
         if self._box.display:
             self._close_box()
-        elif self._search is not None or self._saving is not None:
-            self._search = self._saving = None
+        elif saving := self._saving.work:
+            self._saving.end()
+            written = size(saving.saved_bytes)
+            self._tell(f"ended: {saving.target} holds only the first {written}")
+        elif self._searching.work:
+            self._searching.end()
             self._tell("ended")
         elif self._filter:
             self._filter_by("")
@@ -399,48 +375,22 @@ class LogPane(Pane):
 
     def _filter_by(self, text: str) -> None:
         self._filter = text
-        reel = self._looked.reel if self._looked else None
-        if reel is not None:
-            end = self._following
-            self._go(lambda view: replace(reel, view=view).filtered(text), end=end)
+        self._read_on()
+        self._draw_state()
 
-    # Searching and saving, slice by slice
+    # Searching and saving
 
     def action_next(self, by: int) -> None:
         if self._needle:
             self._find(by)
 
     def _find(self, by: int, *, first: bool = False) -> None:
-        """From the last hit on; the first time from what is on the screen."""
-        lines = self._lines
-        top, bottom = lines.visible_ends()
-        reel = self._looked.reel if self._looked else None
-        if reel is None or top is None or bottom is None or not self._needle:
+        reel = self._reading.reel
+        if reel is None or not self._needle:
             return
-        said = list(reel.said)
-        at = next((n for n, each in enumerate(said) if lines.is_hit(each)), None)
-        if first or at is None:
-            at = said.index(bottom if by < 0 else top)
-            at += by < 0
-        else:
-            at += by > 0
-        place = dict(reel.window.top)
-        place.update({line.log: line.end for each in said[:at] for line in each.lines})
-        self._search = Search(reel.view.paths, self._needle, place, forward=by > 0)
-        self._search_on(self._search)
-
-    def _search_on(self, search: Search) -> None:
-        def done(over: bool) -> None:
-            if search is not self._search:
-                return
-            if not over:
-                self._draw_state()
-                self._search_on(search)
-                return
-            self._search = None
-            self._found(search)
-
-        self.read(lambda: search.advance(_SLICE_S), done, slot="-search")
+        search = search_from(reel, self._lines, self._needle, forward=by > 0, first=first)
+        if search is not None:
+            self._searching.begin(search)
 
     def _found(self, search: Search) -> None:
         hit = search.hit
@@ -451,34 +401,26 @@ class LogPane(Pane):
             return
         self._following = False
         self._said = f"{search.needle!r}"
-        reel = self._looked.reel if self._looked else None
+        reel = self._reading.reel
         if reel is not None and any(hit in said.lines for said in reel.said):
             self._draw(show=hit)
         else:
             self._filter = ""  # it may be among what is left out
-            self._go(lambda view: log_reel.around(view, hit), show=hit)
+            self._jump(lambda view, only: log_reel.around(view, hit, only), show=hit)
 
-    def _save_to(self) -> str:
-        assert self._choice is not None and self._looked is not None
-        key, log = self._choice.key, self._choice.log
-        evaluation = f"-eval{key.evaluation}" if key.evaluation is not None else ""
-        return f"{key.run_id}{evaluation}-attempt{self._looked.chosen.attempt}-{log}.log"
+    def _search_failed(self, error: OrchestraError) -> None:
+        self._searching.end()
+        self._tell(str(error))
 
     def _save(self, target: str) -> None:
-        if self._looked is None or not target.strip():
+        looked = self._reading.looked
+        if looked is None or not target.strip():
             return
-        self._saving = Saving(self._looked.chosen.paths, Path(target.strip()))
-        self._save_on(self._saving)
+        if self._readonly:
+            self._tell(_READ_ONLY)
+        else:
+            self._saving.begin(Saving(looked.chosen.paths, Path(target.strip())))
 
-    def _save_on(self, saving: Saving) -> None:
-        def done(over: bool) -> None:
-            if saving is not self._saving:
-                return
-            if over:
-                self._saving = None
-                self._tell(f"saved {size(saving.saved_bytes)} in {saving.target}")
-            else:
-                self._tell(f"saving, {size(saving.saved_bytes)} (Escape ends it)")
-                self._save_on(saving)
-
-        self.read(lambda: saving.advance(_SLICE_S), done, slot="-save")
+    def _save_failed(self, error: OrchestraError) -> None:
+        self._saving.end()
+        self._tell(str(error))
