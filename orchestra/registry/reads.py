@@ -107,7 +107,7 @@ class Reads:
 
         Next to free: who has read everything may wait for it to differ.
         """
-        return self._database.stamp()
+        return self._database.generation()
 
     def get_run(self, run_id: str) -> RunRow:
         """One run by its exact id (NotFoundError)."""

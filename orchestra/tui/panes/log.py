@@ -29,15 +29,10 @@ from orchestra.schedule.log_view import LogView
 from orchestra.tui import log_words
 from orchestra.tui.fields import Field
 from orchestra.tui.keys import Key, bindings
-<<<<<<< HEAD
-from orchestra.tui.log_lines import LogLines, measure
-from orchestra.tui.pane import Focus, Pane, in_sight
-=======
 from orchestra.tui.log_lines import LogLines
 from orchestra.tui.log_reading import Looked, Question, Reading
 from orchestra.tui.log_slices import Slices, search_from
-from orchestra.tui.pane import Focus, Pane
->>>>>>> f2
+from orchestra.tui.pane import Focus, Pane, in_sight
 from orchestra.tui.text import safe
 
 if TYPE_CHECKING:
@@ -170,12 +165,8 @@ class LogPane(Pane):
     # Reading
 
     def _poll(self) -> None:
-<<<<<<< HEAD
         seen = in_sight(self.screen) and self.is_on_screen and self.size.height
-        if not self._busy and self._choice is not None and seen:
-=======
-        if not self._reading.busy and self.is_on_screen and self.size.height:
->>>>>>> f2
+        if not self._reading.busy and seen:
             self._read_on()
 
     def _read_on(self) -> None:
