@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Input, Static
@@ -23,9 +23,13 @@ _ROWS = 6
 
 
 def matching(names: Sequence[str], text: str) -> list[str]:
-    """Names with each word of `text` somewhere in them, whatever the case."""
-    words = text.lower().split()
-    return [name for name in names if all(word in name.lower() for word in words)]
+    """Names with each word of `text` somewhere in them."""
+    return [name for name in names if has_words(name, text)]
+
+
+def has_words(text: str, words: str) -> bool:
+    """Whether each of these words is somewhere in the text, whatever the case."""
+    return all(word in text.lower() for word in words.lower().split())
 
 
 class Finder(Vertical):
@@ -37,7 +41,7 @@ class Finder(Vertical):
     Finder Input:focus { border: none; }
     Finder Static { height: auto; padding: 0 1; }
     """
-    BINDINGS: ClassVar[list[Binding]] = bindings(KEYS)  # type: ignore[assignment]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
 
     class Previewed(Message):
         """The name the cursor is on; None: nothing matches."""

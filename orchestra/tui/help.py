@@ -15,6 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from orchestra.tui.fields import Field
+from orchestra.tui.finder import has_words
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.text import join, safe
 
@@ -77,14 +78,10 @@ class HelpScreen(ModalScreen[None]):
 
 def matching(keys: Iterable[Key], query: str) -> list[Key]:
     """Those in which each word of `query` occurs somewhere."""
-    words = query.lower().split()
     return [
         key
         for key in keys
-        if all(
-            word in f"{written(key)} {key.keys} {key.label} {key.help} {key.where}".lower()
-            for word in words
-        )
+        if has_words(f"{written(key)} {key.keys} {key.label} {key.help} {key.where}", query)
     ]
 
 

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import BindingType
 from textual.widgets import Static
 
 from orchestra.schedule.board import RunView
@@ -77,7 +77,7 @@ class CurvesPane(Pane):
 
     key: ClassVar[str] = "curves"
     title: ClassVar[str] = "curves"
-    BINDINGS: ClassVar[list[Binding]] = bindings(KEYS)  # type: ignore[assignment]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
     DEFAULT_CSS = """
     CurvesPane { layout: vertical; }
     CurvesPane > #curves-problem { height: auto; max-height: 3; display: none; padding: 0 1; }
