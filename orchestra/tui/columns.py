@@ -70,11 +70,11 @@ def choose(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
     return widths
 
 
-def fit(text: str, width: int, *, right: bool = False) -> str:
+def padded(text: str, width: int, *, right: bool = False) -> str:
     """Cleaned, exactly so many cells wide; what is cut is marked."""
     text = clean(text)
     if not text.isascii():
-        return _fit_wide(text, width, right=right)
+        return _padded_wide(text, width, right=right)
     if len(text) > width:
         text = _cut(text, width)
     return text.rjust(width) if right else text.ljust(width)
@@ -84,7 +84,7 @@ def _cut(text: str, width: int) -> str:
     return text[: width - 1] + "…" if width > 1 else text[:width]
 
 
-def _fit_wide(text: str, width: int, *, right: bool) -> str:
+def _padded_wide(text: str, width: int, *, right: bool) -> str:
     """Some characters take two cells, some none."""
     if cell_len(text) > width:
         text = set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
@@ -97,7 +97,7 @@ def cells_of(
 ) -> tuple[str, ...]:
     """The row's cells, each as wide as its column."""
     return tuple(
-        fit(column.cell(view, setting), room, right=column.right) for column, room in chosen
+        padded(column.cell(view, setting), room, right=column.right) for column, room in chosen
     )
 
 
@@ -110,7 +110,7 @@ def titles_of(
         title = column.title
         if sort and column.sort == sort:
             title = f"{title[: room - 1]}{'↓' if descending else '↑'}"
-        titles.append(fit(title, room, right=column.right))
+        titles.append(padded(title, room, right=column.right))
     return tuple(titles)
 
 

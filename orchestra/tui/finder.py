@@ -23,9 +23,14 @@ KEYS = (
 _ROWS = 6
 
 
-def matches(name: str, text: str) -> bool:
-    """Whether each word of `text` is somewhere in the name, whatever the case."""
-    return all(word in name.lower() for word in text.lower().split())
+def matching(names: Sequence[str], text: str) -> list[str]:
+    """Names with each word of `text` somewhere in them."""
+    return [name for name in names if has_words(name, text)]
+
+
+def has_words(text: str, words: str) -> bool:
+    """Whether each of these words is somewhere in the text, whatever the case."""
+    return all(word in text.lower() for word in words.lower().split())
 
 
 class Finder(Vertical):
@@ -95,7 +100,7 @@ class Finder(Vertical):
         self.post_message(self.Closed(kept))
 
     def _find(self, text: str) -> None:
-        self._found = [name for name in self._names if matches(name, text)]
+        self._found = matching(self._names, text)
         self._place = 0
         self._list()
 

@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from orchestra.tui.fields import Field
-from orchestra.tui.finder import matches
+from orchestra.tui.finder import has_words
 from orchestra.tui.keys import Key, bindings
 from orchestra.tui.text import join, safe
 
@@ -81,7 +81,7 @@ def matching(keys: Iterable[Key], query: str) -> list[Key]:
     return [
         key
         for key in keys
-        if matches(f"{written(key)} {key.keys} {key.label} {key.help} {key.where}", query)
+        if has_words(f"{written(key)} {key.keys} {key.label} {key.help} {key.where}", query)
     ]
 
 

@@ -27,7 +27,7 @@ _MOST_RUNS = 50
 _HINT = "a command, or a run by name"
 
 
-class RunFinder(Protocol):
+class KnowsRuns(Protocol):
     """What the app has for this."""
 
     def runs_like(self, query: str) -> Sequence[RunView]:
@@ -87,13 +87,13 @@ class RunCommands(Provider):
     """Jumping to a run."""
 
     async def search(self, query: str) -> Hits:
-        finder = cast("RunFinder", self.app)
-        for view in list(finder.runs_like(query))[:_MOST_RUNS]:
+        app = cast("KnowsRuns", self.app)
+        for view in list(app.runs_like(query))[:_MOST_RUNS]:
             title = clean(f"{view.row.name} ({view.id})")
             score, offsets = self.matcher(query).fuzzy_search.match(query, title)
             if score > 0:
                 shown = join(safe("run "), _marked(title, offsets), safe(f"  {view.doing.value}"))
-                yield Hit(score, shown, partial(finder.go_to, view.id), text=title)
+                yield Hit(score, shown, partial(app.go_to, view.id), text=title)
 
 
 def _title(item: ActiveBinding) -> str:

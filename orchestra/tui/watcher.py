@@ -18,7 +18,7 @@ from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.board import Board, Doing, RunView
 from orchestra.schedule.listing import any_runs
 from orchestra.wire.errors import NotFoundError, OrchestraError
-from orchestra.wire.states import ENDED, RunState
+from orchestra.wire.states import ENDED, LIVE, RunState
 from orchestra.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -146,14 +146,15 @@ class Watcher:
         """The runs of the page, and of those that are not on it what is to be told."""
         shown = {row.id for row in page.rows}
         asked = {run_id: _row(registry, page, run_id) for run_id in others if run_id not in shown}
-        beside = page.unfinished | {row.id: row for row in asked.values() if row is not None}
+        live = [row for row in page.unfinished.values() if row.state in LIVE]
+        beside = {row.id: row for row in (*live, *filter(None, asked.values()))}
         rows = [*page.rows, *(row for run_id, row in beside.items() if run_id not in shown)]
         views = {view.id: view for view in self._board.view(registry, rows)}
         return Found(
             wanted=page.wanted,
             views=tuple(views[row.id] for row in page.rows),
             total=page.total,
-            counts=Counter(views[run_id].doing for run_id in page.unfinished) + Counter(page.ended),
+            counts=_counts(page, views),
             read_at=time.monotonic(),
             others={run_id: views.get(run_id) for run_id in asked},
         )
@@ -207,6 +208,15 @@ class Watcher:
 def _unfinished(registry: Registry) -> dict[str, RunRow]:
     """By id, on the page or not."""
     return {row.id: row for row in registry.list_runs(states=_UNFINISHED)}
+
+
+def _counts(page: _Page, views: Mapping[str, RunView]) -> Counter[Doing]:
+    """Of all runs: those at work by what they do, the others by their state."""
+    counts = Counter(page.ended)
+    for run_id, row in page.unfinished.items():
+        view = views.get(run_id)
+        counts[view.doing if view else Doing(row.state)] += 1
+    return counts
 
 
 def _row(registry: Registry, page: _Page, run_id: str) -> RunRow | None:
