@@ -24,7 +24,6 @@ from orchestra.tui.web.door import Asked, Door
 from orchestra.tui.web.process import cells
 from orchestra.tui.web.server import WebMonitor, serve_monitor
 from orchestra.wire.errors import UsageError
-from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
 from tests.chaos.sandbox import wait_for
 from tests.tui.monitor import add_runs
@@ -251,33 +250,6 @@ def test_a_tab_shows_the_runs_and_leaves_no_process(workspace: Workspace) -> Non
                 await asyncio.sleep(0.05)
 
     served(look)(workspace)
-
-
-def test_a_browser_writes_nothing(workspace: Workspace, tmp_path: Path) -> None:
-    """Neither by the keys that write, nor by what is then typed into where a question would be."""
-    (run_id,) = add_runs(workspace, ["asr"], RunState.FAILED)
-    log = workspace.runs.run(run_id).job.attempt(1).rank_log(0)
-    log.parent.mkdir(parents=True)
-    log.write_text("a line of the log\n")
-    saved = tmp_path / "saved.log"
-
-    async def look(opened: Site) -> None:
-        await opened.come_in()
-        tab = await opened.socket()
-        await said_until(tab, "asr")
-        await tab.send_json(["stdin", "2"])
-        await said_until(tab, "a line of the log")
-        await tab.send_json(["stdin", "s"])
-        await tab.send_json(["stdin", f"\x15{saved}\r"])
-        for key in "srvnCLDR":
-            await tab.send_json(["stdin", key])
-        await tab.send_json(["stdin", "\x1b[27u"])
-        await tab.send_json(["stdin", "?"])
-        await said_until(tab, "search keys")  # no question is open that would have taken it
-
-    before = sorted(workspace.runs.path.rglob("*"))
-    served(look)(workspace)
-    assert not saved.exists() and sorted(workspace.runs.path.rglob("*")) == before
 
 
 def test_a_monitor_that_does_not_leave_is_killed(
