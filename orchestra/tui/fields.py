@@ -48,7 +48,7 @@ class Field(_Harmless):
         self.suggester = SuggestFromList([clean(word) for word in words])
 
 
-class PaletteField(_Harmless, CommandInput):
+class PaletteField(CommandInput, _Harmless):
     """The line of the command palette."""
 
 

@@ -20,7 +20,8 @@ from orchestra.schedule.log_search import Search
 from orchestra.tui import log_reading
 from orchestra.tui.background import Background
 from orchestra.tui.log_lines import LogLines
-from orchestra.tui.panes.log import _POLL_S, LogPane
+from orchestra.tui.panes.followed_log import POLL_S
+from orchestra.tui.panes.log import LogPane
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.folders import AttemptFolder
 from orchestra.workspace import Workspace, init_workspace
@@ -361,7 +362,7 @@ async def test_the_mouse_wheel_and_a_hidden_pane(
 
         log.app.reader.ask = counted  # type: ignore[method-assign]
         beats: list[int] = []
-        log.app.set_interval(_POLL_S, lambda: beats.append(1))
+        log.app.set_interval(POLL_S, lambda: beats.append(1))
         await log.until(lambda: len(beats) >= 4)
         assert asked  # control: while it can be seen it does ask
         log.pane.display = False

@@ -12,8 +12,10 @@ from orchestra.registry.rows import NewRun
 from orchestra.registry.store import SCHEMA_VERSION, open_registry
 from orchestra.tui.compare import CompareScreen
 from orchestra.tui.detail_screen import DetailScreen
+from orchestra.tui.fields import Field
 from orchestra.tui.memory import Layout, load_layout, save_layout
 from orchestra.tui.tabs import Tabs
+from orchestra.tui.panes.log import LogPane
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
 from tests.tui.demo import demo
@@ -324,3 +326,22 @@ async def test_a_program_that_ends_opens_no_tab(workspace: Workspace) -> None:
         tabs = Tabs(app.make_panes())  # on no screen any more
         await tabs.reveal()
         assert not tabs.pane.is_attached
+
+
+@pytest.mark.parametrize("readonly", [True, False])
+@driven
+async def test_read_only_asks_for_no_file_to_save_a_log_in(
+    workspace: Workspace, readonly: bool
+) -> None:
+    """As in a browser: there the monitor is always read-only."""
+    (run_id,) = add_runs(workspace, ["one"])
+    log = workspace.runs.run(run_id).job.attempt(1).rank_log(0)
+    log.parent.mkdir(parents=True)
+    log.write_text("a line of the log\n")
+    async with monitor(workspace, readonly=readonly) as (app, pilot):
+        await seen(pilot, "one")
+        await pilot.press("2")
+        await seen(pilot, "a line of the log")
+        await until(pilot, lambda: isinstance(app.focused, LogPane))
+        await pilot.press("s")
+        assert isinstance(app.focused, Field) is not readonly

@@ -1,12 +1,10 @@
-"""The log of a run: its end first, following; all ranks as one, or one of them.
+"""The log of a run with its keys, and what can be asked of it: searching, filtering, saving.
 
-Draws and takes keys; what is read is `log_reading`'s, searching and saving go by `log_slices`.
+It is read and drawn in `followed_log`; searching and saving go by `log_slices`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -15,32 +13,29 @@ from textual import on
 from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from orchestra.formats import size
-from orchestra.registry.rows import JobKey
 from orchestra.schedule import log_reel
-from orchestra.schedule.log_choice import ALL, LogChoice
-from orchestra.schedule.log_file import Line
-from orchestra.schedule.log_reel import Reel
+from orchestra.schedule.log_choice import LogChoice
 from orchestra.schedule.log_save import Saving
 from orchestra.schedule.log_search import Search
-from orchestra.schedule.log_view import LogView
 from orchestra.tui import log_words
 from orchestra.tui.fields import Field
 from orchestra.tui.keys import Key, bindings
-from orchestra.tui.log_lines import LogLines
-from orchestra.tui.log_reading import Looked, Question, Reading
 from orchestra.tui.log_slices import Slices, search_from
+<<<<<<< HEAD
 from orchestra.tui.pane import Focus, Pane, in_sight
 from orchestra.tui.text import safe
+=======
+from orchestra.tui.panes.followed_log import FollowedLog
+>>>>>>> f2
 
 if TYPE_CHECKING:
     from orchestra.tui.background import Background
     from orchestra.wire.errors import OrchestraError
     from orchestra.workspace import Workspace
 
-_POLL_S = 0.25
 _ASKED = {"search": "search", "filter": "only lines with", "save": "save to"}
 _READ_ONLY = "read-only: `orchestra logs RUN` prints the log"
 
@@ -72,34 +67,19 @@ KEYS = (
 )  # fmt: skip
 
 
-class LogPane(Pane):
-    """Follows the log of the run under the cursor. `readonly`: no file is written either."""
+class LogPane(FollowedLog):
+    """With a line to ask in. `readonly`: no file is written."""
 
     key = "log"
     title = "log"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEYS)]
-    DEFAULT_CSS = """
-    LogPane { layout: vertical; height: 1fr; }
-    LogPane > .line { height: 1; width: 1fr; color: $text-muted; }
-    LogPane > #log-new { height: 1; width: 1fr; background: $accent; color: $text; display: none; }
-    LogPane > #log-none { height: 1fr; width: 1fr; padding: 1 2; display: none; }
-    LogPane > Field { padding: 0 1; display: none; }
-    """
+    DEFAULT_CSS = "LogPane > Field { padding: 0 1; display: none; }"
 
     def __init__(self, workspace: Workspace, reader: Background, *, readonly: bool = False) -> None:
         super().__init__(workspace, reader)
         self._readonly = readonly
-        self._state = Static("", classes="line", id="log-state")
-        self._lines = LogLines()
-        self._none = Static("", id="log-none")
-        self._new = Static("", id="log-new")
         self._box = Field(id="log-input")
-        self._reading = Reading(
-            workspace.runs,
-            lambda work, done, failed: self.read(work, done, failed=failed),
-            self._answered,
-            self.show_problem,
-        )
+        self._asks = ""
         self._searching: Slices[Search] = Slices(
             partial(self.read, slot="-search", failed=self._search_failed),
             lambda _: self._draw_state(),
@@ -110,23 +90,10 @@ class LogPane(Pane):
             lambda saving: self._tell(f"saving, {size(saving.saved_bytes)} (Escape ends it)"),
             lambda saving: self._tell(f"saved {size(saving.saved_bytes)} in {saving.target}"),
         )
-        self._choice: LogChoice | None = None
-        self._following = True
-        self._filter = ""
-        self._needle = ""
-        self._asks = ""
-        self._said = ""  # of the last search or save
 
     def compose(self) -> ComposeResult:
-        yield self._state
-        yield self._lines
-        yield self._none
-        yield self._new
+        yield from super().compose()
         yield self._box
-
-    def on_mount(self) -> None:
-        """Look four times a second while it can be seen."""
-        self.set_interval(_POLL_S, self._poll)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Saving is dim and dead where nothing may be written."""
@@ -134,6 +101,7 @@ class LogPane(Pane):
             return None
         return super().check_action(action, parameters)
 
+<<<<<<< HEAD
     # What is looked at
 
     def show(self, focus: Focus) -> None:
@@ -313,6 +281,8 @@ class LogPane(Pane):
         if self._reading.looked is not None:
             self._choose(self._reading.looked.chosen.other_attempt(by))
 
+=======
+>>>>>>> f2
     # Asking
 
     def action_ask(self, what: str) -> None:
@@ -370,6 +340,16 @@ class LogPane(Pane):
         self._draw_state()
 
     # Searching and saving
+
+    def _choose(self, choice: LogChoice) -> None:
+        self._searching.end()
+        super()._choose(choice)
+
+    def _news(self) -> str:
+        search = self._searching.work
+        if search is None:
+            return super()._news()
+        return f"searching, {size(search.searched_bytes)} (Escape ends it)"
 
     def action_next(self, by: int) -> None:
         if self._needle:
