@@ -14,8 +14,8 @@ from orchestra.tui.compare import CompareScreen
 from orchestra.tui.detail_screen import DetailScreen
 from orchestra.tui.fields import Field
 from orchestra.tui.memory import Layout, load_layout, save_layout
-from orchestra.tui.tabs import Tabs
 from orchestra.tui.panes.log import LogPane
+from orchestra.tui.tabs import Tabs
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace
 from tests.tui.demo import demo

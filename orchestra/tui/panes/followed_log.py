@@ -20,7 +20,7 @@ from orchestra.schedule.log_view import LogView
 from orchestra.tui import log_words
 from orchestra.tui.log_lines import LogLines
 from orchestra.tui.log_reading import Looked, Question, Reading
-from orchestra.tui.pane import Focus, Pane
+from orchestra.tui.pane import Focus, Pane, in_sight
 from orchestra.tui.text import safe
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ class FollowedLog(Pane):
     # Reading
 
     def _poll(self) -> None:
-        if not self._reading.busy and self.is_on_screen and self.size.height:
+        seen = in_sight(self.screen) and self.is_on_screen and self.size.height
+        if not self._reading.busy and seen:
             self._read_on()
 
     def _read_on(self) -> None:
