@@ -105,7 +105,7 @@ class Monitor(App[None]):
         from orchestra.tui.panes.all import panes
 
         gpus = None if detail else self.gpus
-        return panes(self.workspace, self.reader, self.logs, gpus)
+        return panes(self.workspace, self.reader, self.logs, gpus, readonly=self.readonly)
 
     def action_help(self) -> None:
         """All keys, those of what has the focus first."""

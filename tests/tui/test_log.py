@@ -24,13 +24,14 @@ RUN = "abcd2345"
 
 
 class OnePane(App[None]):
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, readonly: bool = False) -> None:
         super().__init__()
+        self._readonly = readonly
         self._workspace = workspace
         self.reader = Background("reader", self.call_from_thread)
 
     def compose(self) -> ComposeResult:
-        yield LogPane(self._workspace, self.reader)
+        yield LogPane(self._workspace, self.reader, readonly=self._readonly)
 
     def on_mount(self) -> None:
         self.reader.start()
@@ -72,8 +73,10 @@ class Driven:
 
 
 @asynccontextmanager
-async def driven(workspace: Workspace, **where: int) -> AsyncIterator[Driven]:
-    app = OnePane(workspace)
+async def driven(
+    workspace: Workspace, *, readonly: bool = False, **where: int
+) -> AsyncIterator[Driven]:
+    app = OnePane(workspace, readonly=readonly)
     async with app.run_test(size=(80, 24)) as pilot:
         one = Driven(app, pilot)
         one.pane.open(RUN, **where)
@@ -226,6 +229,25 @@ async def test_saving(workspace: Workspace, attempt: AttemptFolder, tmp_path: Pa
         await log.pilot.press("s")
         await log.type(str(target))
         await log.until(lambda: "exists" in log.told("state"))
+
+
+@in_loop
+async def test_read_only_saves_nothing(
+    workspace: Workspace, attempt: AttemptFolder, tmp_path: Path
+) -> None:
+    write(attempt, 0, "line\n")
+    target = tmp_path / "saved.log"
+    async with driven(workspace, readonly=True, rank=0) as log:
+        await log.until(lambda: "line" in log.seen())
+        await log.pilot.press("s")
+        log.pane.action_ask("save")  # as a click on text might
+        assert not log.app.query_one(Input).display
+        log.pane._save(str(target))
+        await log.pilot.press("slash")
+        assert log.app.query_one(Input).display, "the other keys are alive"
+        await log.type("nowhere")
+        await log.until(lambda: "is not above" in log.told("state"))
+    assert not target.exists()
 
 
 @in_loop

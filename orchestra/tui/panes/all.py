@@ -18,10 +18,15 @@ from orchestra.workspace import Workspace
 
 
 def panes(
-    workspace: Workspace, reader: Background, logs: Background, gpus: GpuWatch | None
+    workspace: Workspace,
+    reader: Background,
+    logs: Background,
+    gpus: GpuWatch | None,
+    *,
+    readonly: bool,
 ) -> list[Pane]:
     """Beside the table; without `gpus`: of one run alone. `logs`: the thread that reads logs."""
-    log = LogPane(workspace, logs)
+    log = LogPane(workspace, logs, readonly=readonly)
     of_run: list[type[Pane]] = [EventsPane, ConfigPane, CheckpointsPane, EvaluationsPane]
     if gpus is None:
         return [

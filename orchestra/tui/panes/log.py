@@ -49,7 +49,7 @@ KEYS = (
     Key("left_curly_bracket", "attempt(-1)", "attempt before", "The log of the attempt before.",
         "log", footer=False, show_as="{"),
     Key("w", "wrap", "wrap", "Long lines in several rows, or sideways.", "log"),
-    Key("s", "ask('save')", "save", "Save the whole log to a file.", "log"),
+    Key("s", "ask('save')", "save", "Save the whole log to a file.", "log", writes=True),
     Key("up", "move(0, -1)", "up", "A line up.", "log", footer=False),
     Key("down", "move(0, 1)", "down", "A line down.", "log", footer=False),
     Key("pageup", "page(-1)", "page up", "A page up.", "log", footer=False),
@@ -90,8 +90,9 @@ class LogPane(Pane):
     LogPane > Input { padding: 0 1; display: none; }
     """
 
-    def __init__(self, workspace: Workspace, reader: Background) -> None:
+    def __init__(self, workspace: Workspace, reader: Background, *, readonly: bool = False) -> None:
         super().__init__(workspace, reader)
+        self._readonly = readonly
         self._state = Static("", classes="line", id="log-state")
         self._lines = LogLines()
         self._none = Static("", id="log-none")
@@ -355,7 +356,15 @@ class LogPane(Pane):
 
     # Asking
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Saving is dim and dead where the monitor is read-only."""
+        if self._readonly and (action, parameters) == ("ask", ("save",)):
+            return None
+        return super().check_action(action, parameters)
+
     def action_ask(self, what: str) -> None:
+        if self._readonly and what == "save":
+            return
         if self._looked is None or self._choice is None:
             return
         self._asks = what
@@ -463,7 +472,7 @@ class LogPane(Pane):
         return f"{key.run_id}{evaluation}-attempt{self._looked.chosen.attempt}-{log}.log"
 
     def _save(self, target: str) -> None:
-        if self._looked is None or not target.strip():
+        if self._readonly or self._looked is None or not target.strip():
             return
         self._saving = Saving(self._looked.chosen.paths, Path(target.strip()))
         self._save_on(self._saving)
