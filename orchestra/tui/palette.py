@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
+from textual import events
 from textual.app import ComposeResult
 from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
@@ -48,6 +49,11 @@ class Palette(CommandPalette):
                 yield PaletteField(placeholder=_HINT, select_on_focus=False)
             else:
                 yield widget
+
+    def on_mount(self, event: events.Mount) -> None:
+        """Left already: Textual's search would find itself without a list, and end the app."""
+        if not self.is_current:
+            event.prevent_default()
 
 
 def palette() -> CommandPalette:

@@ -98,6 +98,20 @@ def test_the_palette_offers_what_is_valid_and_no_more(sandbox: Sandbox, readonly
     asyncio.run(work())
 
 
+def test_the_palette_can_be_left_before_it_is_there(sandbox: Sandbox) -> None:
+    async def work() -> None:
+        desk = Searching(sandbox.workspace)
+        async with desk.run_test(size=(80, 24)) as pilot:
+            opened = palette()
+            desk.push_screen(opened)
+            desk.pop_screen()
+            await until("its end", lambda: not opened.is_attached)
+            await pilot.pause()
+            assert desk.is_running and desk.screen is desk.runs
+
+    asyncio.run(work())
+
+
 @pytest.mark.parametrize(
     "name", ["asr-wavlm", "[/foo]", "[@click=app.quit]x[/]", "a\x1b]52;c;eA==\x07b"]
 )
