@@ -340,7 +340,7 @@ async def test_read_only_asks_for_no_file_to_save_a_log_in(
     log.write_text("a line of the log\n")
     async with monitor(workspace, readonly=readonly) as (app, pilot):
         await seen(pilot, "one")
-        await pilot.press("2")
+        await pilot.press("3")
         await seen(pilot, "a line of the log")
         await until(pilot, lambda: isinstance(app.focused, LogPane))
         await pilot.press("s")
