@@ -35,19 +35,27 @@ class Saving:
         """
         deadline = time.monotonic() + budget_s
         self.target = _absolute(self.target)
+        data = self._read()  # before there is a file: what can't be read leaves none
         try:
             with self.target.open("ab" if self._begun else "xb") as file:
                 self._begun = True
-                while data := self._next():
+                while data:
                     file.write(data)
                     self.saved_bytes += len(data)
                     if time.monotonic() >= deadline:
                         return False
+                    data = self._read()
         except FileExistsError:
             raise ConflictError(f"{self.target} exists: give another name") from None
         except OSError as error:
             raise OrchestraError(f"cannot write {self.target}: {error.strerror}") from error
         return True
+
+    def _read(self) -> bytes:
+        try:
+            return self._next()
+        except OSError as error:
+            raise OrchestraError(f"cannot read {error.filename}: {error.strerror}") from error
 
     def _next(self) -> bytes:
         if len(self._paths) == 1:

@@ -37,25 +37,35 @@ def legend(lines: Sequence[Line], view: View, width: int, most_rows: int, first:
     if view.crosshair is not None:
         place.append([Run(f"at {_said(view.axis, view.crosshair)}")])
     signs = [MARKERS[line.colour % MOST_LINES] if len(lines) > 1 else "-" for line in lines]
-    entries = place + [
-        _entry(sign, line, view, width) for sign, line in zip(signs, lines, strict=True)
-    ]
+    pairs = list(zip(signs, lines, strict=True))
+    rows, left_out = _laid_out(
+        [*place, *(_entry(*pair, view, width) for pair in pairs)], width, most_rows
+    )
+    if left_out and view.crosshair is not None:  # the values are what one points for
+        short = [_entry(*pair, view, width, named=False) for pair in pairs]
+        rows, left_out = _laid_out([*place, *short], width, most_rows)
+    if left_out:
+        rows[-1] = [*fit(rows[-1], width - 9), Run(f" +{left_out} more ")]
+    return [fit(row, width) for row in rows]
+
+
+def _laid_out(entries: Sequence[list[Run]], width: int, most_rows: int) -> tuple[Rows, int]:
+    """In rows, and how many had no room."""
     rows: Rows = []
     room = 0
     for index, entry in enumerate(entries):
         size = sum(cell_len(run.text) for run in entry) + 2
         if not rows or size > room + 2:
             if len(rows) == most_rows:
-                rows[-1] = [*fit(rows[-1], width - 9), Run(f" +{len(entries) - index} more ")]
-                break
+                return rows, len(entries) - index
             rows.append([])
             room = width
         rows[-1] += [*entry, Run("  ")]
         room -= size
-    return [fit(row, width) for row in rows]
+    return rows, 0
 
 
-def _entry(sign: str, line: Line, view: View, width: int) -> list[Run]:
+def _entry(sign: str, line: Line, view: View, width: int, *, named: bool = True) -> list[Run]:
     if view.crosshair is None:
         value = "" if line.last is None else number(line.last)
     else:
@@ -63,7 +73,7 @@ def _entry(sign: str, line: Line, view: View, width: int) -> list[Run]:
     name = line.name if cell_len(line.name) <= width // 2 else set_cell_size(line.name, width // 2)
     return [
         Run(f"{sign} ", line.colour),
-        Run(f"{name} ", TEXT, line.stale),
+        *([Run(f"{name} ", TEXT, line.stale)] if named else []),
         Run(value, line.colour),
     ]
 

@@ -50,12 +50,14 @@ class GpuWatch:
 
     @property
     def words(self) -> str:
-        """For the header; empty where there is no driver."""
+        """For the header; empty before the first answer."""
         found = self.machine.gpus if self.machine else None
         if self.problem or (found is not None and found.is_broken):
             return "GPUs ?"
-        if found is None or found.error == NO_DRIVER:
+        if found is None:
             return ""
+        if found.error == NO_DRIVER or not found.gpus:
+            return "no GPUs"
         free = sum(gpu.status.state is GpuState.FREE for gpu in found.gpus)
         return f"{free}/{len(found.gpus)} GPUs free"
 

@@ -36,3 +36,11 @@ def test_names_that_no_file_can_have(log: Path, name: str) -> None:
 def test_a_folder_that_is_not_there(log: Path, tmp_path: Path) -> None:
     with pytest.raises(OrchestraError, match="cannot write"):
         Saving({"rank0": log}, tmp_path / "no" / "x.log").advance(1.0)
+
+
+def test_a_log_that_is_not_there_is_named_and_leaves_no_file(tmp_path: Path) -> None:
+    target = tmp_path / "saved.log"
+    missing = tmp_path / "supervisor.log"
+    with pytest.raises(OrchestraError, match=f"cannot read {missing}"):
+        Saving({"supervisor": missing}, target).advance(1.0)
+    assert not target.exists()

@@ -224,3 +224,14 @@ def test_eight_lines_and_no_more() -> None:
     assert {run.series for row in drawing.rows for run in row if run.series >= 0} == set(range(8))
     few = text(draw("loss", lines, View(), 30, 12))
     assert "more" in few[2], "names that do not fit are counted"
+
+
+def test_pointed_at_the_values_come_before_the_names() -> None:
+    lines = [
+        Line(f"a-run-with-a-long-name-{index}", index, marks(1.0, index)) for index in range(3)
+    ]
+    legend = " ".join(text(draw("loss", lines, View(crosshair=1.0), 46, 14))[1:4])
+    assert [f"{letter} {value}" in legend for letter, value in zip("ABC", "012", strict=True)] == [
+        True
+    ] * 3
+    assert "more" not in legend
