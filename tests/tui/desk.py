@@ -46,9 +46,9 @@ class Desk(App[None]):
     def __init__(self, workspace: Workspace, *ids: str, readonly: bool = False) -> None:
         super().__init__()
         self.actions = Actions(workspace, readonly=readonly)
-        self.background_actions = Background("actions", self.call_from_thread)
-        self.background_starts = Background("starts", self.call_from_thread)
-        self.background_checks = Background("checks", self.call_from_thread)
+        self.background_actions = Background("actions", self._deliver)
+        self.background_starts = Background("starts", self._deliver)
+        self.background_checks = Background("checks", self._deliver)
         self.runs = Runs(ids)
         self.told: list[str] = []
 
@@ -64,6 +64,10 @@ class Desk(App[None]):
         self.background_actions.stop()
         self.background_starts.stop()
         self.background_checks.stop()
+
+    def _deliver(self, answer: Callable[[], None]) -> None:
+        if self.is_running:
+            self.call_later(answer)  # as the monitor does: nothing waits for the screen
 
     def notify(self, message: str, **more: Any) -> None:
         assert more.get("markup") is False, "an outside string may hold brackets"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -55,9 +54,9 @@ class Shown(App[None]):
     def on_unmount(self) -> None:
         self.reader.stop(timeout_s=10.0)
 
-    def _deliver(self, work: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the app has ended
-            self.call_from_thread(work)
+    def _deliver(self, answer: Callable[[], None]) -> None:
+        if self.is_running:
+            self.call_later(answer)  # as the monitor does: nothing waits for the screen
 
     @property
     def text(self) -> str:
