@@ -12,6 +12,7 @@ from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
+from textual.geometry import Size
 
 from orchestra.schedule.board import RunView
 from orchestra.tui.actions import Actions
@@ -101,7 +102,11 @@ class Monitor(App[None]):
         self.all_done = self.background_starts.stop(timeout_s=_PATIENCE_S) and quick
 
     def on_resize(self, event: events.Resize) -> None:
-        if is_too_small(event.size) and not isinstance(self.screen, TooSmall):
+        if self._is_drawn:  # else the first screen would come on top
+            self._judge_size(event.size)
+
+    def _judge_size(self, size: Size) -> None:
+        if is_too_small(size) and not isinstance(self.screen, TooSmall):
             self.push_screen(TooSmall())
 
     def get_line_filters(self) -> Sequence[LineFilter]:
@@ -171,6 +176,7 @@ class Monitor(App[None]):
     def on_ready(self) -> None:
         """The first screen stands; Textual cannot end while it comes."""
         self._is_drawn = True
+        self._judge_size(self.size)
         if self._signal:
             self._end(self._signal)
 

@@ -71,7 +71,7 @@ def test_columns(cli: Cli) -> None:
         (("--columns", "cfg."), "no column 'cfg.'"),
         (("--columns", ","), "names none"),
         (("stat:failed",), "column 1 of the filter: no field 'stat': did you mean state?"),
-        (("state:stalled",), "states are queued, starting"),
+        (("state:stalled",), "state:running has those runs"),
         (("a", "(b"), "column 3 of the filter: there is no )"),
         (("--sort", "lsos"), "did you mean loss?"),
     ],

@@ -126,7 +126,7 @@ def test_a_migration_that_fails_changes_nothing(
     added._migrations = [*migrations._MIGRATIONS._migrations]
     added(name="broken")(broken)
     monkeypatch.setattr(migrations, "_MIGRATIONS", added)
-    with pytest.raises(sqlite3.OperationalError, match="already exists"):
+    with pytest.raises(OrchestraError, match="already exists"):
         migrations.migrate(runs.registry)
     assert schema(runs.registry) == before
 

@@ -64,7 +64,12 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self._ours, its = pty.openpty()
         self._set_size(*size)
-        own = {key: value for key, value in os.environ.items() if not key.startswith("ORCH")}
+        size_of_others = {"COLUMNS", "LINES"}  # believed before the terminal itself
+        own = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith("ORCH") and key not in size_of_others
+        }
         self._process = subprocess.Popen(
             argv,
             stdin=its,

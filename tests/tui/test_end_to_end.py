@@ -202,9 +202,9 @@ def test_without_colours(workspace: Workspace) -> None:
         assert terminal.cells.buffer[row][20].reverse  # the cursor is still to be seen
         assert not terminal.cells.buffer[row - 1][20].reverse
         terminal.press("?")
-        terminal.wait_for("Leave. Runs go on.")
+        terminal.wait_for("search keys")
         terminal.press("escape")
-        terminal.wait_for(lambda text: "Leave. Runs go on." not in text)
+        terminal.wait_for(lambda text: "search keys" not in text)
         terminal.press("q")
         assert terminal.exit_code() == 0
     assert _colours(terminal.sent) == set()

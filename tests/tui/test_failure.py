@@ -82,7 +82,7 @@ async def test_read_only_no_log_is_saved(workspace: Workspace) -> None:
     for readonly in (False, True):
         async with monitor(workspace, readonly=readonly) as (app, pilot):
             await seen(pilot, "one")
-            await pilot.press("2")
+            await pilot.press("3")
             await seen(pilot, "its only line")
             await pilot.press("s")
             box = app._main.query_one(LogPane).query_one(Input)

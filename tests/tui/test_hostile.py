@@ -57,7 +57,7 @@ MONITOR_SCREENS = (
     Screen("filtered", ("/", *HOSTILE[-30:-20], "escape", "e"), "NAME"),
     Screen("details", ("enter",), "REASON"),
     Screen("code", ("8",), "Not committed"),
-    Screen("label", ("escape", "L"), "NOTE"),
+    Screen("label", ("escape", "L"), "as they are"),
     Screen("clone", ("escape", "C"), "clone"),
     Screen("delete", ("escape", "D"), "orchestra rm"),
     Screen("help", ("escape", "?"), "search keys"),
@@ -71,8 +71,8 @@ MONITOR_SCREENS = (
 #: test_fields.py sees to that.
 FIELDS = (
     (Screen("filter", ("/",), "state:failed"), 1),
-    (Screen("metrics", ("down", "1", "/"), "part of a metric"), 1),
-    (Screen("log", ("2",), "LASTLINE"), 0),
+    (Screen("metrics", ("down", "2", "/"), "part of a metric"), 1),
+    (Screen("log", ("3",), "LASTLINE"), 0),
     (Screen("search", ("/",), "all ranks"), 1),
     (Screen("config", ("5",), "launch.device"), 0),
     (Screen("keys", ("/",), "a part of a key"), 1),

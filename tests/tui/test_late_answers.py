@@ -18,7 +18,7 @@ from tests.tui.showing import driven, seen, until
 
 SEEN = Seen("r00000", RunState.COMPLETED, 1, None, frozenset())
 RELABEL = Relabel((SEEN,), name="better")
-LOG_OF_MAIN, LOG_OF_DETAIL = "2", "3"
+LOG_OF_MAIN, LOG_OF_DETAIL = "3", "3"
 
 
 @pytest.fixture
@@ -119,7 +119,9 @@ async def test_the_log_beside_the_table_is_not_read_behind_another_screen(
         await pilot.press(LOG_OF_DETAIL)
         await seen(pilot, "its second line")  # a reading later than the line
         behind = app._main.query_one(LogPane)
-        assert "first" in str(behind._looked) and "second" not in str(behind._looked)
+        assert "first" in str(behind._reading.looked) and "second" not in str(
+            behind._reading.looked
+        )
 
 
 @driven
