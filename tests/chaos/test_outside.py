@@ -40,6 +40,7 @@ def saved(job: Job) -> int:
     return max(int(path.name[5:]) for path in job.run.checkpoints.glob("step-*"))
 
 
+@pytest.mark.chaos
 @pytest.mark.slow
 @pytest.mark.fault("suspended machine", "SIGKILL of the supervisor")
 def test_suspended_then_without_supervisor(real: RealSandbox, saw: Saw) -> None:

@@ -64,6 +64,7 @@ def test_without_a_deadline_a_hang_lasts(sandbox: Sandbox, saw: Saw) -> None:
     wait_for("nothing to be alive", lambda: not sandbox.alive(lasts))
 
 
+@pytest.mark.chaos
 def test_a_rank_that_is_stopped_is_told_with_its_countdown(sandbox: Sandbox) -> None:
     """Twice: it goes on in time and all is well; it does not, and what was foretold is done."""
     deadlines = {"step_deadline_s": 6.0, "long_deadline_s": 60.0}

@@ -11,6 +11,7 @@ from tests.cli.conftest import SHORT, Cli
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.chaos
 def test_an_unchanged_clone_ends_with_the_same_numbers(cli: Cli) -> None:
     cli.ok("run", *SHORT, "--name", "first", "--quiet")
     before = cli.ok("clone", "first", "--dry-run", "--set", "optim.lr=0.5")

@@ -71,6 +71,7 @@ def test_what_survives_is_named(
     assert f"could not be killed: sleep (pid {left.pid}, state S" in done.stderr
 
 
+@pytest.mark.chaos
 def test_up_goes_on_with_a_preempted_run(cli: Cli) -> None:
     assert "nothing is unfinished here" in cli("up").stderr
     run_id = cli.ok("run", *SHORT, "--quiet").strip()

@@ -39,6 +39,7 @@ def test_stopped_it_resumes_and_completed_it_does_nothing(cli: Cli) -> None:
     assert len(cli.json("ls")) == 1
 
 
+@pytest.mark.chaos
 def test_given_twice_at_one_moment_there_is_one_run(cli: Cli) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     both = [cli.start(*NIGHTLY, "--quiet", **pipes) for _ in range(2)]

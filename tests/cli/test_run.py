@@ -251,6 +251,7 @@ def test_detach_stop_resume_wait_rm(cli: Cli) -> None:
     assert list((cli.root / "runs" / ".snapshots").iterdir()) == []
 
 
+@pytest.mark.chaos
 def test_wait_revives_a_run_whose_supervisor_was_killed(cli: Cli) -> None:
     run_id = cli.ok("run", *LONG, "--set", "train.max_steps=40", "-q", "-d").strip()
     before = at_work(cli)
@@ -292,6 +293,7 @@ def _read_until(terminal: int, text: bytes, seconds: float = 30.0) -> bytes:
     return seen
 
 
+@pytest.mark.chaos
 def test_two_runs_at_the_same_instant_are_two_runs(cli: Cli) -> None:
     both = [
         cli.start("run", *SHORT, "-q", "-d", stdout=subprocess.PIPE, stderr=subprocess.PIPE)

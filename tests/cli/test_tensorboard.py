@@ -66,7 +66,10 @@ def test_no_runs(cli: Cli) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+_RARE = [pytest.param(number, marks=pytest.mark.chaos) for number in (signal.SIGTERM, signal.SIGKILL)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *_RARE])
 def test_it_serves_the_points_until_it_is_interrupted(
     cli: Cli, number: int, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def rewound(whole: Job, folder: Path, *, step: int) -> Job:
     return job
 
 
+@pytest.mark.exactness
 def test_kill_in_save_then_resume_is_exact(straight: Straight, tmp_path: Path) -> None:
     job = write_job(tmp_path / "run")
     assert launch(job, ranks=1, alter="kill-in-save:8") != 0

@@ -161,6 +161,7 @@ def started(argv: tuple[str, ...], workspace: Workspace) -> Terminal:
     return Terminal(argv, size=(100, 30), environment=environment, cwd=workspace.root)
 
 
+@pytest.mark.chaos
 @pytest.mark.slow
 @pytest.mark.parametrize("screen", LOG_SCREENS, ids=lambda screen: screen.name)
 def test_the_log_pane(workspace: Workspace, screen: Screen) -> None:
