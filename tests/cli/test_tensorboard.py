@@ -65,11 +65,13 @@ def test_no_runs(cli: Cli) -> None:
     assert "no runs yet" in cli("tensorboard").stderr
 
 
+RARER = [
+    pytest.param(number, marks=pytest.mark.chaos) for number in (signal.SIGTERM, signal.SIGKILL)
+]
+
+
 @pytest.mark.slow
-_RARE = [pytest.param(number, marks=pytest.mark.chaos) for number in (signal.SIGTERM, signal.SIGKILL)]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, *_RARE])
+@pytest.mark.parametrize("number", [signal.SIGINT, *RARER])
 def test_it_serves_the_points_until_it_is_interrupted(
     cli: Cli, number: int, tmp_path: Path
 ) -> None:
