@@ -55,7 +55,7 @@ KEYS = (
     Key("0", "reset", "reset", "All of the curves, as at first.", "curves"),
     Key("escape", "unpoint", "no crosshair", "Without the crosshair.", "curves", False),
 )
-_MOST_KEPT = 400  # lines of runs and metrics that were looked at
+_MOST_KEPT = 64  # lines of runs and metrics that were looked at
 
 
 class _Layout(Enum):
