@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 
-def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run it in an event loop of its own."""
+def driven(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """A test that drives an app, in an event loop of its own."""
 
     @functools.wraps(test)
     def run(*words: Any, **more: Any) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,18 +16,9 @@ from orchestra.schedule.board import Doing, RunView
 from orchestra.tui.background import Background
 from orchestra.tui.pane import Focus, Pane
 from orchestra.wire.states import RunState
+from tests.tui.loop import driven
 
 _LOOKS = 1000
-
-
-def driven(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """A test that drives an app."""
-
-    @functools.wraps(test)
-    def run(*arguments: Any, **named: Any) -> None:
-        asyncio.run(test(*arguments, **named))
-
-    return run
 
 
 class Shown(App[None]):

@@ -15,7 +15,7 @@ from orchestra.tui.clipboard import copy
 from orchestra.tui.fields import Field, PaletteField, TextField
 from orchestra.wire.terminal import clean, clean_lines
 from tests.tui.hostile import ATTACKS, HOSTILE
-from tests.tui.loop import in_loop
+from tests.tui.loop import driven
 from tests.tui.showing import until
 
 OURS = "fields.py"
@@ -60,7 +60,7 @@ def test_control_a_field_of_textual_is_found(source: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [Field, PaletteField])
-@in_loop
+@driven
 async def test_a_line(kind: type[Input]) -> None:
     async with Fields().run_test() as pilot:
         field = pilot.app.query_one(kind)
@@ -75,7 +75,7 @@ async def test_a_line(kind: type[Input]) -> None:
             await until(pilot, lambda seen=seen: field.value == seen)
 
 
-@in_loop
+@driven
 async def test_a_text() -> None:
     async with Fields().run_test() as pilot:
         field = pilot.app.query_one(TextField)
@@ -89,7 +89,7 @@ async def test_a_text() -> None:
         await until(pilot, lambda: field.text == f"{clean_lines(HOSTILE)}\ntwo")
 
 
-@in_loop
+@driven
 async def test_the_cursor_is_behind_what_was_pasted() -> None:
     async with Fields().run_test() as pilot:
         field = pilot.app.query_one(Field)
@@ -100,7 +100,7 @@ async def test_the_cursor_is_behind_what_was_pasted() -> None:
         assert field.cursor_position == len("a\\x1b")
 
 
-@in_loop
+@driven
 async def test_what_is_offered() -> None:
     async with Fields().run_test() as pilot:
         field = pilot.app.query_one(Field)
@@ -114,7 +114,7 @@ async def test_what_is_offered() -> None:
         assert field.value.startswith("xy") and field.value == clean(field.value)
 
 
-@in_loop
+@driven
 async def test_where_a_copy_went_is_told_harmlessly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +129,7 @@ class Raw(Fields):
         yield Input()
 
 
-@in_loop
+@driven
 async def test_control_textual_draws_what_is_pasted() -> None:
     async with Raw().run_test() as pilot:
         pilot.app.post_message(events.Paste(ATTACKS[0]))

@@ -25,7 +25,7 @@ from orchestra.tui.panes.log import LogPane
 from orchestra.wire.errors import OrchestraError
 from orchestra.wire.folders import AttemptFolder
 from orchestra.workspace import Workspace, init_workspace
-from tests.tui.loop import in_loop
+from tests.tui.loop import driven
 
 RUN = "abcd2345"
 
@@ -80,7 +80,7 @@ class Driven:
 
 
 @asynccontextmanager
-async def driven(
+async def shown_log(
     workspace: Workspace, *, readonly: bool = False, **where: int
 ) -> AsyncIterator[Driven]:
     app = OnePane(workspace, readonly=readonly)
@@ -111,10 +111,10 @@ def write(attempt: AttemptFolder, rank: int, text: str, mode: str = "a") -> None
         file.write(text)
 
 
-@in_loop
+@driven
 async def test_the_end_is_shown_and_followed(workspace: Workspace, attempt: AttemptFolder) -> None:
     write(attempt, 0, "".join(f"line {n}\n" for n in range(3000)))
-    async with driven(workspace, rank=0) as log:
+    async with shown_log(workspace, rank=0) as log:
         await log.until(lambda: "line 2999" in log.seen())
         assert "● following" in log.told("state")
         write(attempt, 0, " 10%|#\r 50%|###")
@@ -124,12 +124,12 @@ async def test_the_end_is_shown_and_followed(workspace: Workspace, attempt: Atte
         assert " 50%" not in log.seen() and "100%|#####" in log.seen()
 
 
-@in_loop
+@driven
 async def test_scrolling_up_ends_following_and_counts(
     workspace: Workspace, attempt: AttemptFolder
 ) -> None:
     write(attempt, 0, "".join(f"line {n:05d}\n" for n in range(20_000)))
-    async with driven(workspace, rank=0) as log:
+    async with shown_log(workspace, rank=0) as log:
         await log.until(lambda: "line 19999" in log.seen())
         await log.pilot.press("pageup")
         assert "○ not following" in log.told("state")
@@ -150,12 +150,12 @@ async def test_scrolling_up_ends_following_and_counts(
         assert log.told("new") == "" and "● following" in log.told("state")
 
 
-@in_loop
+@driven
 async def test_all_ranks_as_one_then_each(workspace: Workspace, attempt: AttemptFolder) -> None:
     for rank in range(3):
         write(attempt, rank, f"2026-01-01 00:00:01,00{rank} INFO same words\nonly {rank}\n")
     attempt.agent_log.write_text("launched\n")
-    async with driven(workspace) as log:
+    async with shown_log(workspace) as log:
         await log.until(lambda: "0-2 │ 2026-01-01 00:00:01,000 INFO same words" in log.seen())
         assert "1 │ only 1" in log.seen()
         await log.pilot.press("right_square_bracket")
@@ -168,10 +168,10 @@ async def test_all_ranks_as_one_then_each(workspace: Workspace, attempt: Attempt
         await log.until(lambda: "supervisor has written nothing" in log.told("none"))
 
 
-@in_loop
+@driven
 async def test_attempts(workspace: Workspace, attempt: AttemptFolder) -> None:
     write(attempt, 0, "of the first\n")
-    async with driven(workspace, rank=0) as log:
+    async with shown_log(workspace, rank=0) as log:
         await log.until(lambda: "of the first" in log.seen())
         write(make_attempt(workspace, 2), 0, "of the second\n")
         await log.until(lambda: "of the second" in log.seen())  # a restart is followed
@@ -182,11 +182,11 @@ async def test_attempts(workspace: Workspace, attempt: AttemptFolder) -> None:
         await log.until(lambda: "of the second" in log.seen())
 
 
-@in_loop
+@driven
 async def test_search_up_and_down(workspace: Workspace, attempt: AttemptFolder) -> None:
     filler = "".join(f"line {n}\n" for n in range(5000))
     write(attempt, 0, f"{filler}Needle one\n{filler}needle two\n{filler}")
-    async with driven(workspace, rank=0) as log:
+    async with shown_log(workspace, rank=0) as log:
         await log.until(lambda: "line 4999" in log.seen())
         await log.pilot.press("slash")
         await log.type("needle")
@@ -200,10 +200,10 @@ async def test_search_up_and_down(workspace: Workspace, attempt: AttemptFolder) 
         assert "○ not following" in log.told("state")
 
 
-@in_loop
+@driven
 async def test_filter_wrap_and_sideways(workspace: Workspace, attempt: AttemptFolder) -> None:
     write(attempt, 0, f"first\n{'a' * 100}BC\nlast\n")
-    async with driven(workspace, rank=0) as log:
+    async with shown_log(workspace, rank=0) as log:
         await log.until(lambda: "last" in log.seen())
         assert "BC" not in log.seen()
         await log.pilot.press("right")
@@ -222,11 +222,11 @@ async def test_filter_wrap_and_sideways(workspace: Workspace, attempt: AttemptFo
         await log.until(lambda: "BC" in log.seen())
 
 
-@in_loop
+@driven
 async def test_saving(workspace: Workspace, attempt: AttemptFolder, tmp_path: Path) -> None:
     write(attempt, 0, "".join(f"line {n}\n" for n in range(100_000)))
     target = tmp_path / "saved.log"
-    async with driven(workspace, rank=0) as log:
+    async with shown_log(workspace, rank=0) as log:
         await log.until(lambda: "line 99999" in log.seen())
         await log.pilot.press("s")
         assert log.app.query_one(Input).value == f"{RUN}-attempt1-rank0.log"
@@ -238,7 +238,7 @@ async def test_saving(workspace: Workspace, attempt: AttemptFolder, tmp_path: Pa
         await log.until(lambda: "exists" in log.told("state"))
 
 
-@in_loop
+@driven
 async def test_an_ended_save_says_what_is_left_of_it(
     workspace: Workspace, attempt: AttemptFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,7 +249,7 @@ async def test_an_ended_save_says_what_is_left_of_it(
 
     monkeypatch.setattr(Saving, "advance", advance)
     write(attempt, 0, "line\n")
-    async with driven(workspace, rank=0) as log:
+    async with shown_log(workspace, rank=0) as log:
         await log.until(lambda: "line" in log.seen())
         await log.pilot.press("s")
         await log.type(str(tmp_path / "saved.log"))
@@ -258,13 +258,13 @@ async def test_an_ended_save_says_what_is_left_of_it(
         await log.until(lambda: "saved.log holds only the first 6 B" in log.told("state"))
 
 
-@in_loop
+@driven
 async def test_read_only_writes_no_file(
     workspace: Workspace, attempt: AttemptFolder, tmp_path: Path
 ) -> None:
     write(attempt, 0, "line\n")
     target = tmp_path / "saved.log"
-    async with driven(workspace, rank=0, readonly=True) as log:
+    async with shown_log(workspace, rank=0, readonly=True) as log:
         await log.until(lambda: "line" in log.seen())
         await log.pilot.press("s")
         assert not log.app.query_one(Input).display
@@ -278,7 +278,7 @@ async def test_read_only_writes_no_file(
         assert log.pane._saving.work is None and not target.exists()
 
 
-@in_loop
+@driven
 async def test_what_is_asked_while_the_reader_is_busy_is_not_lost(
     workspace: Workspace, attempt: AttemptFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,7 +292,7 @@ async def test_what_is_asked_while_the_reader_is_busy_is_not_lost(
 
     gate.set()
     monkeypatch.setattr(log_reading, "answer", gated)
-    async with driven(workspace, rank=0) as log:
+    async with shown_log(workspace, rank=0) as log:
         await log.until(lambda: "needle last" in log.seen())
         gate.clear()
         await log.until(lambda: log.pane._reading.busy)
@@ -309,7 +309,7 @@ async def test_what_is_asked_while_the_reader_is_busy_is_not_lost(
         await log.until(lambda: "line 2999" in log.seen() and "needle last" in log.seen())
 
 
-@in_loop
+@driven
 async def test_a_problem_of_a_search_leaves_the_reader_s_turn_alone(
     workspace: Workspace, attempt: AttemptFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,7 +318,7 @@ async def test_a_problem_of_a_search_leaves_the_reader_s_turn_alone(
 
     monkeypatch.setattr(Search, "advance", advance)
     write(attempt, 0, "line\n")
-    async with driven(workspace, rank=0) as log:
+    async with shown_log(workspace, rank=0) as log:
         await log.until(lambda: "line" in log.seen())
         await log.pilot.press("slash")
         await log.type("x")
@@ -327,9 +327,9 @@ async def test_a_problem_of_a_search_leaves_the_reader_s_turn_alone(
         await log.until(lambda: "more" in log.seen())
 
 
-@in_loop
+@driven
 async def test_sentences_instead_of_nothing(workspace: Workspace) -> None:
-    async with driven(workspace) as log:
+    async with shown_log(workspace) as log:
         await log.until(lambda: "Not started yet" in log.told("none"))
         attempt = make_attempt(workspace, 1)
         await log.until(lambda: "Nothing is written in attempt 1" in log.told("none"))
@@ -344,12 +344,12 @@ async def test_sentences_instead_of_nothing(workspace: Workspace) -> None:
         await log.until(lambda: "Nothing is written in attempt 1" in log.told("none"))
 
 
-@in_loop
+@driven
 async def test_the_mouse_wheel_and_a_hidden_pane(
     workspace: Workspace, attempt: AttemptFolder
 ) -> None:
     write(attempt, 0, "".join(f"line {n}\n" for n in range(1000)))
-    async with driven(workspace, rank=0) as log:
+    async with shown_log(workspace, rank=0) as log:
         await log.until(lambda: "line 999" in log.seen())
         await log.pilot._post_mouse_events([_wheel()], log.lines, offset=(5, 5))
         await log.until(lambda: "○ not following" in log.told("state"))
@@ -381,7 +381,7 @@ def _wheel() -> type:
     return MouseScrollUp
 
 
-@in_loop
+@driven
 async def test_a_run_is_meant_before_the_pane_is_on_the_screen(
     workspace: Workspace, attempt: AttemptFolder
 ) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from textual.app import App, ComposeResult
@@ -23,16 +20,7 @@ from orchestra.tui.panes.curves import CurvesPane
 from orchestra.wire.records import Record
 from orchestra.workspace import Workspace
 from tests.tui.curve_data import BEGAN_S, run_view, workspace, write_run
-
-
-def driven(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """A test that drives an app."""
-
-    @functools.wraps(test)
-    def run(*arguments: Any, **named: Any) -> None:
-        asyncio.run(test(*arguments, **named))
-
-    return run
+from tests.tui.loop import driven
 
 
 class Alone(App[None]):
