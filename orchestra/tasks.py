@@ -112,6 +112,18 @@ class Task(ABC):
 
         return read_audio(utterance)
 
+    def learn(self, utterances: Sequence[Utterance]) -> dict[str, Any]:
+        """What the training split teaches before the first step, such as its classes; JSON.
+
+        Kept with the run: `recall` gets it in every process, before `build_head`, also where the
+        training split is no longer at hand.
+        """
+        return {}
+
+    def recall(self, learnt: Mapping[str, Any]) -> None:
+        """Take over what `learn` returned."""
+        return
+
     def target(self, utterance: Utterance) -> Any:
         """The label of one utterance, or None where it has none; DataError if it is unusable."""
         return None
@@ -134,7 +146,18 @@ class Task(ABC):
     def predict(
         self, head: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
     ) -> list[Prediction]:
-        """One record per utterance, independent of its neighbours and of padding."""
+        """One record per utterance, independent of its neighbours and of padding.
+
+        What was recognised alone: no reference is in it.
+        """
+
+    def refer(self, prediction: Prediction, utterance: Utterance) -> Prediction:
+        """The prediction with what `score` compares it to; as it is where there is no label.
+
+        Raises:
+            DataError: the label can't be used; names the id.
+        """
+        return prediction
 
     @abstractmethod
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
@@ -184,6 +207,13 @@ class TaskInfo:
             )
         return model
 
+    def aliases(self) -> tuple[str, ...]:
+        """Its other names; none where its config can't be read, which whoever uses it is told."""
+        try:
+            return self.config_model().aliases
+        except UsageError:
+            return ()
+
     def task_class(self) -> type[Task]:
         """The task's `Task`; imports torch."""
         module = _load(self, "task")
@@ -223,7 +253,10 @@ def find_task(name: str, workspace: Path) -> TaskInfo:
     tasks = discover(workspace)
     if name in tasks:
         return tasks[name]
-    near = get_close_matches(name, tasks, n=1)
+    aliases = {alias: task for task in tasks.values() for alias in task.aliases()}
+    if name in aliases:
+        return aliases[name]
+    near = get_close_matches(name, [*tasks, *aliases], n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(tasks))}"
     raise NotFoundError(f"no task {name!r}: {hint}")
 

@@ -8,7 +8,7 @@ another version's reading. Imports pydantic only.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -39,6 +39,9 @@ class Table(BaseModel):
 
 class TaskConfig(Table):
     """Base of every task's `config.py: Config`. `kind` is the task's folder name."""
+
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """Other names that the command line takes for the task, such as S3PRL's."""
 
     kind: str
 

@@ -19,7 +19,7 @@ import torch
 from orchestra.config.schema import RunConfig
 from orchestra.data.batches import deal, draw_subset, plan_evaluation
 from orchestra.data.loader import Loader, Request, to_device
-from orchestra.tasks import Prediction, Task
+from orchestra.tasks import Batch, Prediction, Task
 from orchestra.train.distributed import Ranks
 from orchestra.train.memory import enough_memory, evaluation_remedy
 from orchestra.train.model import SpeechModel
@@ -219,8 +219,9 @@ class Evaluator:
                     given = time.monotonic()
                     # Records are Python values: once they are there, so is the device's work.
                     with enough_memory("the prediction", batch, remedy):
-                        predictions += self._model.predict(to_device(batch, self._ranks.device))
+                        found = self._model.predict(to_device(batch, self._ranks.device))
                     predicting_s += time.monotonic() - given
+                    predictions += referred(self._task, found, batch)
         finally:
             self._model.train()
         return Share(predictions, time.monotonic() - started, predicting_s)
@@ -276,6 +277,18 @@ def merge(records: Iterable[Prediction], utterances: Sequence[Utterance]) -> lis
             more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
             raise DataError(f"utterances {', '.join(ids[:3])}{more} {complaint}")
     return by_id
+
+
+def referred(task: Task, predictions: Iterable[Prediction], batch: Batch) -> list[Prediction]:
+    """The predictions with their references (DataError: an id is not the batch's)."""
+    utterances = {utterance.id: utterance for utterance in batch.utterances}
+    found = []
+    for prediction in predictions:
+        utterance = utterances.get(prediction["id"])
+        if utterance is None:
+            raise DataError(f"utterances {prediction['id']} are not in the split")
+        found.append(task.refer(prediction, utterance))
+    return found
 
 
 def to_lines(records: Iterable[Prediction]) -> bytes:

@@ -28,7 +28,7 @@ from orchestra.config.frozen import read_frozen
 from orchestra.config.schema import HuggingFaceConfig, RunConfig
 from orchestra.data.program import Outcome
 from orchestra.data.program import run as run_program
-from orchestra.train import checkpoint
+from orchestra.train import checkpoint, learnt
 from orchestra.train import tensors as tied
 from orchestra.train.saving import Export
 from orchestra.train.session import Session
@@ -82,6 +82,8 @@ def export(
     tensors = checkpoint.read_weights(source)
     with _replacing(out, replace=replace) as folder:
         shutil.copyfile(run.job.config, folder / CONFIG)
+        if run.learnt.exists():
+            shutil.copyfile(run.learnt, folder / learnt.FILE)
         stored, aliases = tied.without_aliases(_below(tensors, UPSTREAM, inside=False))
         (folder / HEAD).write_bytes(safetensors.torch.save(stored))
         upstream = _upstream(config, _below(tensors, UPSTREAM, inside=True), folder / UPSTREAM)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestra.train import checkpoint
 from orchestra.train.evaluation import Evaluator, Split, load_split
+from orchestra.train.learnt import recall
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.rendezvous import Exchange
 from orchestra.train.saving import best_first
@@ -76,6 +77,7 @@ def evaluate_job(session: Session) -> None:
     target = EvaluationFolder(session.job.folder)
     spec = EvaluationSpec.read(target)
     session.pulse.beat(0, Phase.INIT)
+    recall(session.task, session.job.run)
     model = build_model(session.config, session.task).to(session.ranks.device)
     subject = replace(_subject(session, spec.checkpoint, 0), source=spec.source)
     _require_same(spec, subject)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from orchestra.tasks import Batch
+from orchestra.train import learnt
 from orchestra.train.average import build_average
 from orchestra.train.checkpoint import Contents
 from orchestra.train.communication import Exchange, NoExchange, exchange_of
@@ -57,6 +58,7 @@ class Learner:
         self._ranks = session.ranks
         self._recorder = session.recorder
         self._data = data
+        self._learnt = learnt.read(session.job.run)
         self.model = build_model(config, session.task)
         if step == 0:  # later the checkpoint has it all
             load_initial(session, self.model)
@@ -110,7 +112,7 @@ class Learner:
         return Contents(
             self.model.saved_state(),
             optimizer_tensors(self.optimizer, self.model),
-            to_document(progress, fingerprint),
+            {**to_document(progress, fingerprint), "learnt": self._learnt},
             self.average.tensors(),
         )
 

@@ -26,6 +26,7 @@ from orchestra.train.anomaly import Finding, examine
 from orchestra.train.capsule import versions
 from orchestra.train.capsule_files import Consumed, read_batches, read_weights
 from orchestra.train.freezing import Freezing
+from orchestra.train.learnt import recall
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.precision import set_determinism
 from orchestra.train.seeds import with_parts
@@ -77,6 +78,7 @@ def replay(job: Job, chosen: Sequence[Capsule], device: torch.device) -> dict[st
     """
     config, info = read_frozen(job.config, Path(os.environ.get(CODE, Path.cwd())))
     task = info.task_class()(config.task, config.data)
+    recall(task, job.run)
     set_determinism(config.train)
     torch.set_num_threads(config.launch.threads)
     ranks = []

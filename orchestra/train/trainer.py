@@ -20,6 +20,7 @@ from orchestra.train.export import exporter
 from orchestra.train.final import evaluate_tests
 from orchestra.train.goals import best_goal, out_of_patience, stopping_goal
 from orchestra.train.learner import Learner
+from orchestra.train.learnt import learn
 from orchestra.train.parameters import table_document
 from orchestra.train.progress import Fingerprint, Progress
 from orchestra.train.resume import newest_step, restore
@@ -46,6 +47,7 @@ def train(session: Session) -> None:
     """
     config = session.config
     data = load_training_data(session)
+    learn(session.task, data.utterances, session.job.run, writes=session.ranks.is_first)
     # Read now: a missing test split must not show after the last step.
     whole, *tests = (
         load_split(session.task, name, config) for name in (config.data.valid, *config.data.test)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from orchestra.config.schema import InitConfig
-from orchestra.train import checkpoint
+from orchestra.train import checkpoint, learnt
 from orchestra.train import tensors as tied
 from orchestra.train.fit import below, fitting_parts, lies_in, misfits, shortened
 from orchestra.train.model import SpeechModel
@@ -30,6 +31,7 @@ log = logging.getLogger("orchestra")
 
 HEAD = "head.safetensors"
 UPSTREAM = "upstream"
+HEAD_PART = "head"
 _UPSTREAM_MODEL = "upstream.model."
 """What the names in an exported upstream's files lack."""
 
@@ -52,7 +54,29 @@ def load_initial(session: Session, model: SpeechModel) -> None:
     if read(folder).sha256 != init.sha256:
         raise BadCheckpointError(f"{folder} does not hold the weights that init.sha256 names")
     session.pulse.beat(0, Phase.INIT)
+    _require_same_classes(init, learnt.of_weights(folder), learnt.read(session.job.run))
     put(init, read_weights_from(folder, model), model)
+
+
+def _require_same_classes(
+    init: InitConfig, theirs: Mapping[str, Any] | None, own: Mapping[str, Any]
+) -> None:
+    """Of one size, the heads of two tasks fit each other though their outputs mean other things.
+
+    Raises:
+        UsageError: the head is taken, and what the task learnt there differs.
+    """
+    if theirs is None or (
+        init.parts and not any(lies_in(part, [HEAD_PART]) for part in init.parts)
+    ):
+        return
+    differing = sorted(key for key in {*theirs, *own} if theirs.get(key) != own.get(key))
+    if differing:
+        raise UsageError(
+            f"the head of {init.source} was trained for other {', '.join(differing)} than this "
+            "run's training split has; take the rest with --set 'init.parts=[\"featurizer\"]', or "
+            "train on the same classes"
+        )
 
 
 def put(init: InitConfig, given: dict[str, Tensor], model: SpeechModel) -> None:

@@ -163,6 +163,11 @@ class RunFolder:
         return self.path / "labels.json"
 
     @property
+    def learnt(self) -> Path:
+        """What the task learnt from the training split (orchestra.tasks.Task.learn)."""
+        return self.path / "learnt.json"
+
+    @property
     def provenance(self) -> Path:
         return self.path / "provenance.json"
 

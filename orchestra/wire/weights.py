@@ -3,6 +3,7 @@
     EXPORT/
         orchestra.json       run, step, score, commit; size and sha256 of every file below
         config.toml          the run's frozen config
+        learnt.json          what the task learnt from the training split, such as its classes
         head.safetensors     featurizer and head
         upstream/            only if it was tuned: a folder of transformers' save_pretrained
 

@@ -130,12 +130,21 @@ class Task(orchestra.tasks.Task):
     def predict(
         self, head: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch
     ) -> list[Prediction]:
-        """{id, hyp} and, with a transcript, {ref, alignment, words, characters} (see scoring)."""
+        """{id, hyp}."""
         hypotheses = self.symbols.greedy(*head(features, lengths))
         return [
-            {"id": utterance.id, **_record(_text(utterance), hypothesis)}
-            for utterance, hypothesis in zip(batch.utterances, hypotheses, strict=True)
+            {"id": name, "hyp": " ".join(hypothesis.split())}
+            for name, hypothesis in zip(batch.ids, hypotheses, strict=True)
         ]
+
+    def refer(self, prediction: Prediction, utterance: Utterance) -> Prediction:
+        """With a transcript also {ref, alignment, words, characters} (see scoring)."""
+        reference = _text(utterance)
+        if reference is None:
+            return prediction
+        words = " ".join(reference.split())
+        hypothesis = prediction["hyp"]
+        return {"id": utterance.id, "ref": words, "hyp": hypothesis, **compare(words, hypothesis)}
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         """wer, cer, sentence_error_rate in percent, and the counts behind them.
@@ -155,14 +164,6 @@ def _text(utterance: Utterance) -> str | None:
 def _some(ids: Sequence[str]) -> str:
     """`3 (a, b, c)`, or the first three of more."""
     return f"{len(ids)} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
-
-
-def _record(reference: str | None, hypothesis: str) -> dict[str, Any]:
-    hypothesis = " ".join(hypothesis.split())
-    if reference is None:
-        return {"hyp": hypothesis}
-    words = " ".join(reference.split())
-    return {"ref": words, "hyp": hypothesis, **compare(words, hypothesis)}
 
 
 def _ctc(

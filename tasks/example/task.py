@@ -97,16 +97,17 @@ class Task(tasks.Task):
     def predict(
         self, head: nn.Module, features: Tensor, lengths: Tensor, batch: Batch
     ) -> list[Prediction]:
-        """{id, predicted} and, where it is known, {label}."""
+        """{id, predicted}."""
         guesses = head(features, lengths).argmax(1).tolist()
-        records: list[Prediction] = [
+        return [
             {"id": utterance_id, "predicted": guess}
             for utterance_id, guess in zip(batch.ids, guesses, strict=True)
         ]
-        if batch.targets:
-            for record, label in zip(records, batch.targets["labels"].tolist(), strict=True):
-                record["label"] = label
-        return records
+
+    def refer(self, prediction: Prediction, utterance: Utterance) -> Prediction:
+        """Where the tone is known also {label}."""
+        label = self.target(utterance)
+        return prediction if label is None else {**prediction, "label": label}
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         """Percent of the utterances whose tone is told rightly; nothing without labels."""
