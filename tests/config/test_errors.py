@@ -32,8 +32,8 @@ FILE_MISTAKES = {
         "presets/p.toml:3: task.head.width: no such key; task.head of kind 'small' has kind, stack"
     ],
     "zzz = 1": [
-        "presets/p.toml:1: zzz: no such key; there are batch, checkpoint, data, each, init, launch, "
-        "optim, regularise, schedule, seed, task, train, upstream, version"
+        "presets/p.toml:1: zzz: no such key; there are batch, checkpoint, data, each, init, "
+        "launch, optim, regularise, schedule, seed, task, train, upstream, version"
     ],
     "optim.lr = '1'": ['presets/p.toml:1: optim.lr: must be a number, not the text "1"'],
     "optim.lr = -1": ["presets/p.toml:1: optim.lr: must be greater than 0, not -1"],
