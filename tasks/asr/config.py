@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from orchestra.config.schema import NonNegativeInt, Table, TaskConfig
+from orchestra.config.schema import LabelChange, NonNegativeInt, Table, TaskConfig
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
@@ -53,6 +53,8 @@ class SpecAugmentConfig(Table):
 
 class Config(TaskConfig):
     """Character CTC. Transcripts are the manifests' `text`."""
+
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"speed"})
 
     kind: Literal["asr"] = "asr"
     characters: Annotated[str, Field(min_length=1)] = " 'ABCDEFGHIJKLMNOPQRSTUVWXYZ"
