@@ -411,6 +411,9 @@ class RunConfig(Table):
     checkpoint: CheckpointConfig
     init: InitConfig | None = None
     launch: LaunchConfig = LaunchConfig()
+    each: dict[str, list[bool | int | float | str]] = {}
+    """Keys, and values that each is given in a run of its own: `run` submits one member of a parent
+    run for each of their combinations. A key that --set gives makes no members."""
 
     @model_validator(mode="after")
     def _schedule_has_an_end(self) -> Self:

@@ -32,8 +32,8 @@ FILE_MISTAKES = {
         "presets/p.toml:3: task.head.width: no such key; task.head of kind 'small' has kind, stack"
     ],
     "zzz = 1": [
-        "presets/p.toml:1: zzz: no such key; there are augment, batch, checkpoint, data, init, "
-        "launch, optim, regularise, schedule, seed, task, train, upstream, version"
+        "presets/p.toml:1: zzz: no such key; there are augment, batch, checkpoint, data, each, "
+        "init, launch, optim, regularise, schedule, seed, task, train, upstream, version"
     ],
     "[augment.noise]\nmanifest = 'noise'": [
         "presets/p.toml:2: augment.noise.manifest: must be a manifest, FOLDER/SPLIT.jsonl"
@@ -183,11 +183,11 @@ def test_unreadable_files(workspace: Path) -> None:
 
 
 def test_unknown_task_and_broken_task(workspace: Path) -> None:
-    with pytest.raises(NotFoundError, match="did you mean 'toy'"):
-        compose(Request(workspace, "toyy"))
     (workspace / "tasks" / "toy" / "config.py").write_text("x = undefined")
     with pytest.raises(UsageError, match=r"tasks/toy/config.py: NameError: name 'undefined'"):
         compose(Request(workspace, "toy"))
+    with pytest.raises(NotFoundError, match="did you mean 'toy'"):
+        compose(Request(workspace, "toyy"))
 
 
 def test_a_copied_task_needs_a_kind_of_its_own(workspace: Path) -> None:

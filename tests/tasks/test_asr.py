@@ -260,7 +260,10 @@ def test_unknown_character_names_the_utterance_and_the_character() -> None:
 def test_records_carry_reference_hypothesis_and_alignment() -> None:
     task, head = task_with(SMALL)
     head.eval()
-    records = task.predict(head, *batch_of(task, [0, 2]))
+    features, lengths, batch = batch_of(task, [0, 2])
+    predicted = task.predict(head, features, lengths, batch)
+    assert set(predicted[0]) == {"id", "hyp"}
+    records = [task.refer(r, u) for r, u in zip(predicted, batch.utterances, strict=True)]
     assert [record["ref"] for record in records] == ["THE CAT", ""]
     assert {"id", "ref", "hyp", "alignment", "words", "characters"} == set(records[0])
     metrics = task.score(records)
