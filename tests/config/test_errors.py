@@ -61,8 +61,8 @@ FILE_MISTAKES = {
         "\"adamww\"; did you mean 'adamw'?"
     ],
     "upstream.kind = 'fbnk'": [
-        "presets/p.toml:1: upstream.kind: must be 'fbank', 'huggingface', not the text \"fbnk\"; "
-        "did you mean 'fbank'?"
+        "presets/p.toml:1: upstream.kind: must be 'fbank', 'mfcc', 'mel', 'linear', 'spectrogram', "
+        "'huggingface', 'file', not the text \"fbnk\"; did you mean 'fbank'?"
     ],
     "upstream.kind = 'huggingface'": [
         f"upstream.{key}: required, but nothing sets it: a preset, or --set upstream.{key}=VALUE "
