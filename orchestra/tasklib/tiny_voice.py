@@ -28,6 +28,8 @@ _PITCH_HZ = (90.0, 240.0)
 _TRACT = (0.88, 1.14)
 """Factor on resonances."""
 _NOISE = 0.003
+_KNOT = 80
+"""Samples from one place at which loudness is computed to the next; linear in between."""
 
 Curve = npt.NDArray[np.float64]
 
@@ -109,13 +111,15 @@ def _voiced(
     phase = 2 * np.pi * np.cumsum(pitch_hz * 2**octaves) / SAMPLE_RATE
     # Resonances glide from the middle of one sound to that of the next.
     middles = np.cumsum(samples) - samples / 2
-    tracks = np.stack([np.interp(np.arange(count), middles, row * tract) for row in targets.T])
+    knots = np.arange(0, count + _KNOT, _KNOT)
+    tracks = np.stack([np.interp(knots, middles, row * tract) for row in targets.T])
     wave = np.zeros(count)
     for harmonic in range(1, int(_HIGHEST_HZ / pitch_hz) + 1):
         hz = harmonic * pitch_hz
         peaks = np.exp(-(((hz - tracks) / _WIDTH_HZ[:, None]) ** 2)).sum(0)
         tilt = 10 ** (manner.brightness * hz / 20_000)
-        wave += tilt * (0.02 + peaks) / harmonic**0.5 * np.sin(harmonic * phase)
+        loudness = np.interp(np.arange(count), knots, tilt * (0.02 + peaks) / harmonic**0.5)
+        wave += loudness * np.sin(harmonic * phase)
     envelope = np.interp(np.arange(count), [0, 400, count - 800, count - 1], [0.0, 1.0, 1.0, 0.0])
     level = 0.1 * manner.loudness * draw.uniform(0.8, 1.25)
     wave = level * envelope * wave / np.abs(wave).max() + _NOISE * draw.standard_normal(count)
