@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.config.compose import Request, compose
+from orchestra.config.compose import ConfigErrors, Request, compose
 from orchestra.tasks import find_task
 from orchestra.wire.errors import NotFoundError
 from tasks.sid import tiny
@@ -90,6 +90,20 @@ def test_the_preset_is_superbs_recipe(tmp_path: Path) -> None:
     assert (config.optim.kind, config.optim.lr, config.schedule.kind) == ("adam", 1e-4, "constant")
     assert (config.train.max_steps, config.train.eval_every) == (200_000, 5_000)
     assert config.task.head.kind == "superb"
+    assert config.augment.crop_s == 8.0
+    assert config.batch.micro_batches == 4
+
+
+@pytest.mark.parametrize("preset", ["sid-tiny", "sid-digits"])
+def test_small_presets_cut_as_the_recipe_does(tmp_path: Path, preset: str) -> None:
+    config = compose(Request(tmp_path, "sid", presets=(preset,))).config
+    assert config.augment.crop_s == 8.0
+    assert config.task.head.kind == "small"
+
+
+def test_other_speeds_are_other_voices(tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors, match=r"augment\.speed.*voice|sid|true"):
+        compose(Request(tmp_path, "sid", sets=("augment.speed.factors=[0.9,1.1]",)))
 
 
 def test_the_tiny_corpus_has_the_real_layout_and_new_videos_in_test(tmp_path: Path) -> None:
