@@ -47,7 +47,7 @@ class CtcTask(Task):
         Raises:
             NotFoundError, DataError: also for references that can't be used: now, not at the end.
         """
-        utterances = super().utterances(split)
+        utterances = self.usable(super().utterances(split), split)
         references = {utterance.id: self.tokens(utterance) for utterance in utterances}
         silent = [name for name, tokens in references.items() if tokens is None]
         if silent and len(silent) < len(references):
@@ -60,6 +60,14 @@ class CtcTask(Task):
                 samples = utterance.duration_s * SAMPLE_RATE
                 frames = frames_of(references[utterance.id] or ())
                 self._longest_frames[utterance.id] = samples / max(frames - 1, 1)
+        return utterances
+
+    def usable(self, utterances: list[Utterance], split: str) -> list[Utterance]:
+        """Those of a split that the task's policies let through; whatever they change is logged.
+
+        Raises:
+            DataError: a policy refuses the split.
+        """
         return utterances
 
     def target(self, utterance: Utterance) -> torch.Tensor | None:
