@@ -29,7 +29,7 @@ class CtcTask(Task):
     label: ClassVar[str]
     """What the references are and which manifest keys hold them, for messages."""
 
-    symbols: Symbols
+    symbols: Symbols = Symbols(())
     """Set in __init__, or in `recall` where they are learnt."""
 
     def __init__(self, config: Any, data: DataConfig) -> None:
@@ -55,6 +55,9 @@ class CtcTask(Task):
                 f"split {split!r}: {some(silent)} of {len(references)} utterances have no "
                 f"{self.label}; add theirs, or take it from all to have them predicted only"
             )
+        if len(self.symbols) > 1:
+            for name, tokens in references.items():
+                self.symbols.encode(tokens or (), name)
         if split == self.data.train:
             for utterance in utterances:
                 samples = utterance.duration_s * SAMPLE_RATE
@@ -89,8 +92,11 @@ class CtcTask(Task):
 
         Raises:
             UsageError: its frames are shorter than the upstream's.
-            DataError: they are too long for most references of the training split, if it was read.
+            DataError: they are too long for most references of the training split, if it was read;
+                or the run has learnt no symbols.
         """
+        if len(self.symbols) == 1:
+            raise DataError("this run has learnt no symbols: its learnt.json is missing; train it")
         head = build_head(self.config.head, dim, stride, len(self.symbols))
         self._require_alignable(frame_samples(self.config.head, stride))
         return head

@@ -60,5 +60,5 @@ def _sound(
         for hz, phase in zip((LOW_HZ[low], HIGH_HZ[high]), phases, strict=True)
     ]
     edges = np.minimum(time_s, time_s[::-1]).clip(max=_FADE_S) / _FADE_S
-    level: float = generator.uniform(0.1, 0.2)
-    return level * edges * (tones[0] + tones[1])
+    sound: npt.NDArray[np.float64] = generator.uniform(0.1, 0.2) * edges * (tones[0] + tones[1])
+    return sound

@@ -1,4 +1,4 @@
-"""A tiny corpus in LibriSpeech's layout, with a lexicon: words of tones, one pair for each phone."""
+"""A tiny corpus in LibriSpeech's layout, with a lexicon: words of tones, a pair for each phone."""
 
 from __future__ import annotations
 
