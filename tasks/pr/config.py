@@ -17,7 +17,7 @@ class Config(TaskConfig):
     aliases: ClassVar[tuple[str, ...]] = ("libriphone",)
 
     kind: Literal["pr"] = "pr"
-    lexicon: list[Path] = []
+    lexicon: list[Path] = Field(default_factory=list)
     """Files of "WORD PHONE PHONE ..." lines, as LibriSpeech's lexicon or CMUdict; of several
     pronunciations the first is taken. None: the manifests hold `phones`, with spaces between."""
     missing_word: Literal["refuse", "leave-out"] = "refuse"

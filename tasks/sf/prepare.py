@@ -141,18 +141,20 @@ def _read_labels(path: Path, problems: list[Problem]) -> Iterator[Line]:
 def parse_line(line: str) -> Line | str:
     """One line of the label file, or what is wrong with it."""
     left, tab, right = line.rstrip("\r\n").partition("\t")
-    id_, *said = left.split()
     if not tab:
         return "no tab between words and slots"
-    if len(said) < 2 or said[0] != "BOS" or said[-1] != "EOS":
-        return "the words are not between BOS and EOS"
+    match left.split():
+        case [id_, "BOS", *said, "EOS"]:
+            pass
+        case _:
+            return "not an id and words between BOS and EOS"
     # The first slot stands for BOS, and the intent stands where that of EOS would be.
     tags = right.split()[1:-1]
-    if len(tags) != len(said) - 2:
-        return f"{len(said) - 2} words, but {len(tags)} slots"
+    if len(tags) != len(said):
+        return f"{len(said)} words, but {len(tags)} slots"
     words: list[str] = []
     owners: list[str] = []
-    for word, tag in zip(said[1:-1], tags, strict=True):
+    for word, tag in zip(said, tags, strict=True):
         parts = normalised(word)
         words += parts
         owners += [tag, *[tag.replace("B-", "I-", 1)] * (len(parts) - 1)][: len(parts)]
