@@ -19,10 +19,10 @@ def describe(source: str, revision: str | None = None) -> dict[str, Any]:
     return {
         "source": source,
         "model_type": model.model_type,
-        "layers": model.layers,
-        "dim": model.dim,
-        "stride": model.stride,
-        "min_samples": model.min_samples,
+        "layers": model.shape.layers,
+        "dim": model.shape.dim,
+        "stride": model.shape.stride,
+        "min_samples": model.shape.min_samples,
         "normalize": model.normalize,
     }
 

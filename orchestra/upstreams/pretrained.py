@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from orchestra.data import SAMPLE_RATE
+from orchestra.upstreams.families import FAMILIES, Family
+from orchestra.upstreams.families.shapes import ConfigFile, Shape
 from orchestra.wire.errors import NotFoundError, UsageError
 
-FAMILIES = ("wav2vec2", "hubert", "wavlm")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 SAFETENSORS_REMEDY = (
     "pickled weights are never loaded; convert them with transformers' save_pretrained, or set "
@@ -33,8 +33,11 @@ class Pretrained:
     revision: str | None
     config: dict[str, Any]
     """config.json as it is."""
+    preprocessor: dict[str, Any] | None
+    """preprocessor_config.json as it is; None if there is none."""
     normalize: bool
     """Whether each waveform is brought to zero mean and unit variance first."""
+    shape: Shape
     commit: str | None = None
     """What `revision` meant on the hub when it was fetched; None for a folder."""
 
@@ -47,27 +50,8 @@ class Pretrained:
         return _is_folder(self.source)
 
     @property
-    def layers(self) -> int:
-        """Hidden states: the input of each transformer layer, and the final output."""
-        return int(self.config["num_hidden_layers"]) + 1
-
-    @property
-    def dim(self) -> int:
-        return int(self.config["hidden_size"])
-
-    @property
-    def stride(self) -> int:
-        """Samples from one frame to the next."""
-        return math.prod(self.config["conv_stride"])
-
-    @property
-    def min_samples(self) -> int:
-        """Receptive field of one frame."""
-        samples = 1
-        layers = zip(self.config["conv_kernel"], self.config["conv_stride"], strict=True)
-        for kernel, stride in reversed(list(layers)):
-            samples = (samples - 1) * stride + kernel
-        return samples
+    def family(self) -> Family:
+        return FAMILIES[self.model_type]
 
     def identity(self) -> dict[str, str]:
         """Which weights these are: the hub's commit, or a hash of a folder's files (1 s per GB)."""
@@ -87,40 +71,24 @@ def read_pretrained(source: str, revision: str | None = None) -> Pretrained:
     if path is None:
         raise UsageError(f"{source} has no config.json: it is not a model of save_pretrained")
     config = _read_object(path)
-    _check_config(source, config)
+    family = _family(source, config)
+    shape = family.shape(ConfigFile(source, config))
     if _is_folder(source):
         _check_weights(Path(source))
-    preprocessor = _fetch(source, revision, "preprocessor_config.json")
-    if preprocessor is None:
-        # Families trained on normalised waveforms are those without the first layer's group norm.
-        normalize = config["feat_extract_norm"] == "layer"
-    else:
-        normalize = _wants_normalized(source, _read_object(preprocessor))
+    preprocessor = _preprocessor(source, _fetch(source, revision, "preprocessor_config.json"))
+    normalize = family.takes_waveforms and _wants_normalized(config, preprocessor)
     # The cache lays a commit's files out in snapshots/<commit>/.
     commit = None if _is_folder(source) else path.parent.name
-    return Pretrained(source, revision, config, normalize, commit)
+    return Pretrained(source, revision, config, preprocessor, normalize, shape, commit)
 
 
-def _check_config(source: str, config: dict[str, Any]) -> None:
+def _family(source: str, config: dict[str, Any]) -> Family:
     family = config.get("model_type")
     if family not in FAMILIES:
         raise UsageError(
             f"{source} is a model of type {family!r}; an upstream is one of {', '.join(FAMILIES)}"
         )
-    for key in ("num_hidden_layers", "hidden_size"):
-        if not isinstance(config.get(key), int):
-            raise UsageError(f"config.json of {source}: {key!r} is not a number")
-    kernels, strides = config.get("conv_kernel"), config.get("conv_stride")
-    if not (_are_numbers(kernels) and _are_numbers(strides) and len(kernels) == len(strides)):
-        raise UsageError(
-            f"config.json of {source}: 'conv_kernel' and 'conv_stride' are not lists of one length"
-        )
-    if config.get("feat_extract_norm") not in ("group", "layer"):
-        raise UsageError(f"config.json of {source}: 'feat_extract_norm' is not 'group' or 'layer'")
-
-
-def _are_numbers(value: Any) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and all(isinstance(number, int) for number in value)
+    return FAMILIES[family]
 
 
 def _check_weights(folder: Path) -> None:
@@ -139,12 +107,22 @@ def _weights_sha256(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def _wants_normalized(source: str, preprocessor: dict[str, Any]) -> bool:
+def _preprocessor(source: str, path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    preprocessor = _read_object(path)
     rate = preprocessor.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
         raise UsageError(
             f"{source} was trained on {rate} Hz audio; upstreams are fed {SAMPLE_RATE} Hz"
         )
+    return preprocessor
+
+
+def _wants_normalized(config: dict[str, Any], preprocessor: dict[str, Any] | None) -> bool:
+    if preprocessor is None:
+        # Families trained on normalised waveforms are those without the first layer's group norm.
+        return bool(config.get("feat_extract_norm", "layer") == "layer")
     # True is the default of the class that writes this file.
     return bool(preprocessor.get("do_normalize", True))
 
