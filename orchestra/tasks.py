@@ -188,14 +188,17 @@ class TaskInfo:
             return ""
         return readme.read_text(encoding="utf-8", errors="replace").lstrip("# ").split("\n", 1)[0]
 
-    def config_model(self) -> type[TaskConfig]:
-        """The task's `Config` (UsageError names the file and what is wrong with it)."""
+    def module(self, part: str) -> ModuleType:
+        """`<part>.py` of its folder (UsageError: it is missing or can't be imported)."""
         try:
-            module = _load(self, "config")
+            return _load(self, part)
         except _MISTAKES as error:
             kind = type(error).__name__
-            raise UsageError(f"{self.folder / 'config.py'}: {kind}: {error}") from error
-        model = getattr(module, "Config", None)
+            raise UsageError(f"{self.folder / part}.py: {kind}: {error}") from error
+
+    def config_model(self) -> type[TaskConfig]:
+        """The task's `Config` (UsageError names the file and what is wrong with it)."""
+        model = getattr(self.module("config"), "Config", None)
         if not (isinstance(model, type) and issubclass(model, TaskConfig)):
             raise UsageError(
                 f"{self.folder / 'config.py'}: no class Config(orchestra.config.schema.TaskConfig)"

@@ -58,6 +58,56 @@ class FbankConfig(Table):
     """Mean and variance normalisation over each utterance."""
 
 
+class MfccConfig(Table):
+    """Mel-frequency cepstral coefficients, as Kaldi computes them."""
+
+    kind: Literal["mfcc"] = "mfcc"
+    name: str = "mfcc"
+    coefficients: PositiveInt = 13
+    mels: PositiveInt = 23
+    deltas: Annotated[int, Field(ge=0, le=2)] = 2
+    """Orders of deltas appended: 2 gives 39 dimensions from 13 coefficients."""
+    cmvn: bool = True
+    """Mean and variance normalisation over each utterance."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.coefficients > self.mels:
+            raise ValueError(f"{self.mels} mels have no {self.coefficients} coefficients")
+        return self
+
+
+class MelConfig(Table):
+    """Log mel energies of a centred short-time Fourier transform."""
+
+    kind: Literal["mel"] = "mel"
+    name: str = "mel"
+    mels: PositiveInt = 80
+    deltas: Annotated[int, Field(ge=0, le=2)] = 0
+    cmvn: bool = True
+    """Mean and variance normalisation over each utterance."""
+
+
+class LinearConfig(Table):
+    """Log power spectra (201 bands) of a centred short-time Fourier transform."""
+
+    kind: Literal["linear"] = "linear"
+    name: str = "linear"
+    deltas: Annotated[int, Field(ge=0, le=2)] = 0
+    cmvn: bool = True
+    """Mean and variance normalisation over each utterance."""
+
+
+class SpectrogramConfig(Table):
+    """Log power spectra (257 bands, the lowest is the energy), as Kaldi computes them."""
+
+    kind: Literal["spectrogram"] = "spectrogram"
+    name: str = "spectrogram"
+    deltas: Annotated[int, Field(ge=0, le=2)] = 0
+    cmvn: bool = True
+    """Mean and variance normalisation over each utterance."""
+
+
 class UpstreamParts(Table):
     """Sources of single parts of a model: a hub id (`ORG/MODEL@REVISION`), a URL or a local path.
 
@@ -70,7 +120,7 @@ class UpstreamParts(Table):
 
 
 class HuggingFaceConfig(Table):
-    """A wav2vec2, HuBERT or WavLM model as transformers loads it."""
+    """A pretrained speech model as transformers loads it."""
 
     kind: Literal["huggingface"] = "huggingface"
     name: str
@@ -94,7 +144,32 @@ class HuggingFaceConfig(Table):
     """Learning rate of the upstream when trainable; default: optim.lr."""
 
 
-UpstreamConfig = Annotated[FbankConfig | HuggingFaceConfig, Field(discriminator="kind")]
+class FileConfig(Table):
+    """A user's own upstream: a Python file of the workspace with one class."""
+
+    kind: Literal["file"] = "file"
+    name: str
+    """What the user called it."""
+    source: str
+    """The file, relative to the workspace; what runs is the copy in the run's snapshot."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of its class."""
+    key: str = "hidden_states"
+    """Which of its outputs is used."""
+    layers: int | None = None
+    """One layer (Python indexing, -1 is the last) instead of the learnt sum of all."""
+    normalize: bool = False
+    """Layer norm without parameters on each layer before the sum (S3PRL's feature_normalize)."""
+    trainable: bool = False
+    lr: PositiveFloat | None = None
+    """Learning rate of the upstream when trainable; default: optim.lr."""
+
+
+SpectralConfig = FbankConfig | MfccConfig | MelConfig | LinearConfig | SpectrogramConfig
+"""Without weights, one layer."""
+LayeredConfig = HuggingFaceConfig | FileConfig
+"""With weights or code of their own, perhaps several layers, perhaps trainable."""
+UpstreamConfig = Annotated[SpectralConfig | LayeredConfig, Field(discriminator="kind")]
 
 
 class DataConfig(Table):
@@ -333,6 +408,9 @@ class RunConfig(Table):
     checkpoint: CheckpointConfig
     init: InitConfig | None = None
     launch: LaunchConfig = LaunchConfig()
+    each: dict[str, list[bool | int | float | str]] = {}
+    """Keys, and values that each is given in a run of its own: `run` submits one member of a parent
+    run for each of their combinations. A key that --set gives makes no members."""
 
     @model_validator(mode="after")
     def _schedule_has_an_end(self) -> Self:

@@ -106,9 +106,10 @@ def read_split(root: Path, name: str, manifests: Path) -> Split:
 
 def describe(name: str, summary: Summary) -> str:
     """One line about a written split."""
+    words = f", {summary.words} words" if summary.words else ""
     return (
         f"{name}: {summary.count} utterances, {summary.seconds / 3600:.2f} h, "
-        f"longest {summary.longest_s:.1f} s, {summary.words} words"
+        f"longest {summary.longest_s:.1f} s{words}"
     )
 
 

@@ -1,4 +1,4 @@
-"""orchestra data synth|prepare|check|stats: programs of the training plane, run as processes."""
+"""orchestra data VERB: programs of the training plane, run as processes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,31 @@ HELP = """Make, prepare and check corpora; see how they are batched.
 
 \b
 Examples:
+  orchestra data corpora
   orchestra data synth librispeech --root data/LibriSpeech
   orchestra data prepare librispeech --root /corpora/LibriSpeech
   orchestra data check --manifests /corpora/LibriSpeech/manifests
   orchestra data stats asr --set data.root=/corpora/LibriSpeech
 """
-Corpus = Annotated[str, typer.Argument(metavar="CORPUS")]
+Corpus = Annotated[str, typer.Argument(metavar="CORPUS", help="See `orchestra data corpora`.")]
 Root = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the corpus.")]
 
 _COMMAND = "prepared_by"  # too long for a table
 
 
+def corpora(context: typer.Context, json: options.Json = False) -> None:
+    """List the corpora that `prepare` reads and `synth` makes, those of the tasks among them.
+
+    \b
+    Examples:
+      orchestra data corpora
+      orchestra data corpora --json
+    """
+    _run("corpora", *_code(context), json=json, show=_table_of_corpora)
+
+
 def synth(
+    context: typer.Context,
     corpus: Corpus,
     root: Root,
     seed: Annotated[
@@ -37,18 +50,22 @@ def synth(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Make a spoken corpus with eSpeak NG voices in LibriSpeech's folder layout.
+    """Make a corpus to try things out, in the real one's folder layout; no recordings needed.
+
+    That of librispeech is spoken by eSpeak NG, those of tasks are tiny.
 
     \b
     Examples:
       orchestra data synth librispeech --root data/LibriSpeech
       orchestra data synth librispeech --root /tmp/speech --seed 7
+      orchestra data synth speech_commands --root data/ks-tiny
     """
     seeds = [] if seed is None else ["--seed", str(seed)]
-    _run("synth", corpus, "--root", str(root), *seeds, json=json)
+    _run("synth", corpus, "--root", str(root), *seeds, *_code(context), json=json)
 
 
 def prepare(
+    context: typer.Context,
     corpus: Corpus,
     root: Root,
     out: Annotated[
@@ -64,7 +81,7 @@ def prepare(
       orchestra data prepare digits --root recordings --out data/digits
     """
     folder = [] if out is None else ["--out", str(out)]
-    _run("prepare", corpus, "--root", str(root), *folder, json=json)
+    _run("prepare", corpus, "--root", str(root), *folder, *_code(context), json=json)
 
 
 def check(
@@ -125,6 +142,18 @@ def stats(
         _run("stats", "--config", str(config), "--code", code, json=json, show=print_batch_plan)
 
 
+def _code(context: typer.Context) -> list[str]:
+    """Where the workspace's tasks are; outside of any the built-in ones serve."""
+    from orchestra.wire.errors import NotFoundError
+
+    try:
+        return ["--code", str(workspace_of(context).root)]
+    except NotFoundError:
+        if context.obj.workspace is not None:
+            raise
+        return []
+
+
 def _run(
     program: str,
     *arguments: str,
@@ -147,10 +176,30 @@ def _table_of_splits(document: dict[str, Any]) -> None:
     table(rows, right=[key for row in rows[:1] for key in row if key != "split"])
 
 
+def _table_of_corpora(document: dict[str, Any]) -> None:
+    table(
+        [
+            {
+                "corpus": corpus["name"],
+                "task": corpus["task"] or "",
+                "synth": "yes" if corpus["synth"] else "",
+                "what": corpus["help"],
+            }
+            for corpus in document["corpora"]
+        ]
+    )
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return str(len(value))
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-VERBS = {"synth": synth, "prepare": prepare, "check": check, "stats": stats}
+VERBS = {
+    "corpora": corpora,
+    "synth": synth,
+    "prepare": prepare,
+    "check": check,
+    "stats": stats,
+}
