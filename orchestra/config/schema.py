@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -24,6 +25,9 @@ from pydantic_core import PydanticCustomError
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+LabelChange = Literal["crop", "speed"]
+"""Augmentation after which a label may no longer hold."""
 
 INCOMPLETE = "incomplete"
 """Error type: several keys could give what is missing."""
@@ -37,11 +41,26 @@ class Table(BaseModel):
     )
 
 
+def _is_manifest(path: Path) -> Path:
+    if path.suffix != ".jsonl":
+        raise ValueError("must be a manifest, FOLDER/SPLIT.jsonl")
+    return path
+
+
+ManifestPath = Annotated[Path, AfterValidator(_is_manifest)]
+
+
 class TaskConfig(Table):
     """Base of every task's `config.py: Config`. `kind` is the task's folder name."""
 
     aliases: ClassVar[tuple[str, ...]] = ()
     """Other names that the command line takes for the task, such as S3PRL's."""
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"crop", "speed"})
+    """Augmentation that leaves the task's labels true; other such augmentation is refused.
+
+    A transcript survives a change of speed, but not a cut: {"speed"}. Labels that hold times in the
+    recording survive neither: an empty set.
+    """
 
     kind: str
 
@@ -191,6 +210,80 @@ class DataConfig(Table):
     """Splits evaluated at the end of the run with the best checkpoint."""
     workers: NonNegativeInt = 2
     """Loader processes per rank; 0 reads in the training process."""
+    silent: Literal["refuse", "report"] = "report"
+    """An utterance below -90 dB of full scale ends the run, or is used and told."""
+
+
+class NoiseConfig(Table):
+    """Recordings that are added to the speech."""
+
+    manifest: ManifestPath
+    """A .jsonl file; of each line path, offset_s and duration_s count."""
+    snr_db: tuple[float, float] = (5.0, 20.0)
+    """Lowest and highest ratio of speech to noise, drawn evenly in dB."""
+    probability: Probability = 1.0
+    """Share of the utterances that get some."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError("snr_db is [lowest, highest]; swap them")
+        return self
+
+
+class RirConfig(Table):
+    """Rooms that the speech is put into, as impulse responses."""
+
+    manifest: ManifestPath
+    """A .jsonl file; of each line path, offset_s and duration_s count."""
+    probability: Probability = 1.0
+
+
+class SpeedConfig(Table):
+    """Speech played faster or slower, pitch included (Ko et al., Interspeech 2015)."""
+
+    factors: list[Annotated[float, Field(ge=0.5, le=2)]] = [0.9, 1.0, 1.1]
+    """One of them is drawn; 1.1 makes an utterance shorter by 1 / 1.1."""
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if not self.factors:
+            raise ValueError("factors is empty; 1.0 is the speed as it is")
+        return self
+
+
+class AugmentConfig(Table):
+    """What happens to the audio in training, and there alone; keyed by (seed, epoch, id)."""
+
+    speed: SpeedConfig | None = None
+    rir: RirConfig | None = None
+    noise: NoiseConfig | None = None
+    crop_s: NonNegativeFloat = 0.0
+    """Train on a random part of so many seconds of what is longer; 0 leaves it whole."""
+
+    def is_on(self) -> bool:
+        """Whether any part is configured."""
+        return bool(self.speed or self.rir or self.noise or self.crop_s)
+
+    def manifests(self) -> dict[str, Path]:
+        """Those that it reads, by the key of their table."""
+        tables = {"augment.noise": self.noise, "augment.rir": self.rir}
+        return {key: table.manifest for key, table in tables.items() if table is not None}
+
+    def changes(self) -> dict[LabelChange, str]:
+        """What may make labels untrue, with the key that asks for it."""
+        changes: dict[LabelChange, str] = {}
+        if self.speed is not None:
+            changes["speed"] = "augment.speed"
+        if self.crop_s:
+            changes["crop"] = "augment.crop_s"
+        return changes
+
+    def longest_s(self, duration_s: float) -> float:
+        """The most that is ever made of an utterance of so many seconds."""
+        slowest = min(self.speed.factors) if self.speed else 1.0
+        made_s = duration_s / slowest
+        return min(made_s, self.crop_s) if self.crop_s else made_s
 
 
 class BatchConfig(Table):
@@ -400,6 +493,7 @@ class RunConfig(Table):
     task: SerializeAsAny[TaskConfig]
     upstream: UpstreamConfig
     data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
     batch: BatchConfig
     optim: OptimConfig
     schedule: ScheduleConfig = ScheduleConfig()
@@ -419,6 +513,17 @@ class RunConfig(Table):
         if endless and (falls or self.schedule.warmup_ratio):
             wish = f"schedule.kind = {self.schedule.kind!r}" if falls else "schedule.warmup_ratio"
             raise _incomplete(f"{wish} needs train.max_steps or train.max_epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_survive_augmentation(self) -> Self:
+        done = {"crop": "was cut", "speed": "is played at another speed"}
+        for change, key in self.augment.changes().items():
+            if change not in self.task.keeps_labels_under:
+                raise ValueError(
+                    f"leave out {key}: the labels of task {self.task.kind!r} would not fit audio "
+                    f"that {done[change]}"
+                )
         return self
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from orchestra.config.schema import TaskConfig
+from orchestra.config.schema import LabelChange, TaskConfig
 from orchestra.tasklib.ctc_config import (
     LIBRISPEECH_CHARACTERS,
     CharacterSet,
@@ -18,6 +18,8 @@ from orchestra.tasklib.ctc_config import (
 
 class Config(TaskConfig):
     """Character CTC. Transcripts are the manifests' `text`."""
+
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"speed"})
 
     kind: Literal["asr"] = "asr"
     characters: CharacterSet = LIBRISPEECH_CHARACTERS

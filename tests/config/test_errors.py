@@ -32,8 +32,17 @@ FILE_MISTAKES = {
         "presets/p.toml:3: task.head.width: no such key; task.head of kind 'small' has kind, stack"
     ],
     "zzz = 1": [
-        "presets/p.toml:1: zzz: no such key; there are batch, checkpoint, data, each, init, "
-        "launch, optim, regularise, schedule, seed, task, train, upstream, version"
+        "presets/p.toml:1: zzz: no such key; there are augment, batch, checkpoint, data, each, "
+        "init, launch, optim, regularise, schedule, seed, task, train, upstream, version"
+    ],
+    "[augment.noise]\nmanifest = 'noise'": [
+        "presets/p.toml:2: augment.noise.manifest: must be a manifest, FOLDER/SPLIT.jsonl"
+    ],
+    "[augment.noise]\nmanifest = 'n/a.jsonl'\nsnr_db = [9.0, 3.0]": [
+        "presets/p.toml:1: augment.noise: snr_db is [lowest, highest]; swap them"
+    ],
+    "augment.speed.factors = []": [
+        "presets/p.toml:1: augment.speed: factors is empty; 1.0 is the speed as it is"
     ],
     "optim.lr = '1'": ['presets/p.toml:1: optim.lr: must be a number, not the text "1"'],
     "optim.lr = -1": ["presets/p.toml:1: optim.lr: must be greater than 0, not -1"],
