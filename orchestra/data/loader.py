@@ -37,12 +37,19 @@ class Loader:
         seed: the run's seed; the only other key of augmentation is (epoch, utterance id).
         workers: processes that read ahead; 0 reads when asked. With workers, iterate from the main
             thread, and announce this process to its children (wire.lifeline) before.
+        hint: ends the message on a recording that can't be used.
     """
 
     def __init__(
-        self, task: Task, utterances: Sequence[Utterance], *, seed: int, workers: int
+        self,
+        task: Task,
+        utterances: Sequence[Utterance],
+        *,
+        seed: int,
+        workers: int,
+        hint: str = "; `orchestra data check` finds all such",
     ) -> None:
-        self._reader = _Reader(task, utterances, seed)
+        self._reader = _Reader(task, utterances, seed, hint)
         self._workers = workers
 
     def batches(self, requests: Iterable[Request]) -> Iterator[Batch]:
@@ -100,16 +107,14 @@ def _usable(answer: Batch | _Unusable) -> Batch:
     return answer
 
 
-_CHECK = "; `orchestra data check` finds all such"
-
-
 class _Reader(Dataset["Batch | _Unusable"]):
     """Maps a request to its batch."""
 
-    def __init__(self, task: Task, utterances: Sequence[Utterance], seed: int) -> None:
+    def __init__(self, task: Task, utterances: Sequence[Utterance], seed: int, hint: str) -> None:
         self._task = task
         self._utterances = utterances
         self._seed = seed
+        self._hint = hint
 
     def __getitem__(self, request: Request) -> Batch | _Unusable:
         chosen = [self._utterances[index] for index in request.indices]
@@ -131,10 +136,10 @@ class _Reader(Dataset["Batch | _Unusable"]):
         try:
             wav = self._task.read(utterance)
         except DataError as error:
-            raise DataError(f"{error}{_CHECK}") from None
+            raise DataError(f"{error}{self._hint}") from None
         if not np.isfinite(wav).all():
             raise DataError(
-                f"utterance {utterance.id}: NaN or infinite samples in {utterance.path}{_CHECK}"
+                f"utterance {utterance.id}: NaN or infinite samples in {utterance.path}{self._hint}"
             )
         return torch.from_numpy(wav)
 
