@@ -37,19 +37,12 @@ class Loader:
         seed: the run's seed; the only other key of augmentation is (epoch, utterance id).
         workers: processes that read ahead; 0 reads when asked. With workers, iterate from the main
             thread, and announce this process to its children (wire.lifeline) before.
-        hint: ends the message on a recording that can't be used.
     """
 
     def __init__(
-        self,
-        task: Task,
-        utterances: Sequence[Utterance],
-        *,
-        seed: int,
-        workers: int,
-        hint: str = "; `orchestra data check` finds all such",
+        self, task: Task, utterances: Sequence[Utterance], *, seed: int, workers: int
     ) -> None:
-        self._reader = _Reader(task, utterances, seed, hint)
+        self._reader = _Reader(task, utterances, seed)
         self._workers = workers
 
     def batches(self, requests: Iterable[Request]) -> Iterator[Batch]:
@@ -107,14 +100,16 @@ def _usable(answer: Batch | _Unusable) -> Batch:
     return answer
 
 
+CHECK_HINT = "; `orchestra data check` finds all such"
+
+
 class _Reader(Dataset["Batch | _Unusable"]):
     """Maps a request to its batch."""
 
-    def __init__(self, task: Task, utterances: Sequence[Utterance], seed: int, hint: str) -> None:
+    def __init__(self, task: Task, utterances: Sequence[Utterance], seed: int) -> None:
         self._task = task
         self._utterances = utterances
         self._seed = seed
-        self._hint = hint
 
     def __getitem__(self, request: Request) -> Batch | _Unusable:
         chosen = [self._utterances[index] for index in request.indices]
@@ -136,10 +131,10 @@ class _Reader(Dataset["Batch | _Unusable"]):
         try:
             wav = self._task.read(utterance)
         except DataError as error:
-            raise DataError(f"{error}{self._hint}") from None
+            raise DataError(f"{error}{CHECK_HINT}") from None
         if not np.isfinite(wav).all():
             raise DataError(
-                f"utterance {utterance.id}: NaN or infinite samples in {utterance.path}{self._hint}"
+                f"utterance {utterance.id}: NaN or infinite samples in {utterance.path}{CHECK_HINT}"
             )
         return torch.from_numpy(wav)
 

@@ -17,7 +17,7 @@ from orchestra.config.frozen import read_frozen
 from orchestra.config.schema import HuggingFaceConfig, RunConfig
 from orchestra.data.batches import plan_evaluation
 from orchestra.data.check import SILENCE
-from orchestra.data.loader import Loader, Request, to_device
+from orchestra.data.loader import CHECK_HINT, Loader, Request, to_device
 from orchestra.tasks import Batch, Prediction, Task
 from orchestra.train import learnt
 from orchestra.train.evaluation import EVALUATION_EPOCH
@@ -84,12 +84,12 @@ class Predictor:
             return [_answer(*each) for each in zip(utterances, records, batch.wavs, strict=True)]
         except DataError as error:
             if len(utterances) == 1:
-                return [Answer(utterances[0], None, str(error))]
+                return [Answer(utterances[0], None, str(error).removesuffix(CHECK_HINT))]
         return [answer for each in utterances for answer in self._of_batch([each])]
 
     def _read(self, utterances: list[Utterance]) -> Batch:
         seed = self._config.seed
-        loader = Loader(self._task, utterances, seed=seed, workers=0, hint="")
+        loader = Loader(self._task, utterances, seed=seed, workers=0)
         return loader.read(Request(EVALUATION_EPOCH, tuple(range(len(utterances)))))
 
     def _predict(self, batch: Batch) -> list[Prediction]:
