@@ -60,6 +60,8 @@ class Batch:
     seeds: list[int]
     """One per utterance, keyed by (run seed, epoch, id): the only source of augmentation."""
     utterances: list[Utterance] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+    """Ids of those in which there is nothing to hear (orchestra.data.audio.SILENCE)."""
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,25 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from orchestra.config.schema import HuggingFaceConfig
-from orchestra.config.upstream_names import local_model
+from orchestra.config.schema import FileConfig, HuggingFaceConfig
+from orchestra.config.upstream_names import local_model, relative_file
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def absolute_paths(config: Model, workspace: Path) -> Model:
-    """`config` with every path, and an upstream's local folder, absolute from `workspace`."""
+    """`config` with every path, and an upstream's local folder, absolute from `workspace`.
+
+    A user's own upstream is the exception: its file is one of the run's snapshot, found by its
+    place in the workspace (UsageError if it lies outside).
+    """
     fields = type(config).model_fields
     changes = {name: _absolute(getattr(config, name), workspace) for name in fields}
     if isinstance(config, HuggingFaceConfig):
         folder = local_model(config.source, workspace)
         changes["source"] = config.source if folder is None else str(folder)
+    if isinstance(config, FileConfig) and Path(config.source).expanduser().is_absolute():
+        changes["source"] = relative_file(config.source, workspace)
     return config.model_copy(update=changes)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from orchestra.data.audio import Waveform, is_silent
+from orchestra.data.augmenter import Augmenter
 from orchestra.data.batches import MicroBatch
 from orchestra.data.keyed import keyed
 from orchestra.tasks import Batch, Task
@@ -35,14 +37,21 @@ class Loader:
 
     Args:
         seed: the run's seed; the only other key of augmentation is (epoch, utterance id).
+        augmenter: of training audio; evaluation has none.
         workers: processes that read ahead; 0 reads when asked. With workers, iterate from the main
             thread, and announce this process to its children (wire.lifeline) before.
     """
 
     def __init__(
-        self, task: Task, utterances: Sequence[Utterance], *, seed: int, workers: int
+        self,
+        task: Task,
+        utterances: Sequence[Utterance],
+        *,
+        seed: int,
+        workers: int,
+        augmenter: Augmenter | None = None,
     ) -> None:
-        self._reader = _Reader(task, utterances, seed)
+        self._reader = _Reader(task, utterances, seed, augmenter)
         self._workers = workers
 
     def batches(self, requests: Iterable[Request]) -> Iterator[Batch]:
@@ -106,16 +115,25 @@ CHECK_HINT = "; `orchestra data check` finds all such"
 class _Reader(Dataset["Batch | _Unusable"]):
     """Maps a request to its batch."""
 
-    def __init__(self, task: Task, utterances: Sequence[Utterance], seed: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        utterances: Sequence[Utterance],
+        seed: int,
+        augmenter: Augmenter | None,
+    ) -> None:
         self._task = task
         self._utterances = utterances
         self._seed = seed
+        self._augmenter = augmenter
 
     def __getitem__(self, request: Request) -> Batch | _Unusable:
         chosen = [self._utterances[index] for index in request.indices]
+        seeds = [keyed(self._seed, "augment", request.epoch, u.id) for u in chosen]
         try:
-            wavs = [self._read(utterance) for utterance in chosen]
+            read = [self._read(utterance) for utterance in chosen]
             targets = [self._task.target(utterance) for utterance in chosen]
+            wavs = [self._augmented(wav, seed) for wav, seed in zip(read, seeds, strict=True)]
         except DataError as error:
             return _Unusable(str(error))
         return Batch(
@@ -123,20 +141,29 @@ class _Reader(Dataset["Batch | _Unusable"]):
             wavs=torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True),
             lengths=torch.tensor([len(wav) for wav in wavs]),
             targets=self._task.collate(targets),
-            seeds=[keyed(self._seed, "augment", request.epoch, u.id) for u in chosen],
+            seeds=seeds,
             utterances=chosen,
+            silent=[u.id for u, wav in zip(chosen, read, strict=True) if is_silent(wav)],
         )
 
-    def _read(self, utterance: Utterance) -> torch.Tensor:
+    def _read(self, utterance: Utterance) -> Waveform:
         try:
             wav = self._task.read(utterance)
         except DataError as error:
             raise DataError(f"{error}{CHECK_HINT}") from None
-        if not np.isfinite(wav).all():
-            raise DataError(
-                f"utterance {utterance.id}: NaN or infinite samples in {utterance.path}{CHECK_HINT}"
-            )
-        return torch.from_numpy(wav)
+        problem = None
+        if len(wav) == 0:
+            problem = "no samples in"
+        elif not np.isfinite(wav).all():
+            problem = "NaN or infinite samples in"
+        elif self._task.data.silent == "refuse" and is_silent(wav):
+            problem = 'nothing to hear (data.silent = "refuse") in'
+        if problem:
+            raise DataError(f"utterance {utterance.id}: {problem} {utterance.path}{CHECK_HINT}")
+        return wav
+
+    def _augmented(self, wav: Waveform, seed: int) -> torch.Tensor:
+        return torch.from_numpy(self._augmenter.augment(wav, seed) if self._augmenter else wav)
 
 
 def _start_worker(worker: int) -> None:

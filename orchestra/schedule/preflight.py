@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from orchestra.config.schema import HuggingFaceConfig, RunConfig
+from orchestra.config.schema import AugmentConfig, HuggingFaceConfig, RunConfig
 from orchestra.gpu import snapshot
 from orchestra.gpu.pool import over_limit, visible, wanted
 from orchestra.gpu.probe import Prober
@@ -71,7 +71,10 @@ def preflight(
     """
     found: list[Finding] = []
     missing: list[str] = []
-    for item in chain(_data(config, splits), _upstream(config), _disk(runs)):
+    looks = [_data(config, splits), _upstream(config), _disk(runs)]
+    if splits is None:  # evaluation augments nothing
+        looks.insert(1, _augmentation(config.augment))
+    for item in chain.from_iterable(looks):
         if isinstance(item, Finding):
             found.append(item)
         else:
@@ -118,7 +121,21 @@ def _data(config: RunConfig, splits: tuple[str, ...] | None) -> Iterator[Finding
             f"longest {summary.longest_s:.1f} s",
         )
         if splits is None and split == data.train:
-            yield from _too_long(config, summary.longest_s)
+            yield from _too_long(config, config.augment.longest_s(summary.longest_s))
+
+
+def _augmentation(config: AugmentConfig) -> Iterator[Finding | str]:
+    """The manifests of noises and impulse responses, with counts."""
+    for key, path in config.manifests().items():
+        try:
+            summary = read_summary(path.parent, path.stem)
+        except OrchestraError as error:
+            yield f"{key}.manifest: {error}"
+            continue
+        if summary.count:
+            yield Finding(key, f"{summary.count} recordings, {summary.seconds / 3600:.2f} h")
+        else:
+            yield f"{key}.manifest: {path} lists no recordings"
 
 
 def _too_long(config: RunConfig, longest_s: float) -> Iterator[Finding | str]:

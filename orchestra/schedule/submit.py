@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestra import __version__
 from orchestra.provenance.client import Pending, Snapshot, start_snapshot
@@ -34,8 +34,9 @@ from orchestra.workspace import Workspace
 
 if TYPE_CHECKING:
     from orchestra.config.compose import Composed
+    from orchestra.config.schema import RunConfig
     from orchestra.schedule.preflight import Finding
-    from orchestra.schedule.submission import Submission
+    from orchestra.schedule.submission import Member, Submission
 
 VERSION = 1
 
@@ -77,6 +78,8 @@ def plan(workspace: Workspace, submission: Submission) -> Plan:
         after=submission.after,
         init_from=submission.init_from,
     )
+    if submission.member is not None and submission.member.after:
+        entry = replace(entry, after=submission.member.after)
     if submission.init_from is not None:
         if entry.init_from:
             initial = placeholders(workspace, entry)
@@ -109,20 +112,38 @@ def plan_rows(made: Plan) -> list[tuple[str, str]]:
         ("ends", ", ".join(f"{key} = {limit}" for key, limit in config.train.limits().items())),
         ("step", f"{config.batch.seconds:g} s in {config.batch.micro_batches} micro-batches"),
         ("seed", str(config.seed)),
+        *((("each", _each(config.each)),) if config.each else ()),
         *([("changed", ", ".join(made.composed.changed))] if made.composed.changed else []),
         *((finding.what, finding.detail) for finding in made.findings),
         ("config", f"sha256 {made.composed.sha256}"),
     ]
 
 
+def _each(each: Mapping[str, Sequence[Any]]) -> str:
+    axes = "; ".join(f"{key} = {', '.join(map(str, values))}" for key, values in each.items())
+    return f"a member for {axes} (--set KEY=VALUE trains one)"
+
+
 class Staged:
     """A run that is whole on disk but not yet known to anybody."""
 
-    def __init__(self, stage: Stage, row: NewRun, registry: Registry, notes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        row: NewRun,
+        registry: Registry,
+        notes: Sequence[str],
+        config: RunConfig,
+    ) -> None:
         self._stage = stage
         self._row = row
         self._registry = registry
         self._notes = tuple(notes)
+        self.config = config
+
+    @property
+    def run_id(self) -> str:
+        return self._row.id
 
     def commit(self) -> Submitted:
         """Make it a queued run (ConflictError if its name is taken)."""
@@ -163,12 +184,12 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
             if made.composed.config.init is not None and not made.entry.init_from:
                 copy_initial(made.composed.config.init, stage.folder.init)
             name = submission.name or _free_name(registry, made.composed, stage.run_id)
-            row = _row(stage.run_id, name, made, snapshot, labels)
+            row = _row(stage.run_id, name, made, snapshot, labels, submission.member)
             if labels != Labels():
                 labels.write(stage.folder)
             _write(stage.folder, row, made, snapshot, environment, submission)
             notes = (*registry.notes, *made.composed.notes, *snapshot.warnings)
-            yield Staged(stage, row, registry, notes)
+            yield Staged(stage, row, registry, notes, made.composed.config)
         finally:
             with _interrupts_wait():
                 if stage is not None and not registry.knows(stage.run_id):
@@ -181,7 +202,14 @@ def _free_name(registry: Registry, composed: Composed, run_id: str) -> str:
     return next(name for name in names if not registry.is_held(name))
 
 
-def _row(run_id: str, name: str, made: Plan, snapshot: Snapshot, labels: Labels) -> NewRun:
+def _row(
+    run_id: str,
+    name: str,
+    made: Plan,
+    snapshot: Snapshot,
+    labels: Labels,
+    member: Member | None,
+) -> NewRun:
     config = made.composed.config
     return NewRun(
         id=run_id,
@@ -200,6 +228,8 @@ def _row(run_id: str, name: str, made: Plan, snapshot: Snapshot, labels: Labels)
         config=config_document(made.composed.toml),
         tags=labels.tags,
         remark=labels.remark,
+        parent=member.parent if member else "",
+        member=member.said if member else "",
     )
 
 
@@ -232,6 +262,8 @@ def _write(
             "config_sha256": made.composed.sha256,
             "argv": list(submission.argv),
             "clone_of": submission.original.run_id if submission.original else None,
+            "parent": row.parent or None,
+            "member": row.member or None,
         },
     )
 

@@ -16,7 +16,6 @@ import torch
 from orchestra.config.frozen import read_frozen
 from orchestra.config.schema import HuggingFaceConfig, RunConfig
 from orchestra.data.batches import plan_evaluation
-from orchestra.data.check import SILENCE
 from orchestra.data.loader import CHECK_HINT, Loader, Request, to_device
 from orchestra.tasks import Batch, Prediction, Task
 from orchestra.train import learnt
@@ -81,7 +80,10 @@ class Predictor:
         try:
             batch = self._read(utterances)
             records = self._predict(batch)
-            return [_answer(*each) for each in zip(utterances, records, batch.wavs, strict=True)]
+            return [
+                _answer(utterance, record, is_silent=utterance.id in batch.silent)
+                for utterance, record in zip(utterances, records, strict=True)
+            ]
         except DataError as error:
             if len(utterances) == 1:
                 return [Answer(utterances[0], None, str(error).removesuffix(CHECK_HINT))]
@@ -146,7 +148,7 @@ def _with_own_upstream(config: RunConfig, folder: Path) -> RunConfig:
     return config.model_copy(update={"upstream": config.upstream.model_copy(update=update)})
 
 
-def _answer(utterance: Utterance, record: Prediction, wav: torch.Tensor) -> Answer:
+def _answer(utterance: Utterance, record: Prediction, *, is_silent: bool) -> Answer:
     """DataError: the record holds NaN, or what JSON has no word for."""
     try:
         json.dumps(record, allow_nan=False)
@@ -154,4 +156,4 @@ def _answer(utterance: Utterance, record: Prediction, wav: torch.Tensor) -> Answ
         raise DataError(
             f"utterance {utterance.id}: its prediction can't be written as JSON ({error})"
         ) from error
-    return Answer(utterance, record, is_silent=float(wav.abs().max()) < SILENCE)
+    return Answer(utterance, record, is_silent=is_silent)

@@ -14,7 +14,7 @@ import pytest
 from orchestra.config.compose import Flag, Request, compose
 from orchestra.config.schema import RunConfig
 from orchestra.schedule import preflight as module
-from orchestra.schedule.preflight import PreflightError, preflight
+from orchestra.schedule.preflight import Finding, PreflightError, preflight
 from orchestra.wire.errors import ConflictError, OrchestraError
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.manifest import write_manifest
@@ -103,6 +103,23 @@ def test_what_is_too_long_may_be_isolated(
     found = preflight(long_in(root, split, *sets), runs, cpu_command=CPU, splits=splits)
     details = {finding.what: finding.detail for finding in found}
     assert ("20.5 s" in details.get("too long", "")) == told
+
+
+def test_noises_and_rooms_are_counted_and_missing_ones_told_together(
+    root: Path, runs: RunsFolder
+) -> None:
+    lines = [{"id": str(n), "path": "x", "duration_s": 1800.0} for n in range(2)]
+    write_manifest(root / "m", "noise", lines, "a test")
+    write_manifest(root / "m", "void", [], "a test")
+    noise = "augment.noise.manifest=m/noise.jsonl"
+    found = preflight(config(root, noise), runs, cpu_command="")
+    assert Finding("augment.noise", "2 recordings, 1.00 h") in found
+    sets = ("augment.noise.manifest=m/void.jsonl", "augment.rir.manifest=m/none.jsonl")
+    with pytest.raises(PreflightError) as caught:
+        preflight(config(root, *sets), runs, cpu_command="")
+    assert f"augment.noise.manifest: {root}/m/void.jsonl lists no recordings" in str(caught.value)
+    assert "augment.rir.manifest: no manifest of split 'none'" in str(caught.value)
+    assert preflight(config(root, *sets), runs, cpu_command="", splits=())
 
 
 def test_a_joint_split_is_counted_and_a_missing_part_named(root: Path, runs: RunsFolder) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tasks.asr.config import SpecAugmentConfig
-from tasks.asr.spec_augment import spec_augment
+from orchestra.tasklib.ctc_config import SpecAugmentConfig
+from orchestra.tasklib.spec_augment import spec_augment
 
 FULL = SpecAugmentConfig()
 OFF = SpecAugmentConfig(time_warp=0, time_masks=0, feature_masks=0)

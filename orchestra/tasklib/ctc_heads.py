@@ -1,4 +1,4 @@
-"""The trainable part: features in, one score per symbol and frame out.
+"""Heads of CTC tasks: features in, one score per symbol and frame out.
 
 Every layer runs over valid frames only: an utterance's scores don't depend on its batch mates.
 """
@@ -10,15 +10,17 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from orchestra.data import SAMPLE_RATE
+from orchestra.tasklib.ctc_config import (
+    CtcHeadConfig,
+    LinearHeadConfig,
+    SmallHeadConfig,
+    SuperbHeadConfig,
+)
 from orchestra.upstreams.base import valid_mask
 from orchestra.wire.errors import UsageError
 
-from .config import SmallHeadConfig, SuperbHeadConfig
 
-
-def build_head(
-    config: SuperbHeadConfig | SmallHeadConfig, dim: int, stride: int, symbols: int
-) -> nn.Module:
+def build_head(config: CtcHeadConfig, dim: int, stride: int, symbols: int) -> nn.Module:
     """A module (features, lengths) -> (logits, lengths).
 
     features (batch, frames, dim), logits (batch, frames', symbols), lengths (batch,) in frames and
@@ -35,6 +37,8 @@ def build_head(
     """
     if isinstance(config, SmallHeadConfig):
         return SmallHead(config, stack_size(config.frame_ms, stride), dim, symbols)
+    if isinstance(config, LinearHeadConfig):
+        return LinearHead(config, dim, symbols)
     return SuperbHead(config, dim, symbols)
 
 
@@ -54,11 +58,26 @@ def stack_size(frame_ms: int, stride: int) -> int:
     return size
 
 
-def frame_samples(config: SuperbHeadConfig | SmallHeadConfig, stride: int) -> int:
+def frame_samples(config: CtcHeadConfig, stride: int) -> int:
     """Samples from one of the head's frames to the next (UsageError as `stack_size`)."""
     if isinstance(config, SmallHeadConfig):
         return stride * stack_size(config.frame_ms, stride)
     return stride
+
+
+class LinearHead(nn.Module):
+    """Linear, linear, nothing in between (Yang et al. 2021, SUPERB, PR)."""
+
+    def __init__(self, config: LinearHeadConfig, dim: int, symbols: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(dim, config.projection)
+        self.output = nn.Linear(config.projection, symbols)
+
+    def forward(
+        self, features: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `build_head`."""
+        return self.output(self.projection(features)), lengths
 
 
 class SuperbHead(nn.Module):

@@ -1,6 +1,8 @@
-"""fbank against kaldi-native-fbank, and the promises that Kaldi does not make: batches, padding."""
+"""Spectral features against independent oracles, and promises of our own: batches, padding."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import kaldi_native_fbank
 import numpy as np
@@ -9,9 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestra.config.schema import FbankConfig
+from orchestra.config.schema import (
+    FbankConfig,
+    LinearConfig,
+    MelConfig,
+    MfccConfig,
+    SpectralConfig,
+    SpectrogramConfig,
+)
 from orchestra.upstreams import build_upstream
-from orchestra.upstreams.fbank import add_deltas, delta_filters
+from orchestra.upstreams.spectral import add_deltas, delta_filters
 from orchestra.wire.errors import DataError, UsageError
 
 LENGTHS = [400, 559, 560, 4321, 16000, 12000, 640, 9999]
@@ -136,20 +145,130 @@ def test_silence_is_normalised_to_zeros_not_to_noise() -> None:
     assert features.abs().max() < 0.05
 
 
-def test_padding_never_changes_an_utterance() -> None:
-    wavs, lengths = padded(LENGTHS, fill=0.7)
-    together, frames = fbank(wavs, lengths)
-    for row, samples in enumerate(LENGTHS):
-        alone, _ = fbank(wavs[row : row + 1, :samples], lengths[row : row + 1])
-        torch.testing.assert_close(together[row, : frames[row]], alone[0], atol=1e-4, rtol=0)
-
-
 def test_autocast_does_not_round_the_features() -> None:
     wavs, lengths = padded([8000])
     plain, _ = fbank(wavs, lengths)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed, _ = fbank(wavs, lengths)
     assert torch.equal(plain, mixed)
+
+
+def kaldi_mfcc(wav: Tensor) -> npt.NDArray[np.float32]:
+    options = kaldi_native_fbank.MfccOptions()
+    options.frame_opts.samp_freq = 16000
+    options.frame_opts.dither = 0.0
+    options.mel_opts.num_bins = 23
+    options.num_ceps = 13
+    options.use_energy = False
+    oracle = kaldi_native_fbank.OnlineMfcc(options)
+    oracle.accept_waveform(16000, (wav * 32768).tolist())
+    oracle.input_finished()
+    return np.stack([oracle.get_frame(i) for i in range(oracle.num_frames_ready)])
+
+
+def kaldi_spectrogram(wav: Tensor) -> npt.NDArray[np.float64]:
+    """compute-spectrogram-feats, written from its definition in float64."""
+    samples = wav.double().numpy() * 32768
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 399)) ** 0.85
+    rows = []
+    for start in range(0, len(samples) - 399, 160):
+        frame = samples[start : start + 400]
+        frame = frame - frame.mean()
+        energy = (frame**2).sum()
+        frame = frame - 0.97 * np.concatenate([frame[:1], frame[:-1]])
+        powers = np.abs(np.fft.rfft(frame * window, 512)) ** 2
+        powers[0] = energy
+        rows.append(np.log(np.maximum(powers, np.finfo(np.float32).eps)))
+    return np.stack(rows)
+
+
+def stft_power(wav: Tensor) -> npt.NDArray[np.float64]:
+    window = torch.hann_window(400, dtype=torch.float64)
+    spectrum = torch.stft(wav.double(), 400, 160, window=window, return_complex=True)
+    power: npt.NDArray[np.float64] = spectrum.abs().square().T.numpy()
+    return power
+
+
+def stft_linear(wav: Tensor) -> npt.NDArray[np.float64]:
+    return np.log(stft_power(wav) + 1e-10)
+
+
+def stft_mel(wav: Tensor) -> npt.NDArray[np.float64]:
+    edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 82) / 2595) - 1)
+    bands = np.linspace(0, 8000, 201)
+    filters = [
+        np.interp(bands, edges[i : i + 3], [0.0, 1.0, 0.0], left=0.0, right=0.0) for i in range(80)
+    ]
+    return np.log(stft_power(wav) @ np.stack(filters).T + 1e-10)
+
+
+KIN = [
+    pytest.param(MfccConfig(deltas=0, cmvn=False), kaldi_mfcc, 13, id="mfcc"),
+    pytest.param(SpectrogramConfig(cmvn=False), kaldi_spectrogram, 257, id="spectrogram"),
+    pytest.param(MelConfig(cmvn=False), stft_mel, 80, id="mel"),
+    pytest.param(LinearConfig(cmvn=False), stft_linear, 201, id="linear"),
+]
+
+
+def extract(config: SpectralConfig, wavs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    features = build_upstream(config)(wavs, lengths)
+    return features.layers["hidden_states"][0], features.lengths
+
+
+@pytest.mark.parametrize(("config", "oracle", "dim"), KIN)
+def test_a_padded_batch_equals_the_oracle_of_each_utterance(
+    config: SpectralConfig, oracle: Callable[[Tensor], npt.NDArray[np.float64]], dim: int
+) -> None:
+    wavs, lengths = padded(LENGTHS, fill=0.3)
+    features, frames = extract(config, wavs, lengths)
+    assert features.shape == (len(LENGTHS), int(frames.max()), dim)
+    for row, samples in enumerate(LENGTHS):
+        expected = oracle(wavs[row, :samples])
+        assert len(expected) == frames[row]
+        ours = features[row, : frames[row]].double().numpy()
+        if config.kind == "mfcc":
+            np.testing.assert_allclose(ours, expected, atol=5e-3, rtol=0)
+        else:  # 90 dB below the peak float32 is rounding noise: compared as powers
+            ours, expected = np.exp(ours), np.exp(expected)
+            np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-8 * expected.max())
+        assert not features[row, frames[row] :].any()
+
+
+DEFAULTS = [
+    pytest.param(config, dim, id=config.kind)
+    for config, dim in [
+        (FbankConfig(), 240),
+        (MfccConfig(), 39),
+        (MelConfig(), 80),
+        (LinearConfig(), 201),
+        (SpectrogramConfig(), 257),
+    ]
+]
+
+
+@pytest.mark.parametrize(("config", "dim"), DEFAULTS)
+def test_default_dimensions_are_s3prls_and_padding_changes_nothing(
+    config: SpectralConfig, dim: int
+) -> None:
+    wavs, lengths = padded(LENGTHS, fill=0.7)
+    together, frames = extract(config, wavs, lengths)
+    assert build_upstream(config).layer_dims("hidden_states") == [dim]
+    assert together.shape[2] == dim
+    for row, samples in enumerate(LENGTHS):
+        alone, alone_frames = extract(config, wavs[row : row + 1, :samples], lengths[row : row + 1])
+        assert alone.shape[1] == alone_frames[0] == frames[row]
+        torch.testing.assert_close(together[row, : frames[row]], alone[0], atol=1e-5, rtol=0)
+
+
+def test_a_reflection_at_the_batchs_end_would_be_noticed() -> None:
+    wavs, _ = padded([4321, 16000], fill=0.0)
+    alone, _ = extract(MelConfig(cmvn=False), wavs[:1, :4321], torch.tensor([4321]))
+    longer, _ = extract(MelConfig(cmvn=False), wavs[:1], torch.tensor([16000]))
+    assert (longer[0, : alone.shape[1]] - alone[0]).abs().max() > 0.1
+
+
+def test_a_spectral_upstream_has_no_identity_beside_its_config() -> None:
+    assert build_upstream(MelConfig()).identity() == {}
 
 
 def test_an_utterance_shorter_than_one_window_is_refused() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .config import SpecAugmentConfig
+from orchestra.tasklib.ctc_config import SpecAugmentConfig
 
 
 def spec_augment(
