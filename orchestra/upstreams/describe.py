@@ -1,7 +1,8 @@
 """`python -m orchestra.upstreams.describe SOURCE`: an upstream as one JSON object.
 
-For callers that must not import the training plane. Of a pretrained model the JSON files are read,
-no weights; a user's own file (SOURCE ends with .py) is imported and its class made.
+For callers that must not import the training plane. Reads a pretrained model's JSON files; with
+--weights its weights are fetched as well. What a branch or URL gives now counts, not what it gave
+before. A user's own file (SOURCE ends with .py) is imported and its class made.
 """
 
 from __future__ import annotations
@@ -14,25 +15,39 @@ from typing import Any
 
 from orchestra.config.schema import FileConfig
 from orchestra.data.program import Outcome, run
+from orchestra.fetch.model import PARTS, Wanted
 from orchestra.upstreams.pretrained import read_pretrained
 
 
-def describe(source: str, revision: str | None = None) -> dict[str, Any]:
-    """Layers, dim, stride (samples), and what else is known without loading the model."""
-    model = read_pretrained(source, revision)
+def describe(source: Wanted, *, weights: bool = False) -> dict[str, Any]:
+    """Layers, dim, stride (samples), and what else is known without loading the model.
+
+    `files` (name, size in bytes, sha256, source) is there once all of them are on this machine;
+    `pins` are the values of `upstream.revision` and `upstream.parts` that mean just these files.
+    """
+    model = read_pretrained(source, newest=True)
+    missing_bytes = model.files.missing_bytes()
+    here = weights or missing_bytes == 0
     return {
-        "source": source,
+        "source": model.source,
         "model_type": model.model_type,
         "layers": model.shape.layers,
         "dim": model.shape.dim,
         "stride": model.shape.stride,
         "min_samples": model.shape.min_samples,
         "normalize": model.normalize,
+        "commit": model.files.commit,
+        "missing_bytes": 0 if here else missing_bytes,
+        "files": model.files.record() if here else None,
+        "folder": str(model.files.folder()) if here else None,
+        "pins": model.files.pins(),
+        "notes": list(model.files.notes),
     }
 
 
 def describe_own(config: FileConfig, code: Path) -> dict[str, Any]:
-    """The same of a user's own upstream; `dim` of its widest layer."""
+    """The same of a user's own upstream, which needs no files but its own; `dim` of its widest
+    layer."""
     from orchestra.upstreams.own import load_own  # torch takes a second to import
 
     upstream = load_own(config, code)
@@ -44,6 +59,12 @@ def describe_own(config: FileConfig, code: Path) -> dict[str, Any]:
         "stride": upstream.stride,
         "min_samples": upstream.min_samples,
         "normalize": False,
+        "commit": None,
+        "missing_bytes": 0,
+        "files": None,
+        "folder": None,
+        "pins": {},
+        "notes": [],
     }
 
 
@@ -51,23 +72,29 @@ def main() -> int:
     """Print the description; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m orchestra.upstreams.describe")
     parser.add_argument(
-        "source", metavar="SOURCE", help="hub id, folder of save_pretrained, or own file"
+        "source", metavar="SOURCE", help="hub id, URL, folder of save_pretrained, or own file"
     )
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
+    for part in PARTS:
+        parser.add_argument(f"--{part}-from", metavar="SOURCE", help="where this part is from")
+    parser.add_argument("--weights", action="store_true", help="fetch the weights too")
     parser.add_argument("--code", type=Path, default=Path(), help="folder that an own file is in")
     parser.add_argument("--key", default="hidden_states", help="output of an own upstream")
     parser.add_argument("--options", type=json.loads, default={}, help="its options as JSON")
-    return run(parser, _work)
+    return run(parser, _described)
 
 
-def _work(options: argparse.Namespace) -> Outcome:
-    source: str = options.source
-    if not source.endswith(".py"):
-        return Outcome(describe(source, options.revision))
-    config = FileConfig(
-        name=Path(source).stem, source=source, options=options.options, key=options.key
-    )
-    return Outcome(describe_own(config, options.code))
+def _described(options: argparse.Namespace) -> Outcome:
+    if options.source.endswith(".py"):
+        name = Path(options.source).stem
+        config = FileConfig(
+            name=name, source=options.source, options=options.options, key=options.key
+        )
+        return Outcome(describe_own(config, options.code))
+    given = {part: getattr(options, f"{part}_from") for part in PARTS}
+    parts = {part: source for part, source in given.items() if source is not None}
+    wanted = Wanted(options.source, options.revision, parts)
+    return Outcome(describe(wanted, weights=options.weights))
 
 
 if __name__ == "__main__":
