@@ -31,6 +31,24 @@ def test_every_known_name_is_a_valid_table(name: str, tmp_path: Path) -> None:
         assert (config.name, config.source) == (name, info.source)
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"kind": "fbank", "name": "fbank", "mels": 80, "deltas": 2, "cmvn": True},
+        {
+            "kind": "huggingface",
+            "name": "wavlm",
+            "source": "microsoft/wavlm-base-plus",
+            "key": "hidden_states",
+            "normalize": False,
+            "trainable": False,
+        },
+    ],
+)
+def test_tables_that_were_frozen_before_there_were_other_kinds(table: dict[str, Any]) -> None:
+    assert validated(table).model_dump(exclude_none=True) == table
+
+
 def test_names_mean_what_they_mean_in_s3prl() -> None:
     sources = {name: find_upstream(name) for name in ("wav2vec2", "hubert", "wavlm")}
     assert {name: info and info.source for name, info in sources.items()} == {
