@@ -5,6 +5,7 @@ Real ranks, killed and resumed, are in tests/exactness.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ def stopped_after_each_of_two_steps(job: Job) -> Job:
 
 def test_workers_and_interruptions_change_no_bit(recordings: Path, tmp_path: Path) -> None:
     straight = job_in(tmp_path / "straight", recordings)
-    run_here(straight)
+    start = run_here(straight)[0].values
+    sha256 = hashlib.sha256((recordings / "all.jsonl").read_bytes()).hexdigest()
+    assert start["augmentation"] == {"augment.noise": sha256, "augment.rir": sha256}
     resumed = job_in(tmp_path / "resumed", recordings, data={"workers": 1})
     stopped_after_each_of_two_steps(resumed)
     assert final_state(resumed, STEPS) == final_state(straight, STEPS)
