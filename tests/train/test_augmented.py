@@ -98,7 +98,7 @@ def test_control_draws_that_follow_from_history_would_be_noticed(
 def test_no_micro_batch_passes_the_cap_and_the_warm_up_meets_the_longest(
     recordings: Path, tmp_path: Path
 ) -> None:
-    augment = {"speed": {"factors": [0.8, 1.25]}}
+    augment = {"speed": {"factors": [0.8, 1.25, 1.25, 1.25]}}
     session = open_here(job_in(tmp_path / "run", recordings, augment=augment))
     data = load_training_data(session)
     cap = session.config.batch.max_micro_seconds * 16000
@@ -106,7 +106,11 @@ def test_no_micro_batch_passes_the_cap_and_the_warm_up_meets_the_longest(
     samples = [data.loader.read(Request(0, micro)).wavs.numel() for micro in micro_batches]
     longest, largest = data.worst_batches(session.ranks.device)
     assert max(samples) <= largest.wavs.numel() <= cap + 1
-    assert longest.wavs.shape[1] == round(max(u.duration_s for u in data.utterances) / 0.8 * 16000)
+    slowest = [round(u.duration_s / 0.8 * 16000) for u in longest.utterances]
+    assert longest.lengths.tolist() == slowest
+    assert max(u.duration_s for u in longest.utterances) == max(
+        u.duration_s for u in data.utterances
+    )
 
 
 def test_evaluation_hears_the_recordings_themselves(
