@@ -121,7 +121,7 @@ def _data(config: RunConfig, splits: tuple[str, ...] | None) -> Iterator[Finding
             f"longest {summary.longest_s:.1f} s",
         )
         if splits is None and split == data.train:
-            yield from _too_long(config, config.augment.longest_s(summary.longest_s))
+            yield from _too_long(config, summary.longest_s)
 
 
 def _augmentation(config: AugmentConfig) -> Iterator[Finding | str]:
@@ -141,10 +141,12 @@ def _augmentation(config: AugmentConfig) -> Iterator[Finding | str]:
 def _too_long(config: RunConfig, longest_s: float) -> Iterator[Finding | str]:
     """Evaluation isolates what is too long for its batches; training as the config says."""
     batch = config.batch
-    if longest_s <= batch.max_micro_seconds:
+    made_s = config.augment.longest_s(longest_s)
+    if made_s <= batch.max_micro_seconds:
         return
+    slowed = f", slowed down by augment.speed {made_s:.1f} s" if made_s > longest_s else ""
     said = (
-        f"the longest utterance of {config.data.train} lasts {longest_s:.1f} s, more than "
+        f"the longest utterance of {config.data.train} lasts {longest_s:.1f} s{slowed}, more than "
         f"batch.max_micro_seconds = {batch.max_micro_seconds:g}"
     )
     if batch.too_long == "isolate":
