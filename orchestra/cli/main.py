@@ -76,6 +76,8 @@ VERBS = {
     "clone": "clone",
     "eval": "evaluate",
     "export": "export",
+    "predict": "predict",
+    "score": "score",
     "tui": "tui",
     "ls": "ls",
     "queue": "queue",
