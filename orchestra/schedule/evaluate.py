@@ -77,6 +77,7 @@ def submit_evaluation(
             cpu_command=cpu_command,
             splits=(split,),
             root=workspace.root,
+            code=code,
         )
         folder = _new_folder(run)
         key = JobKey(run_id, folder.number)

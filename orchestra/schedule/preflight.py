@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from orchestra.config.schema import AugmentConfig, HuggingFaceConfig, RunConfig
+from orchestra.config.schema import AugmentConfig, FileConfig, RunConfig, SpectralConfig
 from orchestra.gpu import snapshot
 from orchestra.gpu.pool import over_limit, visible, wanted
 from orchestra.gpu.probe import Prober
@@ -59,11 +59,13 @@ def preflight(
     cpu_command: str,
     splits: tuple[str, ...] | None = None,
     root: Path | None = None,
+    code: Path | None = None,
 ) -> list[Finding]:
     """Look at everything the job needs.
 
     `cpu_command`: the same command without GPUs; `splits`: all that training needs, if None;
-    `root`: of the workspace, whose pool and limit of GPUs count.
+    `root`: of the workspace, whose pool and limit of GPUs count; `code`: where the run's code is,
+    if it has a snapshot already.
 
     Raises:
         PreflightError: something is missing.
@@ -71,7 +73,11 @@ def preflight(
     """
     found: list[Finding] = []
     missing: list[str] = []
-    looks = [_data(config, splits), _upstream(config), _disk(runs)]
+    looks = [
+        _data(config, splits),
+        _upstream(config, code or root or Path.cwd()),
+        _disk(runs),
+    ]
     if splits is None:  # evaluation augments nothing
         looks.insert(1, _augmentation(config.augment))
     for item in chain.from_iterable(looks):
@@ -167,17 +173,20 @@ def prepare_command(command: str | None, root: Path | None, manifests: Path) -> 
     return command.replace("{root}", root_word).replace("{manifests}", manifests_word)
 
 
-def _upstream(config: RunConfig) -> Iterator[Finding | str]:
-    """A pretrained model can be reached and used, as far as its JSON files tell.
+def _upstream(config: RunConfig, code: Path) -> Iterator[Finding | str]:
+    """A pretrained model can be reached and used, as far as its JSON files tell; an own one made.
 
-    A process of the training plane reads them; from the hub they go into its cache.
+    A process of the training plane does it; files from the hub go into its cache.
     """
     upstream = config.upstream
-    if not isinstance(upstream, HuggingFaceConfig):
+    if isinstance(upstream, SpectralConfig):
         yield Finding("upstream", upstream.name)
         return
     command = [sys.executable, "-P", "-m", _DESCRIBE_MODULE, upstream.source]
-    if upstream.revision is not None:
+    if isinstance(upstream, FileConfig):
+        command += ["--code", str(code), "--key", upstream.key]
+        command += ["--options", json.dumps(upstream.options)]
+    elif upstream.revision is not None:
         command += ["--revision", upstream.revision]
     try:
         done = subprocess.run(

@@ -82,7 +82,13 @@ def resume(
             entry, notes = _entry(run, registry)
             _recover(run)
             composed, step = _compose(workspace, row, start_from, sets)
-            preflight(composed.config, workspace.runs, cpu_command=cpu_command, root=workspace.root)
+            preflight(
+                composed.config,
+                workspace.runs,
+                cpu_command=cpu_command,
+                root=workspace.root,
+                code=code_folder(workspace.runs, run.job),
+            )
             notes += _rewind(run, registry, step)
             notes += refreeze(run, registry, composed)
             _show_progress(registry, run.id, step, composed)
