@@ -1,7 +1,7 @@
 """`python -m orchestra.upstreams.describe SOURCE`: a pretrained model as one JSON object.
 
 For callers that must not import the training plane. Reads the model's JSON files; with --weights
-its weights are fetched as well. What a branch or URL gives now counts, not what it gave before.
+its weights are fetched as well, with --newest the hub and web servers are asked what they have now.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from orchestra.fetch.model import PARTS, Wanted
 from orchestra.upstreams.pretrained import read_pretrained
 
 
-def describe(source: Wanted, *, weights: bool = False) -> dict[str, Any]:
+def describe(source: Wanted, *, weights: bool = False, newest: bool = False) -> dict[str, Any]:
     """Layers, dim, stride (samples), and what else is known without loading the model.
 
     `files` (name, size in bytes, sha256, source) is there once all of them are on this machine;
     `pins` are the values of `upstream.revision` and `upstream.parts` that mean just these files.
     """
-    model = read_pretrained(source, newest=True)
+    model = read_pretrained(source, newest=newest)
     missing_bytes = model.files.missing_bytes()
     here = weights or missing_bytes == 0
     return {
@@ -49,6 +49,7 @@ def main() -> int:
     for part in PARTS:
         parser.add_argument(f"--{part}-from", metavar="SOURCE", help="where this part is from")
     parser.add_argument("--weights", action="store_true", help="fetch the weights too")
+    parser.add_argument("--newest", action="store_true", help="ask what a branch or URL gives now")
     return run(parser, _described)
 
 
@@ -56,7 +57,7 @@ def _described(options: argparse.Namespace) -> Outcome:
     given = {part: getattr(options, f"{part}_from") for part in PARTS}
     parts = {part: source for part, source in given.items() if source is not None}
     wanted = Wanted(options.source, options.revision, parts)
-    return Outcome(describe(wanted, weights=options.weights))
+    return Outcome(describe(wanted, weights=options.weights, newest=options.newest))
 
 
 if __name__ == "__main__":

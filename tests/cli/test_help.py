@@ -12,8 +12,8 @@ from tests.cli.conftest import Cli
 
 PROMISED = (
     "run resume clone eval export tui ls queue show diff label checkpoints logs metrics events "
-    "tensorboard replay wait stop rm gc gpus up reap service tasks upstreams presets config data "
-    "doctor init"
+    "tensorboard replay wait stop rm gc gpus up reap service tasks upstreams fetch presets config "
+    "data doctor init"
 )
 
 

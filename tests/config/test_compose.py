@@ -158,7 +158,8 @@ def test_paths_become_absolute(workspace: Path, monkeypatch: pytest.MonkeyPatch)
     assert isinstance(config.upstream, HuggingFaceConfig)
     assert Path(config.upstream.source).samefile(workspace / "models" / "tiny")
     by_set = set_(workspace, "upstream.source=models/tiny").config.upstream
-    assert by_set == HuggingFaceConfig(name="tiny", source=str(workspace / "models/tiny"))
+    source = str(workspace / "models/tiny")
+    assert by_set == HuggingFaceConfig(name="tiny", source=source, shadows="models/tiny")
 
 
 def test_seed_is_drawn_once_and_recorded(workspace: Path) -> None:
