@@ -100,6 +100,7 @@ VERBS = {
     "service": "service",
     "tasks": "tasks",
     "upstreams": "upstreams",
+    "fetch": "fetch",
     "presets": "presets",
     "config": "config",
     "data": "data",

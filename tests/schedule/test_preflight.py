@@ -191,7 +191,7 @@ def test_what_the_upstream_is(root: Path, runs: RunsFolder) -> None:
     (folder / "config.json").write_text(json.dumps(WAVLM))
     with pytest.raises(PreflightError, match=r"has no model\.safetensors: pickled weights"):
         preflight(pretrained(root, str(folder)), runs, cpu_command=CPU)
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     found = preflight(pretrained(root, str(folder)), runs, cpu_command=CPU)
     (upstream,) = (finding.detail for finding in found if finding.what == "upstream")
     assert upstream == f"mine = {folder}, 13 hidden states of 768"
@@ -244,7 +244,7 @@ def test_a_hub_id_that_cannot_be_reached(
 def test_a_hub_that_does_not_answer(
     root: Path, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DESCRIBE_LIMIT_S", 0.001)
+    monkeypatch.setattr("orchestra.schedule.upstreams.DESCRIBE_LIMIT_S", 0.001)
     with pytest.raises(PreflightError, match=r"no answer about some-lab/none in 0\.001 s"):
         preflight(pretrained(root, "some-lab/none"), runs, cpu_command=CPU)
 
