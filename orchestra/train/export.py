@@ -192,12 +192,12 @@ def _upstream(config: RunConfig, tensors: dict[str, Tensor], folder: Path) -> di
     if not isinstance(chosen, HuggingFaceConfig):
         return document
     # transformers takes over a second to import: only who needs it pays.
-    from orchestra.upstreams.pretrained import read_pretrained
+    from orchestra.upstreams.pretrained import read_pretrained, wanted
     from orchestra.upstreams.save import save_upstream
 
     if tensors:
         document["untrained"] = save_upstream(chosen, tensors, folder)
-    return document | read_pretrained(chosen.source, chosen.revision).identity()
+    return document | read_pretrained(wanted(chosen)).identity()
 
 
 def _said(path: Path, key: str) -> Any:

@@ -29,9 +29,9 @@ def leaves() -> list[tuple[str, ...]]:
 def test_all_verbs_are_there() -> None:
     assert list(VERBS) == PROMISED.split()
     assert {("config", part) for part in ("show", "explain", "schema")} < set(leaves())
-    assert {("data", part) for part in ("corpora", "synth", "prepare", "check", "stats")} < set(
-        leaves()
-    )
+    assert {
+        ("data", part) for part in ("corpora", "synth", "prepare", "import", "check", "stats")
+    } < set(leaves())
 
 
 @pytest.mark.parametrize("words", [(), *leaves()], ids=" ".join)
