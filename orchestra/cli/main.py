@@ -98,6 +98,7 @@ VERBS = {
     "up": "up",
     "reap": "reap",
     "service": "service",
+    "task": "task",
     "tasks": "tasks",
     "upstreams": "upstreams",
     "fetch": "fetch",
