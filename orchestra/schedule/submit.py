@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,8 @@ class Plan:
     composed: Composed
     findings: tuple[Finding, ...]
     entry: QueueEntry
+    upstream: Mapping[str, Any] | None
+    """What a pretrained one is, for the record (see schedule.upstreams)."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,19 @@ class Submitted:
         return JobKey(self.run_id)
 
 
-def plan(workspace: Workspace, submission: Submission) -> Plan:
-    """Compose and look, without writing anything (errors as `staged`)."""
+def plan(
+    workspace: Workspace, submission: Submission, *, tell: Callable[[str], None] | None = None
+) -> Plan:
+    """Compose and look (errors as `staged`).
+
+    Nothing is written, unless `tell` is there to take what is said of it: then the weights of a
+    pretrained upstream are fetched too.
+    """
     # Here and not above: `staged` starts git before these 100 ms of imports.
     from orchestra.config.compose import compose
     from orchestra.schedule.deferred import placeholders, queue_entry
     from orchestra.schedule.preflight import Finding, preflight
+    from orchestra.schedule.upstreams import with_upstream
 
     entry = queue_entry(
         workspace,
@@ -94,14 +103,16 @@ def plan(workspace: Workspace, submission: Submission) -> Plan:
         workspace.runs,
         cpu_command=submission.cpu_command,
         root=workspace.root,
+        is_new=True,
     )
+    composed, upstream = with_upstream(composed, found, tell)
     if entry.after:
         found.append(Finding("after", f"run {entry.after} is completed"))
     if entry.init_from:
         found.append(Finding("init", f"{entry.init_from} of that time"))
     elif composed.config.init is not None:
         found.append(Finding("init", check_initial(composed.config.init)))
-    return Plan(composed, tuple(found), entry)
+    return Plan(composed, tuple(found), entry, upstream)
 
 
 def plan_rows(made: Plan) -> list[tuple[str, str]]:
@@ -157,8 +168,14 @@ class Staged:
 
 
 @contextlib.contextmanager
-def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
+def staged(
+    workspace: Workspace,
+    submission: Submission,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> Iterator[Staged]:
     """A run that is ready to `commit`; if the block ends without that, nothing is left of it.
+
+    `tell` takes what is said while the upstream is fetched, which may take long.
 
     Raises:
         ConfigErrors, PreflightError, ConflictError: the config, or something it needs, is wrong.
@@ -180,7 +197,7 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
                 pending = start_snapshot(
                     workspace.root, workspace.runs.path, stage.run_id, stage.folder.patch
                 )
-            made = plan(workspace, submission)
+            made = plan(workspace, submission, tell=tell)
             environment = capture()
             snapshot = pending.result()
             _check_own_upstream(made.composed.config, snapshot)
@@ -260,7 +277,10 @@ def _write(
     if made.entry != QueueEntry():
         made.entry.write(folder.job)
     record_environment(folder.job)
-    write_json(folder.provenance, {**snapshot.to_json(), "environment": environment})
+    write_json(
+        folder.provenance,
+        {**snapshot.to_json(), "environment": environment, "upstream": made.upstream},
+    )
     JobState(RunState.QUEUED, "", attempt=0, updated_at=row.created_at).write(folder.job)
     write_json(
         folder.identity,

@@ -1,8 +1,8 @@
 """`python -m orchestra.upstreams.describe SOURCE`: an upstream as one JSON object.
 
 For callers that must not import the training plane. Reads a pretrained model's JSON files; with
---weights its weights are fetched as well. What a branch or URL gives now counts, not what it gave
-before. A user's own file (SOURCE ends with .py) is imported and its class made.
+--weights its weights are fetched as well, with --newest the hub and web servers are asked what they
+have now. A user's own file (SOURCE ends with .py) is imported and its class made.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from orchestra.fetch.model import PARTS, Wanted
 from orchestra.upstreams.pretrained import read_pretrained
 
 
-def describe(source: Wanted, *, weights: bool = False) -> dict[str, Any]:
+def describe(source: Wanted, *, weights: bool = False, newest: bool = False) -> dict[str, Any]:
     """Layers, dim, stride (samples), and what else is known without loading the model.
 
     `files` (name, size in bytes, sha256, source) is there once all of them are on this machine;
     `pins` are the values of `upstream.revision` and `upstream.parts` that mean just these files.
     """
-    model = read_pretrained(source, newest=True)
+    model = read_pretrained(source, newest=newest)
     missing_bytes = model.files.missing_bytes()
     here = weights or missing_bytes == 0
     return {
@@ -78,6 +78,7 @@ def main() -> int:
     for part in PARTS:
         parser.add_argument(f"--{part}-from", metavar="SOURCE", help="where this part is from")
     parser.add_argument("--weights", action="store_true", help="fetch the weights too")
+    parser.add_argument("--newest", action="store_true", help="ask what a branch or URL gives now")
     parser.add_argument("--code", type=Path, default=Path(), help="folder that an own file is in")
     parser.add_argument("--key", default="hidden_states", help="output of an own upstream")
     parser.add_argument("--options", type=json.loads, default={}, help="its options as JSON")
@@ -94,7 +95,7 @@ def _described(options: argparse.Namespace) -> Outcome:
     given = {part: getattr(options, f"{part}_from") for part in PARTS}
     parts = {part: source for part, source in given.items() if source is not None}
     wanted = Wanted(options.source, options.revision, parts)
-    return Outcome(describe(wanted, weights=options.weights))
+    return Outcome(describe(wanted, weights=options.weights, newest=options.newest))
 
 
 if __name__ == "__main__":
