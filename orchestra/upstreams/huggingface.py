@@ -20,8 +20,8 @@ from torch import nn
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.upstreams import families
 from orchestra.upstreams.families.base import PretrainedUpstream
-from orchestra.upstreams.pretrained import SAFETENSORS_REMEDY, Pretrained, read_pretrained
-from orchestra.wire.errors import NotFoundError, UsageError
+from orchestra.upstreams.pretrained import Pretrained, read_pretrained, wanted
+from orchestra.wire.errors import UsageError
 
 
 def load_upstream(config: HuggingFaceConfig) -> PretrainedUpstream:
@@ -31,7 +31,7 @@ def load_upstream(config: HuggingFaceConfig) -> PretrainedUpstream:
         NotFoundError: no such folder or hub id, or the hub can't be reached.
         UsageError: the model's type, weights, outputs or layers don't fit the config.
     """
-    pretrained = read_pretrained(config.source, config.revision)
+    pretrained = read_pretrained(wanted(config))
     module, name = pretrained.family.adapter
     adapter = getattr(importlib.import_module(f"{families.__name__}.{module}"), name)
     upstream: PretrainedUpstream = adapter(config, pretrained, _load_model(pretrained))
@@ -61,7 +61,7 @@ def _load_model(pretrained: Pretrained) -> nn.Module:
     try:
         with quiet():
             model_config = config_of(pretrained)
-            model, loading = _from_cache_or_hub(model_class, model_config, pretrained)
+            model, loading = _from_folder(model_class, model_config, pretrained)
     except SafetensorError as error:
         raise UsageError(f"the weights of {source} are damaged: {error}") from error
     except (StrictDataclassError, ValueError) as error:
@@ -86,30 +86,21 @@ def _check_loading(source: str, loading: dict[str, Any]) -> None:
         )
 
 
-def _from_cache_or_hub(model_class: Any, model_config: Any, pretrained: Pretrained) -> Any:
+def _from_folder(model_class: Any, model_config: Any, pretrained: Pretrained) -> Any:
     """(model, loading report). Half-precision files are widened: precision is autocast's affair."""
-    arguments = {
-        "config": model_config,
-        # Only under the name "main" does transformers look for the hub's own conversion of pickled
-        # weights (an open pull request); a commit would switch that off.
-        "revision": pretrained.revision or "main",
-        "dtype": torch.float32,
-        "use_safetensors": True,
-        "output_loading_info": True,
-        "ignore_mismatched_sizes": True,  # reported, then refused in one sentence
-        "key_mapping": pretrained.family.renames,
-    }
     try:
-        return model_class.from_pretrained(pretrained.source, local_files_only=True, **arguments)
+        return model_class.from_pretrained(
+            pretrained.files.folder(),
+            local_files_only=True,
+            config=model_config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported, then refused in one sentence
+            key_mapping=pretrained.family.renames,
+        )
     except OSError as error:
-        if pretrained.is_local:
-            raise UsageError(f"cannot load {pretrained.source}: {error}") from error
-    try:
-        return model_class.from_pretrained(pretrained.source, **arguments)
-    except OSError as error:
-        raise NotFoundError(
-            f"no safetensors weights of {pretrained.source} can be reached: {SAFETENSORS_REMEDY}"
-        ) from error
+        raise UsageError(f"cannot load {pretrained.source}: {error}") from error
 
 
 @contextmanager

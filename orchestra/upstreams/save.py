@@ -18,7 +18,7 @@ from torch import Tensor
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.data import SAMPLE_RATE
 from orchestra.upstreams.huggingface import class_of, config_of, load_upstream, quiet
-from orchestra.upstreams.pretrained import Pretrained, read_pretrained
+from orchestra.upstreams.pretrained import Pretrained, read_pretrained, wanted
 from orchestra.wire.errors import UsageError
 
 _MODEL = "model."
@@ -41,7 +41,7 @@ def save_upstream(config: HuggingFaceConfig, tensors: dict[str, Tensor], folder:
         NotFoundError, UsageError: the model it was tuned from can't be read, or is another now.
         OSError: the folder can't be written.
     """
-    pretrained = read_pretrained(config.source, config.revision)
+    pretrained = read_pretrained(wanted(config))
     model = _without_weights(pretrained)
     state = {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items()}
     own = model.state_dict()

@@ -191,13 +191,45 @@ def test_what_the_upstream_is(root: Path, runs: RunsFolder) -> None:
     (folder / "config.json").write_text(json.dumps(WAVLM))
     with pytest.raises(PreflightError, match=r"has no model\.safetensors: pickled weights"):
         preflight(pretrained(root, str(folder)), runs, cpu_command=CPU)
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     found = preflight(pretrained(root, str(folder)), runs, cpu_command=CPU)
     (upstream,) = (finding.detail for finding in found if finding.what == "upstream")
     assert upstream == f"mine = {folder}, 13 hidden states of 768"
-    (folder / "config.json").write_text(json.dumps({**WAVLM, "model_type": "whisper"}))
-    with pytest.raises(PreflightError, match=r"^upstream 'mine': .*type 'whisper'.*hubert, wavlm$"):
+    (folder / "config.json").write_text(json.dumps({**WAVLM, "model_type": "bert"}))
+    with pytest.raises(PreflightError, match=r"^upstream 'mine': .*type 'bert'.*one of wav2vec2,"):
         preflight(pretrained(root, str(folder)), runs, cpu_command=CPU)
+
+
+OWN = """
+from orchestra.upstreams.base import Upstream
+
+class Mine(Upstream):
+    stride, min_samples = 320, 400
+    def __init__(self, dim):
+        super().__init__()
+        self.dim = dim
+    def layer_dims(self, key):
+        return [self.dim] * 3
+    def extract(self, wavs, lengths):
+        raise NotImplementedError
+"""
+
+
+def test_an_own_upstream_is_made(root: Path, runs: RunsFolder) -> None:
+    (root / "upstreams").mkdir()
+    (root / "upstreams" / "mine.py").write_text(OWN)
+
+    def own(options: str) -> RunConfig:
+        table = 'kind="file", name="mine", source="upstreams/mine.py"'
+        return config(root, f"upstream={{{table}, options={options}}}")
+
+    found = preflight(own("{dim=7}"), runs, cpu_command=CPU, root=root)
+    (upstream,) = (finding.detail for finding in found if finding.what == "upstream")
+    assert upstream == "mine = upstreams/mine.py, 3 hidden states of 7"
+    with pytest.raises(PreflightError, match=r"'mine': upstreams/mine\.py: Mine.*'dim'"):
+        preflight(own("{}"), runs, cpu_command=CPU, root=root)
+    with pytest.raises(PreflightError, match=r"no upstream upstreams/mine\.py in"):
+        preflight(own("{dim=7}"), runs, cpu_command=CPU, root=root, code=root / "snapshot")
 
 
 def test_a_hub_id_that_cannot_be_reached(
@@ -212,7 +244,7 @@ def test_a_hub_id_that_cannot_be_reached(
 def test_a_hub_that_does_not_answer(
     root: Path, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DESCRIBE_LIMIT_S", 0.001)
+    monkeypatch.setattr("orchestra.schedule.upstreams.DESCRIBE_LIMIT_S", 0.001)
     with pytest.raises(PreflightError, match=r"no answer about some-lab/none in 0\.001 s"):
         preflight(pretrained(root, "some-lab/none"), runs, cpu_command=CPU)
 

@@ -311,7 +311,7 @@ def test_frozen_it_never_leaves_eval_mode(save_model: SaveModel, family: str) ->
 def test_nothing_but_the_models_own_weights_is_saved(save_model: SaveModel, family: str) -> None:
     upstream = load(save_model(family))
     assert all(name.startswith("model.") for name in upstream.state_dict())
-    assert upstream.identity().keys() == {"source", "weights_sha256"}
+    assert upstream.identity().keys() == {"source", "weights_sha256", "config_sha256"}
 
 
 def test_a_trainable_models_dropout_is_that_of_its_config(save_model: SaveModel) -> None:

@@ -210,7 +210,7 @@ def test_damaged_weights_are_refused(save_model: SaveModel, tmp_path: Path) -> N
     folder = copied(save_model("wav2vec2"), tmp_path)
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(UsageError, match="are damaged"):
+    with pytest.raises(DataError, match=r"model\.safetensors: it has \d+ bytes where its header"):
         load(folder)
 
 
@@ -242,6 +242,6 @@ def test_a_layer_it_does_not_have_is_refused(save_model: SaveModel) -> None:
 
 
 def test_a_hub_id_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(NotFoundError, match=r"some-lab/none is not in the local cache"):
         load(Path("some-lab/none"))
