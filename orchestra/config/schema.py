@@ -127,6 +127,17 @@ class SpectrogramConfig(Table):
     """Mean and variance normalisation over each utterance."""
 
 
+class UpstreamParts(Table):
+    """Sources of single parts of a model: a hub id (`ORG/MODEL@REVISION`), a URL or a local path.
+
+    A URL or path of one file may have any name; `URL#sha256=...` names the content it must have.
+    """
+
+    config: str | None = None
+    preprocessor: str | None = None
+    weights: str | None = None
+
+
 class HuggingFaceConfig(Table):
     """A pretrained speech model as transformers loads it."""
 
@@ -134,8 +145,13 @@ class HuggingFaceConfig(Table):
     name: str
     """What the user called it."""
     source: str
-    """Hub id, or the absolute path of a folder written by save_pretrained."""
+    """Hub id, URL of a folder, or the absolute path of a folder, as save_pretrained writes it."""
     revision: str | None = None
+    """Of the hub: branch, tag or commit; the commit it means is frozen when a run is made."""
+    parts: UpstreamParts | None = None
+    """What does not come from `source`; the files of a URL are frozen here with their hashes."""
+    shadows: str | None = None
+    """The hub id in whose place `source` stands: an alias of orchestra.toml, or a local folder."""
     key: str = "hidden_states"
     """Which of the model's outputs is used: "hidden_states" or "last_hidden_state"."""
     layers: int | None = None
