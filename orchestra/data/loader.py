@@ -109,7 +109,7 @@ def _usable(answer: Batch | _Unusable) -> Batch:
     return answer
 
 
-_CHECK = "; `orchestra data check` finds all such"
+CHECK_HINT = "; `orchestra data check` finds all such"
 
 
 class _Reader(Dataset["Batch | _Unusable"]):
@@ -150,7 +150,7 @@ class _Reader(Dataset["Batch | _Unusable"]):
         try:
             wav = self._task.read(utterance)
         except DataError as error:
-            raise DataError(f"{error}{_CHECK}") from None
+            raise DataError(f"{error}{CHECK_HINT}") from None
         problem = None
         if len(wav) == 0:
             problem = "no samples in"
@@ -159,7 +159,7 @@ class _Reader(Dataset["Batch | _Unusable"]):
         elif self._task.data.silent == "refuse" and is_silent(wav):
             problem = 'nothing to hear (data.silent = "refuse") in'
         if problem:
-            raise DataError(f"utterance {utterance.id}: {problem} {utterance.path}{_CHECK}")
+            raise DataError(f"utterance {utterance.id}: {problem} {utterance.path}{CHECK_HINT}")
         return wav
 
     def _augmented(self, wav: Waveform, seed: int) -> torch.Tensor:

@@ -81,6 +81,7 @@ def submit_evaluation(
             cpu_command=cpu_command,
             splits=(split,),
             root=workspace.root,
+            code=code,
         )
         fetch_missing(composed.config.upstream, found, tell)
         folder = _new_folder(run)

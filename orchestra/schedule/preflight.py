@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from orchestra.config.schema import AugmentConfig, HuggingFaceConfig, RunConfig
+from orchestra.config.schema import AugmentConfig, RunConfig, SpectralConfig
 from orchestra.gpu import snapshot
 from orchestra.gpu.pool import over_limit, visible, wanted
 from orchestra.gpu.probe import Prober
@@ -56,13 +56,15 @@ def preflight(
     cpu_command: str,
     splits: tuple[str, ...] | None = None,
     root: Path | None = None,
+    code: Path | None = None,
     is_new: bool = False,
 ) -> list[Finding]:
     """Look at everything the job needs.
 
     `cpu_command`: the same command without GPUs; `splits`: all that training needs, if None;
-    `root`: of the workspace, whose pool and limit of GPUs count; `is_new`: the upstream's names and
-    URLs mean what they give now, not what they gave before.
+    `root`: of the workspace, whose pool and limit of GPUs count; `code`: where the run's code is,
+    if it has a snapshot already; `is_new`: the upstream's names and URLs mean what they give now,
+    not what they gave before.
 
     Raises:
         PreflightError: something is missing.
@@ -70,7 +72,11 @@ def preflight(
     """
     found: list[Finding] = []
     missing: list[str] = []
-    looks = [_data(config, splits), _upstream(config, newest=is_new), _disk(runs)]
+    looks = [
+        _data(config, splits),
+        _upstream(config, code or root or Path.cwd(), newest=is_new),
+        _disk(runs),
+    ]
     if splits is None:  # evaluation augments nothing
         looks.insert(1, _augmentation(config.augment))
     for item in chain.from_iterable(looks):
@@ -120,7 +126,7 @@ def _data(config: RunConfig, splits: tuple[str, ...] | None) -> Iterator[Finding
             f"longest {summary.longest_s:.1f} s",
         )
         if splits is None and split == data.train:
-            yield from _too_long(config, config.augment.longest_s(summary.longest_s))
+            yield from _too_long(config, summary.longest_s)
 
 
 def _augmentation(config: AugmentConfig) -> Iterator[Finding | str]:
@@ -140,10 +146,12 @@ def _augmentation(config: AugmentConfig) -> Iterator[Finding | str]:
 def _too_long(config: RunConfig, longest_s: float) -> Iterator[Finding | str]:
     """Evaluation isolates what is too long for its batches; training as the config says."""
     batch = config.batch
-    if longest_s <= batch.max_micro_seconds:
+    made_s = config.augment.longest_s(longest_s)
+    if made_s <= batch.max_micro_seconds:
         return
+    slowed = f", slowed down by augment.speed {made_s:.1f} s" if made_s > longest_s else ""
     said = (
-        f"the longest utterance of {config.data.train} lasts {longest_s:.1f} s, more than "
+        f"the longest utterance of {config.data.train} lasts {longest_s:.1f} s{slowed}, more than "
         f"batch.max_micro_seconds = {batch.max_micro_seconds:g}"
     )
     if batch.too_long == "isolate":
@@ -164,14 +172,14 @@ def prepare_command(command: str | None, root: Path | None, manifests: Path) -> 
     return command.replace("{root}", root_word).replace("{manifests}", manifests_word)
 
 
-def _upstream(config: RunConfig, *, newest: bool) -> Iterator[Finding | str]:
-    """A pretrained model can be reached and used, as far as its JSON files tell."""
+def _upstream(config: RunConfig, code: Path, *, newest: bool) -> Iterator[Finding | str]:
+    """A pretrained model can be reached, and used as far as its JSON files tell; or an own one."""
     upstream = config.upstream
-    if not isinstance(upstream, HuggingFaceConfig):
+    if isinstance(upstream, SpectralConfig):
         yield Finding("upstream", upstream.name)
         return
     try:
-        model = upstreams.describe(upstream, newest=newest)
+        model = upstreams.describe(upstream, code, newest=newest)
     except OrchestraError as error:
         yield f"upstream {upstream.name!r}: {error}"
         return

@@ -87,7 +87,11 @@ def resume(
             _recover(run)
             composed, step = _compose(workspace, row, start_from, sets)
             found = preflight(
-                composed.config, workspace.runs, cpu_command=cpu_command, root=workspace.root
+                composed.config,
+                workspace.runs,
+                cpu_command=cpu_command,
+                root=workspace.root,
+                code=code_folder(workspace.runs, run.job),
             )
             fetch_missing(composed.config.upstream, found, tell)
             notes += _rewind(run, registry, step)

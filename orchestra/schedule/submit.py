@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestra import __version__
+from orchestra.config.schema import FileConfig
 from orchestra.provenance.client import Pending, Snapshot, start_snapshot
 from orchestra.provenance.environment import capture, record_environment
 from orchestra.registry.configs import config_document
@@ -24,6 +25,7 @@ from orchestra.schedule.labels import check_remark, check_tags
 from orchestra.schedule.names import check_name, default_names
 from orchestra.schedule.staging import Stage, building, make_runs_folder, new_stage
 from orchestra.schedule.submission import demand_of
+from orchestra.wire.errors import UsageError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.job import JobState
@@ -198,6 +200,7 @@ def staged(
             made = plan(workspace, submission, tell=tell)
             environment = capture()
             snapshot = pending.result()
+            _check_own_upstream(made.composed.config, snapshot)
             if made.composed.config.init is not None and not made.entry.init_from:
                 copy_initial(made.composed.config.init, stage.folder.init)
             name = submission.name or _free_name(registry, made.composed, stage.run_id)
@@ -211,6 +214,16 @@ def staged(
             with _interrupts_wait():
                 if stage is not None and not registry.knows(stage.run_id):
                     _undo(stage, pending)
+
+
+def _check_own_upstream(config: RunConfig, snapshot: Snapshot) -> None:
+    """UsageError unless the snapshot has the file of a user's own upstream."""
+    upstream = config.upstream
+    if isinstance(upstream, FileConfig) and not (snapshot.code / upstream.source).is_file():
+        raise UsageError(
+            f"upstream {upstream.name!r}: the run's snapshot has no {upstream.source}, because git "
+            "ignores it: take it out of .gitignore"
+        )
 
 
 def _free_name(registry: Registry, composed: Composed, run_id: str) -> str:

@@ -9,10 +9,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestra.config.pinning import pinned
-from orchestra.config.schema import HuggingFaceConfig, UpstreamConfig
+from orchestra.config.schema import FileConfig, HuggingFaceConfig, UpstreamConfig
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.terminal import clean
@@ -28,17 +29,21 @@ _MODULE = "orchestra.upstreams.describe"
 _PREFIX = f"python -m {_MODULE}: "
 
 
-def describe(upstream: HuggingFaceConfig, *, newest: bool) -> dict[str, Any]:
+def describe(
+    upstream: HuggingFaceConfig | FileConfig, code: Path, *, newest: bool
+) -> dict[str, Any]:
     """The model as `orchestra.upstreams.describe` prints it; its weights are not fetched.
 
-    `newest`: what branches and URLs give now; else, for a run that goes on, what they gave last.
+    Args:
+        code: the folder that a user's own file lies in.
+        newest: what branches and URLs give now; else, for a run that goes on, what they gave last.
 
     Raises:
         OrchestraError: it can't be reached or used.
     """
     try:
         done = subprocess.run(
-            [*command(upstream), *(["--newest"] if newest else [])],
+            [*command(upstream, code), *(["--newest"] if newest else [])],
             capture_output=True,
             text=True,
             timeout=DESCRIBE_LIMIT_S,
@@ -114,9 +119,12 @@ def fetch_missing(
         fetch(upstream, tell)
 
 
-def command(upstream: HuggingFaceConfig) -> list[str]:
+def command(upstream: HuggingFaceConfig | FileConfig, code: Path = Path()) -> list[str]:
     """The program that describes it."""
     words = [sys.executable, "-P", "-m", _MODULE, upstream.source]
+    if isinstance(upstream, FileConfig):
+        options = json.dumps(upstream.options)
+        return [*words, "--code", str(code), "--key", upstream.key, "--options", options]
     if upstream.revision is not None:
         words += ["--revision", upstream.revision]
     for part, source in _parts(upstream).items():
@@ -124,16 +132,19 @@ def command(upstream: HuggingFaceConfig) -> list[str]:
     return words
 
 
-def sentence(upstream: HuggingFaceConfig, model: Mapping[str, Any]) -> str:
+def sentence(upstream: HuggingFaceConfig | FileConfig, model: Mapping[str, Any]) -> str:
     """The model in one line, for people."""
     said = f"{upstream.name} = {upstream.source}"
+    shape = f", {model['layers']} hidden states of {model['dim']}"
+    if isinstance(upstream, FileConfig):
+        return said + shape
     if upstream.shadows is not None:
         said += f" in the place of {upstream.shadows}"
     if model["commit"] is not None:
         said += f" at commit {model['commit'][:12]}"
     for part, source in _parts(upstream).items():
         said += f", {part} from {source}"
-    said += f", {model['layers']} hidden states of {model['dim']}"
+    said += shape
     if model["files"] is None:
         size = model["missing_bytes"]
         said += f", {size / 1e6:.1f} MB to download" if size else ", weights to download"

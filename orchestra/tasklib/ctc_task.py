@@ -29,7 +29,7 @@ class CtcTask(Task):
     label: ClassVar[str]
     """What the references are and which manifest keys hold them, for messages."""
 
-    symbols: Symbols
+    symbols: Symbols = Symbols(())
     """Set in __init__, or in `recall` where they are learnt."""
 
     def __init__(self, config: Any, data: DataConfig) -> None:
@@ -47,7 +47,7 @@ class CtcTask(Task):
         Raises:
             NotFoundError, DataError: also for references that can't be used: now, not at the end.
         """
-        utterances = super().utterances(split)
+        utterances = self.usable(super().utterances(split), split)
         references = {utterance.id: self.tokens(utterance) for utterance in utterances}
         silent = [name for name, tokens in references.items() if tokens is None]
         if silent and len(silent) < len(references):
@@ -55,11 +55,22 @@ class CtcTask(Task):
                 f"split {split!r}: {some(silent)} of {len(references)} utterances have no "
                 f"{self.label}; add theirs, or take it from all to have them predicted only"
             )
+        if len(self.symbols) > 1:
+            for name, tokens in references.items():
+                self.symbols.encode(tokens or (), name)
         if split == self.data.train:
             for utterance in utterances:
                 samples = utterance.duration_s * SAMPLE_RATE
                 frames = frames_of(references[utterance.id] or ())
                 self._longest_frames[utterance.id] = samples / max(frames - 1, 1)
+        return utterances
+
+    def usable(self, utterances: list[Utterance], split: str) -> list[Utterance]:
+        """Those of a split that the task's policies let through; whatever they change is logged.
+
+        Raises:
+            DataError: a policy refuses the split.
+        """
         return utterances
 
     def target(self, utterance: Utterance) -> torch.Tensor | None:
@@ -81,8 +92,11 @@ class CtcTask(Task):
 
         Raises:
             UsageError: its frames are shorter than the upstream's.
-            DataError: they are too long for most references of the training split, if it was read.
+            DataError: they are too long for most references of the training split, if it was read;
+                or the run has learnt no symbols.
         """
+        if len(self.symbols) == 1:
+            raise DataError("this run has learnt no symbols: its learnt.json is missing; train it")
         head = build_head(self.config.head, dim, stride, len(self.symbols))
         self._require_alignable(frame_samples(self.config.head, stride))
         return head

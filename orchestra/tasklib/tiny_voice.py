@@ -28,6 +28,8 @@ _PITCH_HZ = (90.0, 240.0)
 _TRACT = (0.88, 1.14)
 """Factor on resonances."""
 _NOISE = 0.003
+_KNOT = 80
+"""Samples from one place at which loudness is computed to the next; linear in between."""
 
 Curve = npt.NDArray[np.float64]
 
@@ -109,14 +111,24 @@ def _voiced(
     phase = 2 * np.pi * np.cumsum(pitch_hz * 2**octaves) / SAMPLE_RATE
     # Resonances glide from the middle of one sound to that of the next.
     middles = np.cumsum(samples) - samples / 2
-    tracks = np.stack([np.interp(np.arange(count), middles, row * tract) for row in targets.T])
+    knots = np.arange(0, count + _KNOT, _KNOT)
+    tracks = np.stack([np.interp(knots, middles, row * tract) for row in targets.T])
     wave = np.zeros(count)
+    fundamental = np.exp(1j * phase)
+    turning = np.ones(count, complex)
     for harmonic in range(1, int(_HIGHEST_HZ / pitch_hz) + 1):
         hz = harmonic * pitch_hz
         peaks = np.exp(-(((hz - tracks) / _WIDTH_HZ[:, None]) ** 2)).sum(0)
         tilt = 10 ** (manner.brightness * hz / 20_000)
-        wave += tilt * (0.02 + peaks) / harmonic**0.5 * np.sin(harmonic * phase)
+        turning *= fundamental  # cheaper than a sine of each harmonic
+        wave += _between(tilt * (0.02 + peaks) / harmonic**0.5)[:count] * turning.imag
     envelope = np.interp(np.arange(count), [0, 400, count - 800, count - 1], [0.0, 1.0, 1.0, 0.0])
     level = 0.1 * manner.loudness * draw.uniform(0.8, 1.25)
     wave = level * envelope * wave / np.abs(wave).max() + _NOISE * draw.standard_normal(count)
     return np.asarray(wave, np.float32)
+
+
+def _between(values: Curve) -> Curve:
+    """Values at knots, linear in between."""
+    share = np.arange(_KNOT) / _KNOT
+    return (values[:-1, None] * (1 - share) + values[1:, None] * share).ravel()

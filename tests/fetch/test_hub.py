@@ -185,6 +185,17 @@ def test_the_token_of_the_environment_goes_to_the_hub_alone(
     assert "secret" not in str([told, model.record(), model.identity(), model.pins()])
 
 
+def test_a_token_that_was_stored_by_others_is_not_used(
+    hub: HubModel, server: Server, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("hf_stored")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    hub.token = "hf_stored"
+    with pytest.raises(NotFoundError, match="no model 'lab/tiny'"):
+        opened(told)
+    assert "stored" not in str(server.requests)
+
+
 def test_what_the_hub_does_not_have(hub: HubModel, told: Told) -> None:
     with pytest.raises(NotFoundError, match="no revision 'v9'"):
         opened(told, "v9")

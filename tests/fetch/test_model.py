@@ -125,7 +125,7 @@ def test_each_part_from_its_own_place(web_model: Server, told: Told, tmp_path: P
     assert model.identity()["weights_source"] == pinned
 
 
-def test_weights_in_shards(web_model: Server, told: Told) -> None:
+def test_weights_in_shards(web_model: Server, told: Told, tmp_path: Path) -> None:
     del web_model.files[BASE + "model.safetensors"]
     shards = {f"model-{n}.safetensors": safetensors(bytes([n])) for n in (1, 2)}
     index = {"weight_map": dict(zip("ab", shards, strict=True))}
@@ -133,10 +133,12 @@ def test_weights_in_shards(web_model: Server, told: Told) -> None:
     web_model.files[BASE + "model.safetensors.index.json"] = json.dumps(index).encode()
     model = opened(told, web_model.url + BASE)
     assert {*shards, "model.safetensors.index.json"} < {p.name for p in model.folder().iterdir()}
-    index["weight_map"]["c"] = "../../etc/passwd.safetensors"
-    web_model.files[BASE + "model.safetensors.index.json"] = json.dumps(index).encode()
-    with pytest.raises(UsageError, match="etc/passwd"):
-        opened(told, web_model.url + BASE).folder()
+    base = saved(tmp_path / "base", {name: FILES[name] for name in list(FILES)[:2]})
+    (tmp_path / "outside.safetensors").write_bytes(safetensors())
+    index = {"weight_map": {"a": "../outside.safetensors"}}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UsageError, match=r"names \.\./outside\.safetensors for weights"):
+        opened(told, str(base)).folder()
 
 
 @pytest.mark.parametrize(

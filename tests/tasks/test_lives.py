@@ -95,10 +95,7 @@ def test_ranks_do_not_change_a_number(lived: Any) -> None:
 
 def test_what_is_predicted_is_what_was_evaluated(lived: Any) -> None:
     _, cli, run = lived
-    evaluated = {
-        record["id"]: record
-        for record in map(json.loads, Path(run["evaluations"][0]["predictions"]).open())
-    }
+    evaluated = {record["id"]: record for record in _records(run["evaluations"][0]["predictions"])}
     split = run["evaluations"][0]["split"]
     predicted = map(json.loads, cli.ok("predict", run["id"], "--split", split).splitlines())
     count = 0
@@ -107,3 +104,7 @@ def test_what_is_predicted_is_what_was_evaluated(lived: Any) -> None:
         assert record.items() <= evaluated[record["id"]].items()
         count += 1
     assert count == len(evaluated)
+
+
+def _records(path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]

@@ -1,15 +1,19 @@
-"""Trains a built-in task in this process, on one rank: by its preset, on its tiny corpus."""
+"""For tests of built-in tasks: their corpora, and a training in this process, on one rank."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from orchestra.config.compose import Request, compose
 from orchestra.config.schema import RunConfig
-from orchestra.data.corpora import Corpus, faults, find_corpora
+from orchestra.data.corpora import Corpus, Prepared, faults, find_corpora
 from orchestra.tasks import builtin_folder
 from orchestra.train import session as sessions
 from orchestra.train.trainer import train
@@ -43,12 +47,11 @@ def prepare_tiny(corpus: str, root: Path) -> Path:
     assert known.make is not None
     root.mkdir(parents=True, exist_ok=True)
     known.make(root, SEED)
-    return prepare_corpus(known, root)
+    return prepare_corpus(known, root, root / "manifests")
 
 
-def prepare_corpus(corpus: Corpus, root: Path) -> Path:
+def prepare_corpus(corpus: Corpus, root: Path, manifests: Path) -> Path:
     """Read a corpus that has no problems; returns the folder of its manifests."""
-    manifests = root / "manifests"
     prepared = corpus.prepare(root, manifests)
     assert not faults(prepared)
     for split, lines in prepared.splits.items():
@@ -75,3 +78,33 @@ def train_here(
     train(sessions.open_session(job, attempt, Heartbeat(job.folder / "pages", 0)))
     metrics = read_json(job.run.evaluation(1).metrics)["metrics"]
     return Trained(job, composed.config, metrics)
+
+
+def write_noise(path: Path, seconds: float = 0.1) -> None:
+    """A short recording of nothing in particular, its folder made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.random.default_rng(len(path.name)).normal(0, 0.1, round(16_000 * seconds))
+    soundfile.write(path, samples, 16_000)
+
+
+def kinds_of(prepared: Prepared) -> dict[str, list[str]]:
+    """Where each kind of problem was found."""
+    places: dict[str, list[str]] = {}
+    for problem in prepared.problems:
+        places.setdefault(problem.kind, []).append(problem.where)
+    return places
+
+
+def accuracy_by_length(
+    train: list[dict[str, Any]], test: list[dict[str, Any]], *slots: str
+) -> float:
+    """Percent that duration alone tells: the label that is most frequent among the five nearest."""
+
+    def label(line: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(line[slot] for slot in slots)
+
+    right = 0
+    for line in test:
+        near = sorted(train, key=lambda other: abs(other["duration_s"] - line["duration_s"]))[:5]
+        right += Counter(map(label, near)).most_common(1)[0][0] == label(line)
+    return 100.0 * right / len(test)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from orchestra.fetch.model import Wanted
+from orchestra.upstreams.families.shapes import Shape
 from orchestra.upstreams.pretrained import Pretrained
 from orchestra.upstreams.pretrained import read_pretrained as read
 from orchestra.wire.errors import DataError, NotFoundError, UsageError
@@ -47,7 +48,7 @@ def model_folder(folder: Path, preprocessor: dict[str, Any] | None = None, **con
 
 def test_shape_of_a_base_model(tmp_path: Path) -> None:
     model = read_pretrained(str(model_folder(tmp_path)))
-    assert (model.layers, model.dim, model.stride, model.min_samples) == (13, 768, 320, 400)
+    assert model.shape == Shape(layers=13, dim=768, stride=320, min_samples=400)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""Recordings that a user names on the command line: files, folders and lines of stdin.
+
+Finds them, gives them ids and reads their headers; decodes none. What is wrong is collected, so
+that all of it is told at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestra.data.audio import Header
+from orchestra.data.problems import read_headers
+from orchestra.wire.errors import DataError, NotFoundError
+from orchestra.wire.manifest import Utterance
+
+SUFFIXES = frozenset(
+    ".aif .aiff .au .caf .flac .mp3 .oga .ogg .opus .rf64 .snd .sph .voc .w64 .wav".split()
+)
+"""Of the files in a folder that are taken for audio; a file that is named may have any."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One audio file, taken as one utterance."""
+
+    id: str
+    """Its path without the suffix, as the user gave it or relative to the folder that was named."""
+    path: Path
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A recording that can't be predicted."""
+
+    recording: Recording
+    error: str
+    """One sentence; names the file."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What the words of a command line name."""
+
+    recordings: list[Recording]
+    others: Counter[str]
+    """Files in the folders that are no audio by their suffix, counted by it."""
+
+
+def listed(paths: Iterable[Path]) -> Listed:
+    """Files as they are, folders as all audio files below them, sorted.
+
+    Raises:
+        NotFoundError: there is no such file or folder, or no audio in a folder.
+        DataError: two files would have one id.
+    """
+    recordings: list[Recording] = []
+    others: Counter[str] = Counter()
+    for path in paths:
+        if path.is_dir():
+            files = sorted(each for each in path.rglob("*") if each.is_file())
+            audio = [file for file in files if file.suffix.lower() in SUFFIXES]
+            if not audio:
+                raise NotFoundError(f"{path}: no audio file in it ({' '.join(sorted(SUFFIXES))})")
+            recordings += [Recording(_without_suffix(f.relative_to(path)), f) for f in audio]
+            others.update(f.suffix or f.name for f in files if f.suffix.lower() not in SUFFIXES)
+        elif path.exists():
+            recordings.append(recording(path))
+        else:
+            raise NotFoundError(f"{path}: no such file or folder")
+    _require_own_ids(recordings)
+    return Listed(recordings, others)
+
+
+def recording(path: Path) -> Recording:
+    """A file that was named by itself."""
+    return Recording(_without_suffix(path), path)
+
+
+def measured(recordings: Sequence[Recording]) -> list[Utterance | Unreadable]:
+    """Each whole file as an utterance, in order, or why it is none: unreadable, empty, torn."""
+    headers, problems = read_headers([each.path for each in recordings])
+    bad = iter(problems)
+    return [
+        _utterance(each, headers[each.path])
+        if each.path in headers
+        else Unreadable(each, next(bad).where)
+        for each in recordings
+    ]
+
+
+def _utterance(recording: Recording, header: Header) -> Utterance:
+    path, seconds = recording.path, header.duration_s
+    fields = {"id": recording.id, "path": str(path), "offset_s": 0.0, "duration_s": seconds}
+    return Utterance(recording.id, path, 0.0, seconds, fields)
+
+
+def _without_suffix(path: Path) -> str:
+    return path.with_suffix("").as_posix()
+
+
+def _require_own_ids(recordings: Sequence[Recording]) -> None:
+    first: dict[str, Path] = {}
+    for each in recordings:
+        if each.id in first:
+            raise DataError(
+                f"{first[each.id]} and {each.path} would both have the id {each.id!r}: rename one, "
+                "or give them to two commands"
+            )
+        first[each.id] = each.path
