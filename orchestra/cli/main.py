@@ -101,6 +101,7 @@ VERBS = {
     "task": "task",
     "tasks": "tasks",
     "upstreams": "upstreams",
+    "fetch": "fetch",
     "presets": "presets",
     "config": "config",
     "data": "data",

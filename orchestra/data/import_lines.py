@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path, PurePath
 from typing import Any
 
 from orchestra.data.audio import MISSING_TOLERANCE_S, Header
 from orchestra.data.import_rows import Row, Table, is_empty, text_of
 from orchestra.data.problems import Problem, read_headers
+from orchestra.data.program import in_threads
 from orchestra.wire.errors import UsageError
 
 TEXTS = ("text", "label", "speaker")
@@ -196,7 +198,7 @@ def _headers(
 ) -> dict[Path, Header]:
     first_row = {one.path: one.row for one in reversed(utterances)}
     paths = sorted(first_row)
-    there = [path for path in paths if path.is_file()]
+    there = list(compress(paths, in_threads(Path.is_file, paths, per_core=4)))
     missing = sorted(set(paths) - set(there), key=lambda path: first_row[path].line)
     problems += [
         Problem("missing recordings", f"{path} ({table.place(first_row[path])})")

@@ -76,7 +76,7 @@ def resolve(
         return kept, None
     note = None
     try:
-        refuse_offline(str(source), str(source))
+        refuse_offline(str(source), f"`orchestra fetch {source}`")
         listing = hub.ask(source.revision)
         if weights and not listing.has_weights:
             listing = hub.converted(listing)

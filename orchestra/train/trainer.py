@@ -35,6 +35,7 @@ from orchestra.train.validation import Validator
 from orchestra.wire.errors import NotFiniteError
 from orchestra.wire.heartbeat import LONG_WRITE_S, Phase
 from orchestra.wire.job import Result
+from orchestra.wire.manifest import manifest_sha256
 
 NON_FINITE_LIMIT = 20
 """Skipped steps in a row after which the run fails."""
@@ -307,6 +308,10 @@ class Trainer:
             "trainable": sum(row.trainable for row in parts),
             "parts": table_document(parts),
             "data": {"split": config.data.train, "manifest_sha256": self._data.manifest_sha256},
+            "augmentation": {
+                key: manifest_sha256(path.parent, path.stem)
+                for key, path in config.augment.manifests().items()
+            },
             "plan": self._data.plan,
             "upstream": self.learner.model.upstream.identity(),
         }

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from orchestra.config.schema import NonNegativeFloat, TaskConfig
+from orchestra.config.schema import TaskConfig
 
 
 class Config(TaskConfig):
@@ -25,5 +25,3 @@ class Config(TaskConfig):
     """What AM-softmax multiplies cosines by."""
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """What AM-softmax takes from the cosine to the right speaker."""
-    crop_s: NonNegativeFloat = 8.0
-    """Longest piece of a training utterance, at a random place in each epoch; 0 takes the whole."""

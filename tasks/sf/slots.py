@@ -123,8 +123,7 @@ def to_values(tokens: Sequence[str]) -> list[Value]:
         if kind is None:
             continue
         for stop in range(place, len(tokens)):
-            said = to_text(tokens[place:stop])
-            if said and tokens[stop] == end(kind):
+            if tokens[stop] == end(kind) and (said := to_text(tokens[place:stop])):
                 values.append((kind, said))
                 place = stop + 1
                 break

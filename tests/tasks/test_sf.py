@@ -157,6 +157,12 @@ def test_a_line_of_labels_is_read() -> None:
     )
 
 
+def test_a_word_that_becomes_three_stays_in_its_slot() -> None:
+    line = parse_line("Ivy-snips-train-7 BOS R&B R&B EOS\tO B-genre B-genre PlayMusic")
+    assert isinstance(line, Line)
+    assert line.slots == (("genre", 0, 3), ("genre", 3, 6))
+
+
 @pytest.fixture(scope="module")
 def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny one, prepared."""

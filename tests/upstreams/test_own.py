@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from orchestra.config.schema import FileConfig
 from orchestra.upstreams import build_upstream
 from orchestra.upstreams.base import Upstream
 from orchestra.upstreams.featurizer import Featurizer
+from orchestra.upstreams.own import save_own
 from orchestra.wire.errors import DataError, NotFoundError, UsageError
 from orchestra.wire.job import CODE
 
@@ -85,6 +87,15 @@ def test_trainable_it_has_gradients_and_one_layer_may_be_chosen(write: Write) ->
     features, _ = Featurizer(config, upstream)(run(upstream))
     features.sum().backward()
     assert all(parameter.grad is not None for parameter in upstream.parameters())
+
+
+def test_tuned_it_is_saved_with_its_file(write: Write, tmp_path: Path) -> None:
+    config = write(GOOD).model_copy(update={"trainable": True})
+    upstream = build_upstream(config)
+    save_own(config, upstream.state_dict(), tmp_path, tmp_path / "saved")
+    saved = load_file(tmp_path / "saved" / "model.safetensors")
+    assert torch.equal(saved["project.weight"], upstream.state_dict()["model.project.weight"])
+    assert (tmp_path / "saved" / "mine.py").read_text() == GOOD
 
 
 def test_it_is_known_by_the_hash_of_its_file(write: Write) -> None:
