@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from orchestra.data.batches import MicroBatch
+from orchestra.data.feature_store import FeatureStore, Found
 from orchestra.data.keyed import keyed
 from orchestra.tasks import Batch, Task
 from orchestra.wire.errors import DataError
@@ -45,15 +46,18 @@ class Loader:
         self._reader = _Reader(task, utterances, seed)
         self._workers = workers
 
-    def batches(self, requests: Iterable[Request]) -> Iterator[Batch]:
-        """One batch per request, on the CPU.
+    def batches(
+        self, requests: Iterable[Request], store: FeatureStore | None = None
+    ) -> Iterator[Batch]:
+        """One batch per request, on the CPU; features that are in `store` take the audio's place.
 
         Raises:
             DataError: a recording or label can't be used; the message names its id.
         """
+        reader = self._reader if store is None else replace(self._reader, store=store)
         # The generator is the loader's own: the global one must not move when iteration starts.
         loader = DataLoader(
-            self._reader,
+            reader,
             batch_size=None,
             sampler=requests,
             num_workers=self._workers,
@@ -63,11 +67,12 @@ class Loader:
             generator=torch.Generator(),
         )
         for answer in loader:
-            yield _usable(answer)
+            yield reader.finished(answer)
 
-    def read(self, request: Request) -> Batch:
+    def read(self, request: Request, store: FeatureStore | None = None) -> Batch:
         """One batch, read in this process (DataError as `batches`)."""
-        return _usable(self._reader[request])
+        reader = replace(self._reader, store=store)
+        return reader.finished(reader[request])
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -79,8 +84,14 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         # Only from pinned memory does a copy run beside the computation.
         return tensor.pin_memory().to(device, non_blocking=True)
 
+    stored = batch.stored
+    if stored is not None:
+        stored = replace(
+            stored, layers=copied(stored.layers), lengths=copied(stored.lengths)
+        )
     return replace(
         batch,
+        stored=stored,
         wavs=copied(batch.wavs),
         lengths=copied(batch.lengths),
         targets={name: copied(tensor) for name, tensor in batch.targets.items()},
@@ -94,42 +105,75 @@ class _Unusable:
     message: str
 
 
-def _usable(answer: Batch | _Unusable) -> Batch:
-    if isinstance(answer, _Unusable):
-        raise DataError(answer.message)
-    return answer
+@dataclass(frozen=True)
+class _Read:
+    """What a worker made of a request; features themselves stay in their files."""
+
+    request: Request
+    batch: Batch
+    found: list[Found]
+    """Of each utterance; empty without a cache."""
 
 
 _CHECK = "; `orchestra data check` finds all such"
 
 
-class _Reader(Dataset["Batch | _Unusable"]):
+@dataclass(frozen=True)
+class _Reader(Dataset["_Read | _Unusable"]):
     """Maps a request to its batch."""
 
-    def __init__(self, task: Task, utterances: Sequence[Utterance], seed: int) -> None:
-        self._task = task
-        self._utterances = utterances
-        self._seed = seed
+    task: Task
+    utterances: Sequence[Utterance]
+    seed: int
+    store: FeatureStore | None = None
 
-    def __getitem__(self, request: Request) -> Batch | _Unusable:
-        chosen = [self._utterances[index] for index in request.indices]
+    def __getitem__(self, request: Request) -> _Read | _Unusable:
+        """In a worker: all that takes time."""
+        chosen = [self.utterances[index] for index in request.indices]
         try:
-            wavs = [self._read(utterance) for utterance in chosen]
-            targets = [self._task.target(utterance) for utterance in chosen]
+            found = [self.store.find(utterance) for utterance in chosen] if self.store else []
+            return self._read_with(request, found)
         except DataError as error:
             return _Unusable(str(error))
-        return Batch(
+
+    def finished(self, answer: _Read | _Unusable) -> Batch:
+        """In the training process, whose memory the features are read into (DataError)."""
+        if isinstance(answer, _Unusable):
+            raise DataError(answer.message)
+        if self.store is None:
+            return answer.batch
+        try:
+            return replace(answer.batch, stored=self.store.gather(answer.found))
+        except (OSError, DataError):  # deleted since the worker saw them
+            missing = [replace(each, entry=None) for each in answer.found]
+            batch = self._read_with(answer.request, missing).batch
+            return replace(batch, stored=self.store.gather(missing))
+
+    def _read_with(self, request: Request, found: list[Found]) -> _Read:
+        """Audio of what is not found; labels of all."""
+        chosen = [self.utterances[index] for index in request.indices]
+        entries = [each.entry for each in found] or [None] * len(chosen)
+        nothing = torch.zeros(0)
+        wavs = [
+            nothing if entry else self._read(utterance)
+            for utterance, entry in zip(chosen, entries, strict=True)
+        ]
+        samples = [
+            entry.samples if entry else len(wav) for wav, entry in zip(wavs, entries, strict=True)
+        ]
+        batch = Batch(
             ids=[utterance.id for utterance in chosen],
             wavs=torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True),
-            lengths=torch.tensor([len(wav) for wav in wavs]),
-            targets=self._task.collate(targets),
-            seeds=[keyed(self._seed, "augment", request.epoch, u.id) for u in chosen],
+            lengths=torch.tensor(samples),
+            targets=self.task.collate([self.task.target(utterance) for utterance in chosen]),
+            seeds=[keyed(self.seed, "augment", request.epoch, u.id) for u in chosen],
             utterances=chosen,
         )
+        return _Read(request, batch, found)
 
     def _read(self, utterance: Utterance) -> torch.Tensor:
         try:
-            wav = self._task.read(utterance)
+            wav = self.task.read(utterance)
         except DataError as error:
             raise DataError(f"{error}{_CHECK}") from None
         if not np.isfinite(wav).all():

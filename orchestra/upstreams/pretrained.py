@@ -73,7 +73,11 @@ class Pretrained:
         """Which weights these are: the hub's commit, or a hash of a folder's files (1 s per GB)."""
         if self.commit is not None:
             return {"source": self.source, "revision": self.commit}
-        return {"source": self.source, "weights_sha256": _weights_sha256(Path(self.source))}
+        return {
+            "source": self.source,
+            "weights_sha256": _weights_sha256(Path(self.source)),
+            "config_sha256": _config_sha256(self.config, self.normalize),
+        }
 
 
 def read_pretrained(source: str, revision: str | None = None) -> Pretrained:
@@ -137,6 +141,12 @@ def _weights_sha256(folder: Path) -> str:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         whole.update(f"{path.name} {digest}\n".encode())
     return whole.hexdigest()
+
+
+def _config_sha256(config: dict[str, Any], normalize: bool) -> str:
+    """Of what else the features follow from."""
+    text = json.dumps([config, normalize], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _wants_normalized(source: str, preprocessor: dict[str, Any]) -> bool:
