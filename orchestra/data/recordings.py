@@ -54,7 +54,7 @@ class RecordingHashes:
             with lines.open("rb") as file:
                 file.seek(start)
                 data = file.read()
-        except FileNotFoundError:
+        except OSError:  # none yet; or they can't be read, which costs the time to hash
             return
         whole = data[: data.rfind(b"\n") + 1]
         self._read_to[lines] = start + len(whole)

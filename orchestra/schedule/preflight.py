@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from orchestra.config.schema import HuggingFaceConfig, RunConfig
 from orchestra.gpu import snapshot
@@ -22,6 +23,7 @@ from orchestra.gpu.pool import over_limit, visible, wanted
 from orchestra.gpu.probe import Prober
 from orchestra.gpu.snapshot import Snapshot
 from orchestra.gpu.status import GpuState
+from orchestra.schedule.feature_plan import feature_plan
 from orchestra.wire.errors import (
     ConflictError,
     DataError,
@@ -71,7 +73,7 @@ def preflight(
     """
     found: list[Finding] = []
     missing: list[str] = []
-    for item in chain(_data(config, splits), _upstream(config), _disk(runs)):
+    for item in chain(_data(config, splits), _upstream(config, runs, splits), _disk(runs)):
         if isinstance(item, Finding):
             found.append(item)
         else:
@@ -148,7 +150,9 @@ def prepare_command(command: str | None, root: Path | None, manifests: Path) -> 
     return command.replace("{root}", root_word).replace("{manifests}", manifests_word)
 
 
-def _upstream(config: RunConfig) -> Iterator[Finding | str]:
+def _upstream(
+    config: RunConfig, runs: RunsFolder, splits: tuple[str, ...] | None
+) -> Iterator[Finding | str]:
     """A pretrained model can be reached and used, as far as its JSON files tell.
 
     A process of the training plane reads them; from the hub they go into its cache.
@@ -156,6 +160,11 @@ def _upstream(config: RunConfig) -> Iterator[Finding | str]:
     upstream = config.upstream
     if not isinstance(upstream, HuggingFaceConfig):
         yield Finding("upstream", upstream.name)
+        if config.cache.features:
+            yield (
+                f"cache.features: upstream {upstream.name!r} has no weights whose hash would tell "
+                "its features from others': set cache.features = false"
+            )
         return
     command = [sys.executable, "-P", "-m", _DESCRIBE_MODULE, upstream.source]
     if upstream.revision is not None:
@@ -179,6 +188,22 @@ def _upstream(config: RunConfig) -> Iterator[Finding | str]:
         "upstream",
         f"{upstream.name} = {upstream.source}, {model['layers']} hidden states of {model['dim']}",
     )
+    if config.cache.features:
+        yield from _features(config, runs, splits, model)
+
+
+def _features(
+    config: RunConfig, runs: RunsFolder, splits: tuple[str, ...] | None, model: dict[str, Any]
+) -> Iterator[Finding | str]:
+    """Room for the feature cache. An evaluation does without what does not fit."""
+    data = config.data
+    all_splits = splits or (data.train, data.valid, *data.test)
+    try:
+        yield Finding("feature cache", feature_plan(config, runs, all_splits, model))
+    except UsageError as error:
+        yield str(error) if splits is None else Finding("feature cache", str(error))
+    except (NotFoundError, DataError):
+        pass  # told with the data
 
 
 def _disk(runs: RunsFolder) -> Iterator[Finding | str]:

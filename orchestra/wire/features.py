@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ RESERVE_BYTES = 2**30
 _ABANDONED_S = 3600.0
 """Younger leftovers may be another machine's, whose processes can't be seen here."""
 _DAY_S = 86400.0
+_KIND_NAME = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def kinds(folder: Path) -> list[Path]:
     """The folders of all kinds of features in the cache."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if (path / KIND).is_file())
+    return sorted(path for path in folder.iterdir() if _KIND_NAME.fullmatch(path.name))
 
 
 def delete_unused(folder: Path, days: float) -> Usage:
