@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
+import soundfile
 import torch
 
 from orchestra.data import feature_store
@@ -16,11 +19,20 @@ from orchestra.tasks import Batch
 from orchestra.train.features import kind_of
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.upstreams.rounded import LARGEST
-from orchestra.wire.errors import DataError, UsageError
+from orchestra.wire.capsules import capsules_in, read_document, what_happened
+from orchestra.wire.errors import DataError, NotFiniteError, UsageError
 from orchestra.wire.features import usage
 from orchestra.wire.folders import Job
-from orchestra.wire.job import EvaluationSpec
-from tests.exactness.launching import Kill, final_state, launch, predicted, write_job
+from orchestra.wire.job import CODE, EvaluationSpec
+from orchestra.wire.manifest import write_manifest
+from tests.exactness.launching import (
+    WORKSPACE,
+    Kill,
+    final_state,
+    launch,
+    predicted,
+    write_job,
+)
 from tests.train.running import config_of, records_of, run_here
 from tests.upstreams.conftest import SaveModel
 
@@ -32,12 +44,12 @@ def hubert(save_model: SaveModel) -> Path:
     return save_model("hubert")
 
 
-def cached_job(folder: Path, source: Path, **tables: dict[str, Any]) -> Job:
-    """The probe task on a tiny HuBERT; its cache lies beside the run."""
+def cached_job(folder: Path, source: Path, *, kind: str = "probe", **tables: dict[str, Any]) -> Job:
+    """A task on a tiny HuBERT; its cache lies beside the run."""
     upstream = {"kind": "huggingface", "name": "tiny", "source": str(source)}
     upstream |= tables.pop("upstream", {})
     cache = {"features": True, **tables.pop("cache", {})}
-    return write_job(folder, **{**SMALL, **tables}, upstream=upstream, cache=cache)
+    return write_job(folder, kind=kind, **{**SMALL, **tables}, upstream=upstream, cache=cache)
 
 
 def losses(job: Job, attempt: int = 1) -> dict[int, float]:
@@ -81,6 +93,39 @@ def test_each_utterance_is_computed_once_and_losses_stay_within_rounding(
     assert rows == [], "the second run reads what the first one stored"
     assert final_state(other) == final_state(job)
     assert predicted(other) == predicted(job)
+
+
+def test_a_later_run_neither_decodes_nor_computes(
+    tmp_path: Path, hubert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(9):
+        noise = 0.1 * np.random.default_rng(n).standard_normal(2400 + 160 * n)
+        soundfile.write(tmp_path / f"{n}.flac", noise, 16000)
+    lines = [
+        {"id": f"u{n}", "path": f"{tmp_path}/{n}.flac", "duration_s": 0.15, "label": n % 3}
+        for n in range(9)
+    ]
+    for split in ("train", "dev", "test"):
+        write_manifest(tmp_path / "m", split, lines, "a test")
+    few = {"data": {"manifests": str(tmp_path / "m")}, "train": {"max_steps": 3}}
+    few |= {"batch": {"seconds": 0.6, "max_micro_seconds": 0.6, "micro_batches": 2}}
+    job = cached_job(tmp_path / "runs/run", hubert, kind="pooled", **few)
+    run_here(job)
+    rows = count_forwards(monkeypatch)
+    monkeypatch.setattr("orchestra.data.audio.read_audio", None)
+    again = cached_job(tmp_path / "runs/again", hubert, kind="pooled", **few)
+    run_here(again)
+    assert rows == []
+    assert losses(again) == losses(job)
+    monkeypatch.undo()
+    monkeypatch.setenv(CODE, str(WORKSPACE))
+    rows = count_forwards(monkeypatch)
+    soundfile.write(tmp_path / "4.flac", 0.5 * noise, 16000)
+    run_here(cached_job(tmp_path / "runs/changed", hubert, kind="pooled", **few))
+    assert len(rows) == 1, "what was recorded anew is computed anew, and nothing else"
+    (tmp_path / "4.flac").unlink()
+    with pytest.raises(DataError, match=r"utterance 'u4': .*4.flac: No such file"):
+        run_here(cached_job(tmp_path / "runs/missing", hubert, kind="pooled", **few))
 
 
 def test_a_run_killed_in_its_first_epoch_ends_as_one_that_was_not(
@@ -266,3 +311,33 @@ def test_predictions_from_features_that_are_not_finite_are_refused_without_a_cac
         monkeypatch.setattr(model.upstream, "extract", damaged)
         with pytest.raises(DataError, match="layer 3 of the features of utterance u1 is not"):
             model.predict(batch)
+
+
+def test_training_on_features_that_are_not_finite_names_the_utterance(
+    tmp_path: Path, hubert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestra.upstreams.huggingface import HuggingFaceUpstream
+
+    job = cached_job(
+        tmp_path / "run",
+        hubert,
+        cache={"features": False},
+        train={"max_steps": 30, "eval_every": 100},
+    )
+    extract = HuggingFaceUpstream.extract
+
+    def damaged(self: Any, wavs: torch.Tensor, lengths: torch.Tensor) -> Any:
+        features = extract(self, wavs, lengths)
+        layers = list(features.layers["hidden_states"])
+        layers[1] = layers[1].clone()
+        layers[1][0, 0, 0] = float("nan")
+        return dataclasses.replace(features, layers={"hidden_states": layers})
+
+    monkeypatch.setattr(HuggingFaceUpstream, "extract", damaged)
+    culprit = r"layer 1 of the features of utterance train-\d+ is not finite"
+    with pytest.raises(NotFiniteError, match=rf"20 steps in a row, .*: {culprit}"):
+        run_here(job)
+    told = [r.values["text"] for r in records_of(job) if r.kind == "notice"]
+    assert any(re.search(rf"step 1: {culprit}; capsule", text) for text in told)
+    (capsule, *_) = capsules_in(job.run.capsules)
+    assert re.fullmatch(culprit, what_happened(read_document(capsule)))
