@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := .demo/LibriSpeech
 
-.PHONY: setup demo digits test exactness chaos lint bench screenshots wheel
+.PHONY: setup demo digits test exactness chaos tasks lint bench screenshots wheel
 
 setup: $(VENV)/.installed
 
@@ -34,6 +34,10 @@ exactness: setup
 # The whole fault matrix: each fault, how it was injected and what was seen, in one table.
 chaos: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(fault or chaos) and not exactness"
+
+# Each task on its tiny corpus: trained to the score in its README, killed, resumed, evaluated.
+tasks: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m tasks
 
 lint: setup
 	$(BIN)/ruff check .

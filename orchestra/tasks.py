@@ -74,6 +74,8 @@ class Batch:
     utterances: list[Utterance] = field(default_factory=list)
     stored: Stored | None = None
     """Of the feature cache; None where there is none. For the model, not for tasks."""
+    silent: list[str] = field(default_factory=list)
+    """Ids of those in which there is nothing to hear (orchestra.data.audio.SILENCE)."""
 
 
 @dataclass(frozen=True)
@@ -202,14 +204,17 @@ class TaskInfo:
             return ""
         return readme.read_text(encoding="utf-8", errors="replace").lstrip("# ").split("\n", 1)[0]
 
-    def config_model(self) -> type[TaskConfig]:
-        """The task's `Config` (UsageError names the file and what is wrong with it)."""
+    def module(self, part: str) -> ModuleType:
+        """`<part>.py` of its folder (UsageError: it is missing or can't be imported)."""
         try:
-            module = _load(self, "config")
+            return _load(self, part)
         except _MISTAKES as error:
             kind = type(error).__name__
-            raise UsageError(f"{self.folder / 'config.py'}: {kind}: {error}") from error
-        model = getattr(module, "Config", None)
+            raise UsageError(f"{self.folder / part}.py: {kind}: {error}") from error
+
+    def config_model(self) -> type[TaskConfig]:
+        """The task's `Config` (UsageError names the file and what is wrong with it)."""
+        model = getattr(self.module("config"), "Config", None)
         if not (isinstance(model, type) and issubclass(model, TaskConfig)):
             raise UsageError(
                 f"{self.folder / 'config.py'}: no class Config(orchestra.config.schema.TaskConfig)"

@@ -32,6 +32,19 @@ def workspace_of(context: typer.Context) -> Workspace:
     return find_workspace(options.workspace, options.runs_dir)
 
 
+def workspace_if_any(context: typer.Context) -> Workspace | None:
+    """The workspace, for what can do without one."""
+    from orchestra.wire.errors import NotFoundError
+
+    try:
+        return workspace_of(context)
+    except NotFoundError:
+        options: Globals = context.obj
+        if options.workspace is not None:  # the user says that there is one
+            raise
+        return None
+
+
 def hoist(arguments: Sequence[str]) -> list[str]:
     """Move global options in front of the verb, so that `orchestra ls --runs-dir D` works too."""
     front: list[str] = []

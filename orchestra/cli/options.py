@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Id, name, their beginning, or @last.")]
+RunOrExport = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run, or the folder of an export (with a slash).")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Upstream = Annotated[
     str | None,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -24,6 +25,9 @@ from pydantic_core import PydanticCustomError
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+LabelChange = Literal["crop", "speed"]
+"""Augmentation after which a label may no longer hold."""
 
 INCOMPLETE = "incomplete"
 """Error type: several keys could give what is missing."""
@@ -37,11 +41,26 @@ class Table(BaseModel):
     )
 
 
+def _is_manifest(path: Path) -> Path:
+    if path.suffix != ".jsonl":
+        raise ValueError("must be a manifest, FOLDER/SPLIT.jsonl")
+    return path
+
+
+ManifestPath = Annotated[Path, AfterValidator(_is_manifest)]
+
+
 class TaskConfig(Table):
     """Base of every task's `config.py: Config`. `kind` is the task's folder name."""
 
     aliases: ClassVar[tuple[str, ...]] = ()
     """Other names that the command line takes for the task, such as S3PRL's."""
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"crop", "speed"})
+    """Augmentation that leaves the task's labels true; other such augmentation is refused.
+
+    A transcript survives a change of speed, but not a cut: {"speed"}. Labels that hold times in the
+    recording survive neither: an empty set.
+    """
 
     kind: str
 
@@ -58,15 +77,81 @@ class FbankConfig(Table):
     """Mean and variance normalisation over each utterance."""
 
 
+class MfccConfig(Table):
+    """Mel-frequency cepstral coefficients, as Kaldi computes them."""
+
+    kind: Literal["mfcc"] = "mfcc"
+    name: str = "mfcc"
+    coefficients: PositiveInt = 13
+    mels: PositiveInt = 23
+    deltas: Annotated[int, Field(ge=0, le=2)] = 2
+    """Orders of deltas appended: 2 gives 39 dimensions from 13 coefficients."""
+    cmvn: bool = True
+    """Mean and variance normalisation over each utterance."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.coefficients > self.mels:
+            raise ValueError(f"{self.mels} mels have no {self.coefficients} coefficients")
+        return self
+
+
+class MelConfig(Table):
+    """Log mel energies of a centred short-time Fourier transform."""
+
+    kind: Literal["mel"] = "mel"
+    name: str = "mel"
+    mels: PositiveInt = 80
+    deltas: Annotated[int, Field(ge=0, le=2)] = 0
+    cmvn: bool = True
+    """Mean and variance normalisation over each utterance."""
+
+
+class LinearConfig(Table):
+    """Log power spectra (201 bands) of a centred short-time Fourier transform."""
+
+    kind: Literal["linear"] = "linear"
+    name: str = "linear"
+    deltas: Annotated[int, Field(ge=0, le=2)] = 0
+    cmvn: bool = True
+    """Mean and variance normalisation over each utterance."""
+
+
+class SpectrogramConfig(Table):
+    """Log power spectra (257 bands, the lowest is the energy), as Kaldi computes them."""
+
+    kind: Literal["spectrogram"] = "spectrogram"
+    name: str = "spectrogram"
+    deltas: Annotated[int, Field(ge=0, le=2)] = 0
+    cmvn: bool = True
+    """Mean and variance normalisation over each utterance."""
+
+
+class UpstreamParts(Table):
+    """Sources of single parts of a model: a hub id (`ORG/MODEL@REVISION`), a URL or a local path.
+
+    A URL or path of one file may have any name; `URL#sha256=...` names the content it must have.
+    """
+
+    config: str | None = None
+    preprocessor: str | None = None
+    weights: str | None = None
+
+
 class HuggingFaceConfig(Table):
-    """A wav2vec2, HuBERT or WavLM model as transformers loads it."""
+    """A pretrained speech model as transformers loads it."""
 
     kind: Literal["huggingface"] = "huggingface"
     name: str
     """What the user called it."""
     source: str
-    """Hub id, or the absolute path of a folder written by save_pretrained."""
+    """Hub id, URL of a folder, or the absolute path of a folder, as save_pretrained writes it."""
     revision: str | None = None
+    """Of the hub: branch, tag or commit; the commit it means is frozen when a run is made."""
+    parts: UpstreamParts | None = None
+    """What does not come from `source`; the files of a URL are frozen here with their hashes."""
+    shadows: str | None = None
+    """The hub id in whose place `source` stands: an alias of orchestra.toml, or a local folder."""
     key: str = "hidden_states"
     """Which of the model's outputs is used: "hidden_states" or "last_hidden_state"."""
     layers: int | None = None
@@ -78,7 +163,32 @@ class HuggingFaceConfig(Table):
     """Learning rate of the upstream when trainable; default: optim.lr."""
 
 
-UpstreamConfig = Annotated[FbankConfig | HuggingFaceConfig, Field(discriminator="kind")]
+class FileConfig(Table):
+    """A user's own upstream: a Python file of the workspace with one class."""
+
+    kind: Literal["file"] = "file"
+    name: str
+    """What the user called it."""
+    source: str
+    """The file, relative to the workspace; what runs is the copy in the run's snapshot."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of its class."""
+    key: str = "hidden_states"
+    """Which of its outputs is used."""
+    layers: int | None = None
+    """One layer (Python indexing, -1 is the last) instead of the learnt sum of all."""
+    normalize: bool = False
+    """Layer norm without parameters on each layer before the sum (S3PRL's feature_normalize)."""
+    trainable: bool = False
+    lr: PositiveFloat | None = None
+    """Learning rate of the upstream when trainable; default: optim.lr."""
+
+
+SpectralConfig = FbankConfig | MfccConfig | MelConfig | LinearConfig | SpectrogramConfig
+"""Without weights, one layer."""
+LayeredConfig = HuggingFaceConfig | FileConfig
+"""With weights or code of their own, perhaps several layers, perhaps trainable."""
+UpstreamConfig = Annotated[SpectralConfig | LayeredConfig, Field(discriminator="kind")]
 
 
 class DataConfig(Table):
@@ -100,6 +210,80 @@ class DataConfig(Table):
     """Splits evaluated at the end of the run with the best checkpoint."""
     workers: NonNegativeInt = 2
     """Loader processes per rank; 0 reads in the training process."""
+    silent: Literal["refuse", "report"] = "report"
+    """An utterance below -90 dB of full scale ends the run, or is used and told."""
+
+
+class NoiseConfig(Table):
+    """Recordings that are added to the speech."""
+
+    manifest: ManifestPath
+    """A .jsonl file; of each line path, offset_s and duration_s count."""
+    snr_db: tuple[float, float] = (5.0, 20.0)
+    """Lowest and highest ratio of speech to noise, drawn evenly in dB."""
+    probability: Probability = 1.0
+    """Share of the utterances that get some."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError("snr_db is [lowest, highest]; swap them")
+        return self
+
+
+class RirConfig(Table):
+    """Rooms that the speech is put into, as impulse responses."""
+
+    manifest: ManifestPath
+    """A .jsonl file; of each line path, offset_s and duration_s count."""
+    probability: Probability = 1.0
+
+
+class SpeedConfig(Table):
+    """Speech played faster or slower, pitch included (Ko et al., Interspeech 2015)."""
+
+    factors: list[Annotated[float, Field(ge=0.5, le=2)]] = [0.9, 1.0, 1.1]
+    """One of them is drawn; 1.1 makes an utterance shorter by 1 / 1.1."""
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if not self.factors:
+            raise ValueError("factors is empty; 1.0 is the speed as it is")
+        return self
+
+
+class AugmentConfig(Table):
+    """What happens to the audio in training, and there alone; keyed by (seed, epoch, id)."""
+
+    speed: SpeedConfig | None = None
+    rir: RirConfig | None = None
+    noise: NoiseConfig | None = None
+    crop_s: NonNegativeFloat = 0.0
+    """Train on a random part of so many seconds of what is longer; 0 leaves it whole."""
+
+    def is_on(self) -> bool:
+        """Whether any part is configured."""
+        return bool(self.speed or self.rir or self.noise or self.crop_s)
+
+    def manifests(self) -> dict[str, Path]:
+        """Those that it reads, by the key of their table."""
+        tables = {"augment.noise": self.noise, "augment.rir": self.rir}
+        return {key: table.manifest for key, table in tables.items() if table is not None}
+
+    def changes(self) -> dict[LabelChange, str]:
+        """What may make labels untrue, with the key that asks for it."""
+        changes: dict[LabelChange, str] = {}
+        if self.speed is not None:
+            changes["speed"] = "augment.speed"
+        if self.crop_s:
+            changes["crop"] = "augment.crop_s"
+        return changes
+
+    def longest_s(self, duration_s: float) -> float:
+        """The most that is ever made of an utterance of so many seconds."""
+        slowest = min(self.speed.factors) if self.speed else 1.0
+        made_s = duration_s / slowest
+        return min(made_s, self.crop_s) if self.crop_s else made_s
 
 
 class BatchConfig(Table):
@@ -323,6 +507,7 @@ class RunConfig(Table):
     task: SerializeAsAny[TaskConfig]
     upstream: UpstreamConfig
     data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
     batch: BatchConfig
     optim: OptimConfig
     schedule: ScheduleConfig = ScheduleConfig()
@@ -332,6 +517,9 @@ class RunConfig(Table):
     init: InitConfig | None = None
     cache: CacheConfig = CacheConfig()
     launch: LaunchConfig = LaunchConfig()
+    each: dict[str, list[bool | int | float | str]] = {}
+    """Keys, and values that each is given in a run of its own: `run` submits one member of a parent
+    run for each of their combinations. A key that --set gives makes no members."""
 
     @model_validator(mode="after")
     def _schedule_has_an_end(self) -> Self:
@@ -346,18 +534,33 @@ class RunConfig(Table):
     def _cached_features_stay_true(self) -> Self:
         if not self.cache.features:
             return self
-        trained = isinstance(self.upstream, HuggingFaceConfig) and self.upstream.trainable
-        if trained:
+        layered = self.upstream if isinstance(self.upstream, LayeredConfig) else None
+        if layered is not None and layered.trainable:
             raise ValueError(
                 "cache.features keeps what a frozen upstream gives, but upstream.trainable = true "
                 "changes it with every step: set one of them to false"
             )
-        one = self.upstream.layers if isinstance(self.upstream, HuggingFaceConfig) else None
-        if one is not None and self.cache.layers is not None:
+        if self.augment.is_on():
             raise ValueError(
-                f"upstream.layers = {one} chooses the one layer that is used: leave out "
+                "cache.features keeps the features of each recording, but augment changes the "
+                "audio in every epoch: set cache.features = false, or leave out augment"
+            )
+        if layered is not None and layered.layers is not None and self.cache.layers is not None:
+            raise ValueError(
+                f"upstream.layers = {layered.layers} chooses the one layer that is used: leave out "
                 "cache.layers, or upstream.layers for the learnt sum of those"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_survive_augmentation(self) -> Self:
+        done = {"crop": "was cut", "speed": "is played at another speed"}
+        for change, key in self.augment.changes().items():
+            if change not in self.task.keeps_labels_under:
+                raise ValueError(
+                    f"leave out {key}: the labels of task {self.task.kind!r} would not fit audio "
+                    f"that {done[change]}"
+                )
         return self
 
 

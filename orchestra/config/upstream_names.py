@@ -1,92 +1,97 @@
-"""The upstreams users know by S3PRL's names, and how any other name becomes an `upstream` table.
+"""How a name of an upstream becomes an `upstream` table: known ones, hub ids, folders, own files.
 
-Names, hub ids and shapes only: nothing is downloaded or loaded here, and torch is never imported.
+Looks at paths, reads no file: nothing is downloaded or loaded, and torch is never imported.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+from urllib.parse import urlsplit
 
+from orchestra.config.upstream_table import BY_ALIAS, UPSTREAMS, find_upstream, nearest_to
 from orchestra.wire.errors import UsageError
+from orchestra.wire.sources import is_url
 
-
-@dataclass(frozen=True)
-class UpstreamInfo:
-    """One known upstream."""
-
-    name: str
-    kind: Literal["fbank", "huggingface"]
-    source: str
-    """Hub id; empty for fbank."""
-    layers: int
-    """Hidden states offered to the weighted sum: the input of each block and the last output."""
-    dim: int
-    """Dimensions of one frame."""
-    stride: int
-    """Samples (16 kHz) from one frame to the next."""
-    aliases: tuple[str, ...] = ()
-
-
-def _transformer(name: str, source: str, layers: int, dim: int, *aliases: str) -> UpstreamInfo:
-    return UpstreamInfo(name, "huggingface", source, layers, dim, 320, aliases)
-
-
-_KNOWN = (
-    UpstreamInfo("fbank", "fbank", "", 1, 240, 160),
-    _transformer("wav2vec2", "facebook/wav2vec2-base", 13, 768, "wav2vec2_base_960"),
-    _transformer(
-        "wav2vec2_large_ll60k", "facebook/wav2vec2-large-lv60", 25, 1024, "wav2vec2_large"
-    ),
-    _transformer("wav2vec2_large_960", "facebook/wav2vec2-large", 25, 1024),
-    _transformer(
-        "wav2vec2_large_lv60_cv_swbd_fsh",
-        "facebook/wav2vec2-large-robust",
-        25,
-        1024,
-        "wav2vec2_large_robust",
-    ),
-    _transformer("xlsr_53", "facebook/wav2vec2-large-xlsr-53", 25, 1024),
-    _transformer("xls_r_300m", "facebook/wav2vec2-xls-r-300m", 25, 1024),
-    _transformer("xls_r_1b", "facebook/wav2vec2-xls-r-1b", 49, 1280),
-    _transformer("xls_r_2b", "facebook/wav2vec2-xls-r-2b", 49, 1920),
-    _transformer("hubert", "facebook/hubert-base-ls960", 13, 768, "hubert_base"),
-    _transformer("hubert_large_ll60k", "facebook/hubert-large-ll60k", 25, 1024, "hubert_large"),
-    _transformer("wavlm", "microsoft/wavlm-base-plus", 13, 768, "wavlm_base_plus"),
-    _transformer("wavlm_base", "microsoft/wavlm-base", 13, 768),
-    _transformer("wavlm_large", "microsoft/wavlm-large", 25, 1024),
-)
-
-#: By name, in the order in which they are listed; aliases are found by `find_upstream`.
-UPSTREAMS: dict[str, UpstreamInfo] = {info.name: info for info in _KNOWN}
-_BY_ALIAS = {alias: info for info in _KNOWN for alias in info.aliases}
-
-
-def find_upstream(name: str) -> UpstreamInfo | None:
-    """The known upstream called `name` (or with that alias)."""
-    return UPSTREAMS.get(name) or _BY_ALIAS.get(name)
+OWN = "upstreams"
+"""The folder of a workspace where `--upstream mine` looks for mine.py."""
 
 
 def resolve_upstream(name: str, workspace: Path) -> dict[str, Any]:
-    """The `upstream` table of a known name, a hub id `org/model` or a local folder.
+    """The `upstream` table of a known name, a hub id, a URL, a local folder or a Python file.
 
     A folder is looked for from the current folder, then from the workspace; it becomes absolute.
+    A file `x.py` likewise, or by its bare name in the workspace's upstreams/; it becomes relative
+    to the workspace.
 
     Raises:
-        UsageError: `name` is none of them; the message names the nearest known one.
+        UsageError: `name` is none of them, and the message names the nearest known one; or two; or
+            a file outside the workspace.
     """
+    if is_url(name):
+        return huggingface_table(Path(urlsplit(name).path).name, name)
+    if name.endswith(".py"):
+        return file_table(_own_file(name, workspace))
     folder = local_model(name, Path.cwd()) or local_model(name, workspace)
     if folder is not None:
-        return huggingface_table(folder.name, str(folder))
-    if find_upstream(name) or _is_hub_id(name):
+        table = huggingface_table(folder.name, str(folder))
+        return {**table, "shadows": name} if is_hub_id(name) else table
+    known, own = find_upstream(name), own_upstreams(workspace).get(name)
+    if known is not None and own is not None:
+        raise UsageError(
+            f"{name!r} is a known upstream, and {own} has its name: rename the file, or give "
+            f"--upstream {own} if you mean it"
+        )
+    if own is not None:
+        return file_table(own)
+    if known is not None or is_hub_id(name):
         return expand_upstream({"name": name})
-    near = get_close_matches(name, [*UPSTREAMS, *_BY_ALIAS], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(UPSTREAMS)}"
-    raise UsageError(
-        f"no upstream {name!r}: {hint} (a hub id has the form ORG/MODEL; "
-        "a local folder must hold a config.json)"
+    raise UsageError(f"no upstream {name!r}: {_hint(name, workspace)}")
+
+
+def own_upstreams(workspace: Path) -> dict[str, str]:
+    """The user's own: name -> file, relative to the workspace."""
+    files = sorted((workspace / OWN).glob("*.py"))
+    return {file.stem: f"{OWN}/{file.name}" for file in files if not file.name.startswith("_")}
+
+
+def relative_file(source: str, workspace: Path) -> str:
+    """A Python file's path relative to the workspace, whose snapshot is what runs.
+
+    Raises:
+        UsageError: it lies outside.
+    """
+    path, root = Path(source).expanduser().resolve(), workspace.resolve()
+    if not path.is_relative_to(root):
+        raise UsageError(
+            f"{source} is outside the workspace {workspace}, so the run's snapshot of the code "
+            f"would not have it: copy it to {workspace / OWN}"
+        )
+    return path.relative_to(root).as_posix()
+
+
+def _own_file(name: str, workspace: Path) -> str:
+    for base in (Path.cwd(), workspace):
+        path = (base / Path(name).expanduser()).absolute()
+        if path.is_file():
+            return relative_file(str(path), workspace)
+    raise UsageError(f"no file {name!r} here or in the workspace {workspace}")
+
+
+def _hint(name: str, workspace: Path) -> str:
+    nearest = nearest_to(name)
+    if nearest is not None:
+        return (
+            "S3PRL has it, but its weights are not in a form that transformers loads; "
+            f"the nearest here is {nearest!r}"
+        )
+    own = own_upstreams(workspace)
+    near = get_close_matches(name, [*own, *UPSTREAMS, *BY_ALIAS], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join([*own, *UPSTREAMS])}"
+    return (
+        f"{hint} (a hub id has the form ORG/MODEL; a local folder must hold a config.json; "
+        f"one's own is a file {OWN}/NAME.py)"
     )
 
 
@@ -97,23 +102,31 @@ def expand_upstream(table: dict[str, Any]) -> dict[str, Any]:
     without `name` is called after its last part. A table that says neither is left as it is.
     """
     name, source = table.get("name"), table.get("source")
+    if isinstance(source, str) and source.endswith(".py"):
+        return {**file_table(source), **table}
     if isinstance(source, str) and name is None:
         return {**huggingface_table(Path(source).name, source), **table}
     if not isinstance(name, str) or "kind" in table or "source" in table:
         return table
     known = find_upstream(name)
-    if known is not None and known.kind == "fbank":
-        return {"kind": "fbank", **table}
-    if known is not None:
+    if known is not None and known.source:
         return {**huggingface_table(name, known.source), **table}
-    if _is_hub_id(name):
+    if known is not None:
+        return {"kind": known.kind, **known.options, **table}
+    if is_hub_id(name):
         return {**huggingface_table(name, name), **table}
     return table
 
 
 def huggingface_table(name: str, source: str) -> dict[str, Any]:
-    """A table for transformers. `revision` None: another source's revision must not linger."""
-    return {"kind": "huggingface", "name": name, "source": source, "revision": None}
+    """A table for transformers. What is None must not linger from another source."""
+    of_another = dict.fromkeys(("revision", "parts", "shadows"))
+    return {"kind": "huggingface", "name": name, "source": source, **of_another}
+
+
+def file_table(source: str) -> dict[str, Any]:
+    """A table for a user's own file."""
+    return {"kind": "file", "name": Path(source).stem, "source": source}
 
 
 def local_model(source: str, base: Path) -> Path | None:
@@ -123,6 +136,7 @@ def local_model(source: str, base: Path) -> Path | None:
     return folder if (folder / "config.json").is_file() else None
 
 
-def _is_hub_id(name: str) -> bool:
+def is_hub_id(name: str) -> bool:
+    """Whether `name` has the form ORG/MODEL."""
     parts = name.split("/")
     return len(parts) == 2 and all(parts) and not name.startswith((".", "~"))

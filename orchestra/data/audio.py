@@ -18,7 +18,12 @@ from orchestra.data import SAMPLE_RATE
 from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance
 
-"""Samples per second of everything that the training plane sees."""
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000
+"""Hz; a header that says less or more is damaged."""
+
+SILENCE = 10 ** (-90 / 20)
+"""A recording whose largest sample is below this (-90 dB of full scale, about the last bit of 16)
+holds nothing."""
 
 MISSING_TOLERANCE_S = 0.02
 """Manifests round their times; a file may end this much before its manifest says so."""
@@ -52,6 +57,7 @@ def read_header(path: Path) -> Header:
             header = Header(frames=file.frames, rate=file.samplerate, channels=file.channels)
             if header.frames <= 0:
                 raise DataError(f"{path}: no samples in it")
+            _require_rate(path, header.rate)
             file.seek(header.frames - 1)
             last = file.read(1, dtype="float32")
     except soundfile.LibsndfileError as error:
@@ -61,10 +67,10 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def read_audio(utterance: Utterance) -> Waveform:
+def read_audio(utterance: Utterance, *, channel: int | None = None) -> Waveform:
     """The waveform of one utterance, from its offset, for its duration, at 16 kHz mono.
 
-    Channels are averaged before resampling.
+    One channel, or the average of all, is resampled.
 
     Raises:
         DataError: missing, unreadable, corrupt, shorter than the manifest says, empty, or not
@@ -72,9 +78,17 @@ def read_audio(utterance: Utterance) -> Waveform:
     """
     try:
         samples, rate = _decode(utterance)
+        wav = to_mono_16k(samples if channel is None else samples[:, [channel]], rate)
+        if len(wav) == 0:
+            raise DataError(f"{utterance.path}: {len(samples)} samples at {rate} Hz are too few")
     except DataError as error:
         raise DataError(f"utterance {utterance.id!r}: {error}") from None
-    return to_mono_16k(samples, rate)
+    return wav
+
+
+def is_silent(wav: Waveform) -> bool:
+    """Whether there is nothing to hear in it (SILENCE)."""
+    return float(np.abs(wav).max(initial=0.0)) < SILENCE
 
 
 def to_mono_16k(samples: npt.NDArray[np.float32], rate: int) -> Waveform:
@@ -91,6 +105,7 @@ def _decode(utterance: Utterance) -> tuple[npt.NDArray[np.float32], int]:
     try:
         with soundfile.SoundFile(str(path)) as file:
             rate = int(file.samplerate)
+            _require_rate(path, rate)
             start = round(utterance.offset_s * rate)
             wanted = round(utterance.duration_s * rate)
             if start < 0 or wanted <= 0:
@@ -112,6 +127,11 @@ def _decode(utterance: Utterance) -> tuple[npt.NDArray[np.float32], int]:
     if not np.isfinite(samples).all():
         raise DataError(f"{path}: samples that are not finite (NaN or infinity)")
     return samples, rate
+
+
+def _require_rate(path: Path, rate: int) -> None:
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise DataError(f"{path}: its header says {rate} Hz, so it is damaged; write it anew")
 
 
 def _why(path: Path, error: soundfile.LibsndfileError) -> str:

@@ -13,10 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from orchestra.data import SAMPLE_RATE, program
-from orchestra.data.audio import read_audio, read_header
+from orchestra.data.audio import is_silent, read_audio, read_header
 from orchestra.wire.errors import DataError, NotFoundError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.manifest import (
@@ -26,9 +24,6 @@ from orchestra.wire.manifest import (
     read_manifest,
     splits_in,
 )
-
-SILENCE = 1e-4
-"""A recording whose largest sample is below this (-80 dB of full scale) holds no speech."""
 
 LENGTH_TOLERANCE_S = 0.1
 """How far a file may be longer than the only utterance that is said to fill it."""
@@ -103,7 +98,7 @@ def find_problem(utterance: Utterance, *, alone_in_file: bool) -> str | None:
     except DataError as error:
         return str(error)
     name = f"utterance {utterance.id!r}: {utterance.path}"
-    if float(np.abs(samples).max()) < SILENCE:
+    if is_silent(samples):
         return f"{name}: silent ({len(samples) / SAMPLE_RATE:.2f} s)"
     text = utterance.fields.get("text")
     if text is not None and not str(text).strip():

@@ -6,9 +6,10 @@ spoke them in one breath, and a result on them says so. No take is in two splits
 
 from __future__ import annotations
 
+import os
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 
 from orchestra.data import SAMPLE_RATE, program
 from orchestra.data.audio import Waveform, encode_flac, read_audio
+from orchestra.data.corpora import Prepared
 from orchestra.data.problems import Problem, read_headers
 from orchestra.wire.errors import DataError, NotFoundError
 from orchestra.wire.manifest import Utterance
@@ -108,6 +110,32 @@ def deal_takes(takes: Sequence[Take]) -> dict[str, list[Take]]:
             split = "test" if take.number in test else "dev" if take.number in dev else "train"
             dealt[split].append(take)
     return dealt
+
+
+def label_takes(root: Path, out: Path, label: Callable[[Take], str]) -> Prepared:
+    """Manifests in `out` of the single takes, each with its label; dealt as those of joins.
+
+    Raises:
+        NotFoundError: there are no recordings.
+        DataError: a speaker has too few takes.
+    """
+    takes = find_takes(root)
+    headers, problems = read_headers([take.path for take in takes])
+    splits = {
+        split: [
+            {
+                "id": take.path.stem,
+                "path": os.path.relpath(take.path, out),
+                "offset_s": 0.0,
+                "duration_s": headers[take.path].duration_s,
+                "label": label(take),
+            }
+            for take in dealt
+            if take.path in headers
+        ]
+        for split, dealt in deal_takes(takes).items()
+    }
+    return Prepared(splits, problems)
 
 
 def plan_joins(split: str, takes: Sequence[Take], count: int) -> list[Join]:

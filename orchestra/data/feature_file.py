@@ -1,6 +1,6 @@
 """The hidden states of one utterance as a file: safetensors with one float16 tensor, `layers`.
 
-Its metadata hold the utterance's length and a CRC-32 over that, the shape and the tensor, which
+Its metadata hold what else the audio told and a CRC-32 over that, the shape and the tensor, which
 `verified` checks. Read straight into a batch: one system call per utterance, no copy in between.
 """
 
@@ -34,6 +34,8 @@ class Entry:
     """(layers, frames, dim)."""
     samples: int
     """Of the waveform."""
+    silent: bool
+    """Whether there is nothing to hear in it."""
     offset: int
     """Bytes before the tensor."""
 
@@ -42,13 +44,17 @@ class Entry:
         return self.shape[1]
 
 
-def encoded(layers: Tensor, samples: int) -> tuple[bytes, memoryview]:
+def encoded(layers: Tensor, samples: int, silent: bool) -> tuple[bytes, memoryview]:
     """Header and data of the file that holds `layers` (layers, frames, dim)."""
     shape = tuple(layers.shape)
     data: memoryview = layers.contiguous().numpy().data.cast("B")
-    checksum = _checksum(shape, samples, data)
+    checksum = _checksum(shape, samples, silent, data)
     header = {
-        "__metadata__": {"samples": str(samples), "crc32": str(checksum)},
+        "__metadata__": {
+            "samples": str(samples),
+            "silent": str(int(silent)),
+            "crc32": str(checksum),
+        },
         _TENSOR: {"dtype": "F16", "shape": shape, "data_offsets": [0, len(data)]},
     }
     text = json.dumps(header).encode()
@@ -77,14 +83,16 @@ def verified(path: Path) -> Entry:
         header = json.loads(data[8:offset])
         layers, frames, dim = header[_TENSOR]["shape"]
         samples = int(header["__metadata__"]["samples"])
+        silent = header["__metadata__"]["silent"] == "1"
         checksum = int(header["__metadata__"]["crc32"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged: no header") from error
     shape = (layers, frames, dim)
     tensor = memoryview(data)[offset:]
-    if _checksum(shape, samples, tensor) != checksum or len(tensor) != BYTES * math.prod(shape):
+    whole = len(tensor) == BYTES * math.prod(shape)
+    if not whole or _checksum(shape, samples, silent, tensor) != checksum:
         raise DataError(f"{path} is damaged: its checksum is wrong")
-    return Entry(path, shape, samples, offset)
+    return Entry(path, shape, samples, silent, offset)
 
 
 def read_into(entry: Entry, rows: Tensor) -> None:
@@ -99,5 +107,5 @@ def read_into(entry: Entry, rows: Tensor) -> None:
         raise DataError(f"{entry.path} shrank while it was read")
 
 
-def _checksum(shape: tuple[int, ...], samples: int, data: memoryview) -> int:
-    return zlib.crc32(data, zlib.crc32(f"{shape} {samples}".encode()))
+def _checksum(shape: tuple[int, ...], samples: int, silent: bool, data: memoryview) -> int:
+    return zlib.crc32(data, zlib.crc32(f"{shape} {samples} {silent}".encode()))

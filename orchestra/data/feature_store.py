@@ -34,6 +34,7 @@ log = logging.getLogger("orchestra")
 VERSION = 1
 """Raise it whenever the same waveform would give other features: old entries are then missed."""
 
+_Parts = tuple[bytes, memoryview]
 _WAITING = 4  # utterances; more of them make the training wait
 
 
@@ -133,14 +134,14 @@ class FeatureStore:
             layers[:, row, length:] = 0  # what memory held may be NaN
         return Stored(layers, torch.tensor(lengths), [each.key for each in found])
 
-    def put(self, key: str, layers: Tensor, samples: int) -> None:
+    def put(self, key: str, layers: Tensor, samples: int, silent: bool) -> None:
         """Store (layers, frames, dim) float16 on the CPU, soon; whoever is faster is first."""
         if self._stopped:
             return
         if self._writer is None:
             self._writer = _Writer(self._folder / NEW)
         path = entry_path(self._folder, self._kind.name, key)
-        self._writer.put(path, layers, samples)
+        self._writer.put(path, encoded(layers, samples, silent))
         self._look_after_writer()
 
     def close(self) -> None:
@@ -167,12 +168,12 @@ class _Writer:
         self.failure = ""
         """Why nothing more is written."""
         self._new = new
-        self._waiting: queue.Queue[tuple[Path, Tensor, int] | None] = queue.Queue(_WAITING)
+        self._waiting: queue.Queue[tuple[Path, _Parts] | None] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._run, name="features", daemon=True)
         self._thread.start()
 
-    def put(self, path: Path, layers: Tensor, samples: int) -> None:
-        self._waiting.put((path, layers, samples))
+    def put(self, path: Path, parts: _Parts) -> None:
+        self._waiting.put((path, parts))
 
     def close(self) -> None:
         self._waiting.put(None)
@@ -188,7 +189,7 @@ class _Writer:
                 full = error.errno in DISK_FULL
                 self.failure = "the disk is full" if full else f"it can't be written: {error}"
 
-    def _write(self, path: Path, layers: Tensor, samples: int) -> None:
+    def _write(self, path: Path, parts: _Parts) -> None:
         free = shutil.disk_usage(self._new).free
         if free < RESERVE_BYTES:
             self.failure = f"only {free / 2**20:.0f} MiB are free on its disk"
@@ -196,7 +197,7 @@ class _Writer:
         temporary = self._new / marked(path.name)
         try:
             with temporary.open("wb") as file:
-                for part in encoded(layers, samples):
+                for part in parts:
                     file.write(part)
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.replace(path)

@@ -20,7 +20,6 @@ from orchestra.data.owned import is_unfinished
 from orchestra.data.problems import Problem, read_headers
 from orchestra.data.synth import MARKER
 from orchestra.wire.errors import ConflictError, NotFoundError
-from orchestra.wire.manifest import Summary
 
 SPLITS = (
     "train-clean-100",
@@ -102,14 +101,6 @@ def read_split(root: Path, name: str, manifests: Path) -> Split:
             }
         )
     return Split(name, lines, problems)
-
-
-def describe(name: str, summary: Summary) -> str:
-    """One line about a written split."""
-    return (
-        f"{name}: {summary.count} utterances, {summary.seconds / 3600:.2f} h, "
-        f"longest {summary.longest_s:.1f} s, {summary.words} words"
-    )
 
 
 def _transcripts(chapter: Path, problems: list[Problem]) -> Iterator[Transcript]:

@@ -12,7 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from orchestra.data.audio import Waveform, is_silent
+from orchestra.data.augmenter import Augmenter
 from orchestra.data.batches import MicroBatch
+from orchestra.data.feature_file import Entry
 from orchestra.data.feature_store import FeatureStore, Found
 from orchestra.data.keyed import keyed
 from orchestra.tasks import Batch, Task
@@ -36,14 +39,21 @@ class Loader:
 
     Args:
         seed: the run's seed; the only other key of augmentation is (epoch, utterance id).
+        augmenter: of training audio; evaluation has none.
         workers: processes that read ahead; 0 reads when asked. With workers, iterate from the main
             thread, and announce this process to its children (wire.lifeline) before.
     """
 
     def __init__(
-        self, task: Task, utterances: Sequence[Utterance], *, seed: int, workers: int
+        self,
+        task: Task,
+        utterances: Sequence[Utterance],
+        *,
+        seed: int,
+        workers: int,
+        augmenter: Augmenter | None = None,
     ) -> None:
-        self._reader = _Reader(task, utterances, seed)
+        self._reader = _Reader(task, utterances, seed, augmenter)
         self._workers = workers
 
     def batches(
@@ -115,7 +125,17 @@ class _Read:
     """Of each utterance; empty without a cache."""
 
 
-_CHECK = "; `orchestra data check` finds all such"
+@dataclass(frozen=True)
+class _Audio:
+    """Of one utterance, as it goes into the batch."""
+
+    wav: torch.Tensor
+    """Empty where the features are at hand."""
+    samples: int
+    silent: bool
+
+
+CHECK_HINT = "; `orchestra data check` finds all such"
 
 
 @dataclass(frozen=True)
@@ -125,6 +145,7 @@ class _Reader(Dataset["_Read | _Unusable"]):
     task: Task
     utterances: Sequence[Utterance]
     seed: int
+    augmenter: Augmenter | None
     store: FeatureStore | None = None
 
     def __getitem__(self, request: Request) -> _Read | _Unusable:
@@ -152,35 +173,45 @@ class _Reader(Dataset["_Read | _Unusable"]):
     def _read_with(self, request: Request, found: list[Found]) -> _Read:
         """Audio of what is not found; labels of all."""
         chosen = [self.utterances[index] for index in request.indices]
+        seeds = [keyed(self.seed, "augment", request.epoch, u.id) for u in chosen]
         entries = [each.entry for each in found] or [None] * len(chosen)
-        nothing = torch.zeros(0)
-        wavs = [
-            nothing if entry else self._read(utterance)
-            for utterance, entry in zip(chosen, entries, strict=True)
-        ]
-        samples = [
-            entry.samples if entry else len(wav) for wav, entry in zip(wavs, entries, strict=True)
-        ]
+        audio = [self._audio(*each) for each in zip(chosen, seeds, entries, strict=True)]
         batch = Batch(
             ids=[utterance.id for utterance in chosen],
-            wavs=torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True),
-            lengths=torch.tensor(samples),
+            wavs=torch.nn.utils.rnn.pad_sequence([each.wav for each in audio], batch_first=True),
+            lengths=torch.tensor([each.samples for each in audio]),
             targets=self.task.collate([self.task.target(utterance) for utterance in chosen]),
-            seeds=[keyed(self.seed, "augment", request.epoch, u.id) for u in chosen],
+            seeds=seeds,
             utterances=chosen,
+            silent=[u.id for u, each in zip(chosen, audio, strict=True) if each.silent],
         )
         return _Read(request, batch, found)
 
-    def _read(self, utterance: Utterance) -> torch.Tensor:
+    def _audio(self, utterance: Utterance, seed: int, entry: Entry | None) -> _Audio:
+        if entry is not None:
+            audio = _Audio(torch.zeros(0), entry.samples, entry.silent)
+        else:
+            read = self._read(utterance)
+            wav = self.augmenter.augment(read, seed) if self.augmenter else read
+            audio = _Audio(torch.from_numpy(wav), len(wav), is_silent(read))
+        if audio.silent and self.task.data.silent == "refuse":
+            raise _useless(utterance, 'nothing to hear (data.silent = "refuse")')
+        return audio
+
+    def _read(self, utterance: Utterance) -> Waveform:
         try:
             wav = self.task.read(utterance)
         except DataError as error:
-            raise DataError(f"{error}{_CHECK}") from None
+            raise DataError(f"{error}{CHECK_HINT}") from None
+        if len(wav) == 0:
+            raise _useless(utterance, "no samples")
         if not np.isfinite(wav).all():
-            raise DataError(
-                f"utterance {utterance.id}: NaN or infinite samples in {utterance.path}{_CHECK}"
-            )
-        return torch.from_numpy(wav)
+            raise _useless(utterance, "NaN or infinite samples")
+        return wav
+
+
+def _useless(utterance: Utterance, what: str) -> DataError:
+    return DataError(f"utterance {utterance.id}: {what} in {utterance.path}{CHECK_HINT}")
 
 
 def _start_worker(worker: int) -> None:

@@ -1,6 +1,7 @@
-"""Make manifests of a corpus on disk: `python -m orchestra.data.prepare librispeech|digits`.
+"""Make manifests of a corpus on disk: `python -m orchestra.data.prepare CORPUS --root DIR`.
 
-Every file is checked first; if anything is missing all of it is named and nothing is written.
+librispeech and digits are read here, all others by the tasks that know them (see `corpora`). Every
+file is checked first; if anything is missing all of it is named and nothing is written.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from orchestra.data import digits, librispeech, program
-from orchestra.data.owned import PARTIAL_PREFIX, own_folder
-from orchestra.data.problems import Problem, count_by_kind, describe
-from orchestra.wire.errors import UsageError
-from orchestra.wire.exit_codes import ExitCode
-from orchestra.wire.manifest import Summary, write_manifest
+from orchestra.data import corpora, digits, librispeech, program
+from orchestra.data.outcomes import done, refused, require_writable, written
+from orchestra.data.owned import PARTIAL_PREFIX, is_unfinished, own_folder
+from orchestra.data.synth import MARKER
+from orchestra.wire.builtin import builtin_folder
+from orchestra.wire.errors import ConflictError, UsageError
+from orchestra.wire.manifest import write_manifest
 
 DIGITS_MARKER = "digits.json"
 
@@ -28,19 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="data prepare", description="Make manifests of a corpus on disk."
     )
-    corpora = parser.add_subparsers(dest="corpus", required=True)
-    for name, text in (
-        ("librispeech", "LibriSpeech's folder layout, real or synthetic"),
-        ("digits", "recordings named {digit}_{speaker}_{take}.wav, joined to connected digits"),
-    ):
-        corpus = corpora.add_parser(name, help=text, description=text)
-        corpus.add_argument("--root", type=Path, required=True, help="folder of the corpus")
-        corpus.add_argument(
-            "--out",
-            type=Path,
-            required=name == "digits",
-            help="where the result goes (librispeech: <root>/manifests unless given)",
-        )
+    parser.add_argument("corpus", help="librispeech, digits, or one of a task")
+    parser.add_argument("--root", type=Path, required=True, help="folder of the corpus")
+    parser.add_argument(
+        "--out", type=Path, help="where the result goes; default: manifests/ in the corpus"
+    )
+    parser.add_argument(
+        "--code", type=Path, default=builtin_folder(), help="folder of the tasks' code"
+    )
     return program.run(parser, _work, argv)
 
 
@@ -48,24 +43,45 @@ def _work(arguments: argparse.Namespace) -> program.Outcome:
     root = arguments.root.absolute()
     if not root.is_dir():
         raise UsageError(f"--root {root}: no such folder")
+    if arguments.corpus == "digits":
+        if arguments.out is None:
+            raise UsageError("data prepare digits writes recordings too: say where, with --out DIR")
+        return prepare_digits(root, arguments.out.absolute())
+    out = (arguments.out or root / "manifests").absolute()
     if arguments.corpus == "librispeech":
-        return prepare_librispeech(root, (arguments.out or root / "manifests").absolute())
-    return prepare_digits(root, arguments.out.absolute())
+        return prepare_librispeech(root, out)
+    found = corpora.find_corpora(arguments.code)
+    if arguments.corpus not in found.corpora:
+        raise corpora.unknown(arguments.corpus, found)
+    return prepare_tasks_own(found.corpora[arguments.corpus], root, out)
 
 
 def prepare_librispeech(root: Path, out: Path) -> program.Outcome:
     """Write one manifest per split folder found below `root` into `out`."""
     names = librispeech.find_splits(root)
-    _make_writable(out)
+    require_writable(out)
     splits = [librispeech.read_split(root, name, out) for name in names]
     problems = [problem for split in splits for problem in split.problems]
     if problems:
-        return _refused(root, problems)
+        return refused(root, problems)
     command = f"orchestra data prepare librispeech --root {root} --out {out}"
-    summaries = {
-        split.name: write_manifest(out, split.name, split.lines, command) for split in splits
-    }
-    return _done(out, summaries)
+    return written(out, {split.name: split.lines for split in splits}, command)
+
+
+def prepare_tasks_own(corpus: corpora.Corpus, root: Path, out: Path) -> program.Outcome:
+    """Write the manifests of a corpus that a task knows into `out`."""
+    if is_unfinished(root, MARKER):
+        raise ConflictError(
+            f"{root}: the synthesis of this corpus has not ended; run it again: "
+            f"orchestra data synth {corpus.name} --root {root}"
+        )
+    require_writable(out)
+    prepared = corpus.prepare(root, out)
+    problems = corpora.faults(prepared)
+    if problems:
+        return refused(root, problems)
+    command = f"orchestra data prepare {corpus.name} --root {root} --out {out}"
+    return written(out, prepared.splits, command)
 
 
 def prepare_digits(root: Path, out: Path) -> program.Outcome:
@@ -73,7 +89,7 @@ def prepare_digits(root: Path, out: Path) -> program.Outcome:
     takes = digits.find_takes(root)
     problems = digits.unreadable_takes(takes)
     if problems:
-        return _refused(root, problems)
+        return refused(root, problems)
     waveforms = digits.read_takes(takes)
     dealt = digits.deal_takes(takes)
     identity = {"made_by": "data prepare digits"}
@@ -95,46 +111,13 @@ def prepare_digits(root: Path, out: Path) -> program.Outcome:
         }
         folder.mark(complete=True)
     program.say("the joins are artificial: single recordings, put one after another with pauses")
-    return _done(manifests, summaries)
-
-
-def _make_writable(out: Path) -> None:
-    probe = out / f".{PARTIAL_PREFIX}probe"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(
-            f"cannot write manifests to {out}: {error.strerror}; choose another folder with --out"
-        ) from None
+    return done(manifests, summaries)
 
 
 def _replace(final: Path, partial: Path) -> None:
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
-
-
-def _refused(root: Path, problems: list[Problem]) -> program.Outcome:
-    for line in describe(problems):
-        program.say(line)
-    program.say(f"{root}: {len(problems)} problems, so no manifest was written")
-    places: dict[str, list[str]] = {}
-    for problem in problems:
-        places.setdefault(problem.kind, []).append(problem.where)
-    document = {"root": str(root), "counts": count_by_kind(problems), "problems": places}
-    return program.Outcome(document, ExitCode.FAILED)
-
-
-def _done(manifests: Path, summaries: dict[str, Summary]) -> program.Outcome:
-    for name, summary in summaries.items():
-        program.say(librispeech.describe(name, summary))
-    document: dict[str, Any] = {
-        "manifests": str(manifests),
-        "splits": {name: asdict(summary) for name, summary in summaries.items()},
-    }
-    return program.Outcome(document)
 
 
 if __name__ == "__main__":

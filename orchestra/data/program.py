@@ -24,9 +24,9 @@ Work = Callable[[argparse.Namespace], "Outcome"]
 
 
 class Outcome:
-    """The document to print and the exit code."""
+    """The document to print, if there is one, and the exit code."""
 
-    def __init__(self, document: dict[str, Any], code: ExitCode = ExitCode.OK) -> None:
+    def __init__(self, document: dict[str, Any] | None, code: ExitCode = ExitCode.OK) -> None:
         self.document = document
         self.code = code
 
@@ -42,7 +42,8 @@ def run(parser: argparse.ArgumentParser, work: Work, argv: Sequence[str] | None 
         return _fail(parser, f"{error.filename}: {error.strerror}", ExitCode.FAILED)
     except KeyboardInterrupt:
         return _fail(parser, "interrupted; run the same command again", ExitCode.INTERRUPTED)
-    print(json.dumps(outcome.document, indent=1))
+    if outcome.document is not None:
+        print(json.dumps(outcome.document, indent=1))
     return int(outcome.code)
 
 

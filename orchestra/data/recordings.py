@@ -1,71 +1,112 @@
-"""Hashes of recordings, each computed once per file: what names their features in the cache.
+"""Recordings that a user names on the command line: files, folders and lines of stdin.
 
-A file is known again by path, size, modification time and inode, as git's index knows its files;
-what was modified a moment ago is hashed anew. Lines `<32 hex digits> <64 hex digits>` are appended
-to one of 256 files, each by one write, so that ranks, workers and runs may share them; a line that
-a kill or a full disk tore is passed over.
+Finds them, gives them ids and reads their headers; decodes none. What is wrong is collected, so
+that all of it is told at once.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import re
-import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-_LINE = re.compile(rb"^([0-9a-f]{32}) ([0-9a-f]{64})$", re.MULTILINE)
-_RACY_S = 2.0
-"""A file modified so lately may be modified again within one tick of its disk's clock."""
+from orchestra.data.audio import Header
+from orchestra.data.problems import read_headers
+from orchestra.wire.errors import DataError, NotFoundError
+from orchestra.wire.manifest import Utterance
+
+SUFFIXES = frozenset(
+    ".aif .aiff .au .caf .flac .mp3 .oga .ogg .opus .rf64 .snd .sph .voc .w64 .wav".split()
+)
+"""Of the files in a folder that are taken for audio; a file that is named may have any."""
 
 
-class RecordingHashes:
-    """The hashes in a folder, and those that this process adds."""
+@dataclass(frozen=True)
+class Recording:
+    """One audio file, taken as one utterance."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._known: dict[str, str] = {}
-        self._read_to: dict[Path, int] = {}  # bytes of each file that are in `_known`
-
-    def of(self, path: Path) -> str:
-        """SHA-256 of a file's bytes, in hex (OSError)."""
-        before = path.stat()
-        mark = f"{path}\0{before.st_size}\0{before.st_mtime_ns}\0{before.st_ino}"
-        name = hashlib.sha256(mark.encode(errors="surrogateescape")).hexdigest()[:32]
-        lines = self._folder / name[:2]
-        if name not in self._known:
-            self._read_new(lines)
-        if (known := self._known.get(name)) is not None:
-            return known
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            after = os.fstat(file.fileno())
-        same = (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
-        if same and abs(time.time() - after.st_mtime) > _RACY_S:
-            self._known[name] = digest
-            _append(lines, f"{name} {digest}\n".encode())
-        return digest
-
-    def _read_new(self, lines: Path) -> None:
-        """What other processes have added since."""
-        start = self._read_to.get(lines, 0)
-        try:
-            with lines.open("rb") as file:
-                file.seek(start)
-                data = file.read()
-        except OSError:  # none yet; or they can't be read, which costs the time to hash
-            return
-        whole = data[: data.rfind(b"\n") + 1]
-        self._read_to[lines] = start + len(whole)
-        self._known |= {name.decode(): hash_.decode() for name, hash_ in _LINE.findall(whole)}
+    id: str
+    """Its path without the suffix, as the user gave it or relative to the folder that was named."""
+    path: Path
 
 
-def _append(lines: Path, line: bytes) -> None:
-    with contextlib.suppress(OSError):  # costs the next reader a hash, no more
-        lines.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(lines, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        try:
-            os.write(fd, line)
-        finally:
-            os.close(fd)
+@dataclass(frozen=True)
+class Unreadable:
+    """A recording that can't be predicted."""
+
+    recording: Recording
+    error: str
+    """One sentence; names the file."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What the words of a command line name."""
+
+    recordings: list[Recording]
+    others: Counter[str]
+    """Files in the folders that are no audio by their suffix, counted by it."""
+
+
+def listed(paths: Iterable[Path]) -> Listed:
+    """Files as they are, folders as all audio files below them, sorted.
+
+    Raises:
+        NotFoundError: there is no such file or folder, or no audio in a folder.
+        DataError: two files would have one id.
+    """
+    recordings: list[Recording] = []
+    others: Counter[str] = Counter()
+    for path in paths:
+        if path.is_dir():
+            files = sorted(each for each in path.rglob("*") if each.is_file())
+            audio = [file for file in files if file.suffix.lower() in SUFFIXES]
+            if not audio:
+                raise NotFoundError(f"{path}: no audio file in it ({' '.join(sorted(SUFFIXES))})")
+            recordings += [Recording(_without_suffix(f.relative_to(path)), f) for f in audio]
+            others.update(f.suffix or f.name for f in files if f.suffix.lower() not in SUFFIXES)
+        elif path.exists():
+            recordings.append(recording(path))
+        else:
+            raise NotFoundError(f"{path}: no such file or folder")
+    _require_own_ids(recordings)
+    return Listed(recordings, others)
+
+
+def recording(path: Path) -> Recording:
+    """A file that was named by itself."""
+    return Recording(_without_suffix(path), path)
+
+
+def measured(recordings: Sequence[Recording]) -> list[Utterance | Unreadable]:
+    """Each whole file as an utterance, in order, or why it is none: unreadable, empty, torn."""
+    headers, problems = read_headers([each.path for each in recordings])
+    bad = iter(problems)
+    return [
+        _utterance(each, headers[each.path])
+        if each.path in headers
+        else Unreadable(each, next(bad).where)
+        for each in recordings
+    ]
+
+
+def _utterance(recording: Recording, header: Header) -> Utterance:
+    path, seconds = recording.path, header.duration_s
+    fields = {"id": recording.id, "path": str(path), "offset_s": 0.0, "duration_s": seconds}
+    return Utterance(recording.id, path, 0.0, seconds, fields)
+
+
+def _without_suffix(path: Path) -> str:
+    return path.with_suffix("").as_posix()
+
+
+def _require_own_ids(recordings: Sequence[Recording]) -> None:
+    first: dict[str, Path] = {}
+    for each in recordings:
+        if each.id in first:
+            raise DataError(
+                f"{first[each.id]} and {each.path} would both have the id {each.id!r}: rename one, "
+                "or give them to two commands"
+            )
+        first[each.id] = each.path

@@ -42,7 +42,7 @@ def _work(arguments: argparse.Namespace) -> program.Outcome:
     except NotFoundError as error:
         hint = f"`orchestra run {info.name} --dry-run` with the same options tells how to make it"
         raise NotFoundError(f"{error}; {hint}") from error
-    durations = [utterance.duration_s for utterance in utterances]
+    durations = [config.augment.longest_s(utterance.duration_s) for utterance in utterances]
     ids = [utterance.id for utterance in utterances]
     document = describe(durations, ids, config.batch, config.seed)
     head = {"task": info.name, "split": config.data.train, "seed": config.seed}

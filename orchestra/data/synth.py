@@ -1,7 +1,9 @@
-"""Make a spoken corpus in LibriSpeech's own layout: `python -m orchestra.data.synth librispeech`.
+"""Make a corpus to try things out: `python -m orchestra.data.synth CORPUS --root DIR`.
 
-It never touches a folder that holds anything but its own, unfinished or finished, corpus.
-What was interrupted is continued: whole chapters are renamed into place, one process each.
+librispeech is spoken here, in its own layout; all others are made by the tasks that know them (see
+`corpora`). It never touches a folder that holds anything but its own, unfinished or finished, corpus.
+What was interrupted is continued: whole chapters are renamed into place, one process each; a tiny
+corpus is made again.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from orchestra.data import program
+from orchestra.data import corpora, program
 from orchestra.data.audio import read_header
 from orchestra.data.owned import own_folder
 from orchestra.data.synth_espeak import EspeakFiles, locate_espeak
@@ -31,7 +33,8 @@ from orchestra.data.synth_speech import (
 )
 from orchestra.data.synth_voices import speaker_voice
 from orchestra.wire import lifeline
-from orchestra.wire.errors import OrchestraError
+from orchestra.wire.builtin import builtin_folder
+from orchestra.wire.errors import DataError, OrchestraError
 from orchestra.wire.files import write_atomic
 
 VERSION = 1
@@ -52,16 +55,53 @@ AMOUNTS: Mapping[str, Amount] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit code."""
     parser = argparse.ArgumentParser(
-        prog="data synth", description="Make a spoken corpus with eSpeak NG voices."
+        prog="data synth", description="Make a corpus to try things out."
     )
-    parser.add_argument("corpus", choices=["librispeech"])
+    parser.add_argument("corpus", help="librispeech, or one of a task")
     parser.add_argument("--root", type=Path, required=True, help="folder of the corpus")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="another seed, another text")
+    parser.add_argument(
+        "--code", type=Path, default=builtin_folder(), help="folder of the tasks' code"
+    )
     return program.run(parser, _work, argv)
 
 
 def _work(arguments: argparse.Namespace) -> program.Outcome:
-    return program.Outcome(synthesise(arguments.root.absolute(), arguments.seed))
+    root = arguments.root.absolute()
+    if arguments.corpus == "librispeech":
+        return program.Outcome(synthesise(root, arguments.seed))
+    found = corpora.find_corpora(arguments.code)
+    corpus = found.corpora.get(arguments.corpus)
+    if corpus is None or corpus.make is None:
+        raise corpora.unknown(arguments.corpus, found, synth=True)
+    return program.Outcome(make_tiny(corpus, corpus.make, root, arguments.seed))
+
+
+def make_tiny(
+    corpus: corpora.Corpus, make: corpora.Maker, root: Path, seed: int
+) -> dict[str, Any]:
+    """Let a task make its tiny corpus below `root`; returns what the task reads of it.
+
+    Raises:
+        ConflictError: `root` holds something else, or another process is writing to it.
+        DataError: the task can't read what it made.
+    """
+    identity = {"made_by": f"data synth {corpus.name}", "seed": seed}
+    with own_folder(root, MARKER, identity) as folder:
+        if folder.is_complete():
+            program.say(f"{root}: the corpus is already complete")
+        else:
+            folder.mark(complete=False)
+            make(root, seed)
+            folder.mark(complete=True)
+    prepared = corpus.prepare(root, root)
+    for problem in corpora.faults(prepared):
+        raise DataError(f"task {corpus.task!r} can't read the corpus it made: {problem}")
+    splits = {
+        split: _counted([float(line["duration_s"]) for line in lines])
+        for split, lines in prepared.splits.items()
+    }
+    return {"root": str(root), "seed": seed, "splits": splits}
 
 
 def synthesise(
@@ -177,15 +217,20 @@ def _write_speakers(root: Path, chapters: Collection[Chapter]) -> None:
 
 def _measure(root: Path, chapters: Collection[Chapter]) -> dict[str, dict[str, float]]:
     """Count and seconds per split."""
-    splits: dict[str, dict[str, float]] = {}
+    durations: dict[str, list[float]] = {}
     for chapter in chapters:
         files = [name for name in chapter.file_names() if name.endswith(".flac")]
         seconds = [read_header(root / chapter.folder / name).duration_s for name in files]
-        split = splits.setdefault(chapter.split, {"utterances": 0, "seconds": 0.0, "longest_s": 0})
-        split["utterances"] += len(files)
-        split["seconds"] = round(split["seconds"] + sum(seconds), 2)
-        split["longest_s"] = round(max(split["longest_s"], *seconds), 2)
-    return splits
+        durations.setdefault(chapter.split, []).extend(seconds)
+    return {split: _counted(seconds) for split, seconds in durations.items()}
+
+
+def _counted(durations_s: Sequence[float]) -> dict[str, float]:
+    return {
+        "utterances": len(durations_s),
+        "seconds": round(sum(durations_s), 2),
+        "longest_s": round(max(durations_s), 2),
+    }
 
 
 if __name__ == "__main__":

@@ -145,8 +145,16 @@ def v3(database: Database) -> None:
     )
 
 
+@_MIGRATIONS()
+def v4(database: Database) -> None:
+    """Members of a parent run. A process of version 3 goes on."""
+    for column in ("parent TEXT NOT NULL DEFAULT ''", "member TEXT NOT NULL DEFAULT ''"):
+        database.execute(f"ALTER TABLE runs ADD COLUMN {column}")
+    database.execute("CREATE INDEX runs_by_parent ON runs (parent) WHERE parent != ''")
+
+
 #: How many migrations there are above.
-VERSION = 3
+VERSION = 4
 
 
 def create(path: Path) -> None:

@@ -129,6 +129,20 @@ class Reads:
         rows = self._database.read(f"SELECT {_RUN} FROM runs WHERE name = ?", (name,))
         return run_row(rows[0]) if rows else None
 
+    def members(self, parent: str) -> list[RunRow]:
+        """The members of a parent run, in the order in which they were submitted."""
+        sql = f"SELECT {_RUN} FROM runs WHERE parent = ? AND parent != '' ORDER BY sequence"
+        return [run_row(row) for row in self._database.read(sql, (parent,))]
+
+    def parents_like(self, reference: str) -> list[str]:
+        """The parent runs whose id, or whose members' common name, is or begins with this."""
+        end = reference + chr(0x10FFFF)
+        # A member's name is its parent's, a dot and a number.
+        sql = """
+            SELECT DISTINCT parent FROM runs
+            WHERE parent != '' AND ((parent >= ?1 AND parent < ?2) OR (name >= ?1 AND name < ?2))"""
+        return [str(row[0]) for row in self._database.read(sql, (reference, end))]
+
     def latest_run_id(self) -> str:
         """The newest run (NotFoundError if there is none)."""
         rows = self._database.read("SELECT id FROM runs ORDER BY sequence DESC LIMIT 1")

@@ -161,6 +161,8 @@ def _add_run(registry: Registry, run: RunFolder, identity: dict[str, Any], label
         config=config_document(config),
         tags=labels.tags,
         remark=labels.remark,
+        parent=str(identity.get("parent") or ""),
+        member=str(identity.get("member") or ""),
     )
     try:
         registry.create_run(new)

@@ -68,6 +68,8 @@ class NewRun:
     """The frozen config as a JSON document (registry.configs); None where it is not known."""
     tags: tuple[str, ...] = ()
     remark: str = ""
+    parent: str = ""
+    member: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,10 @@ class RunRow:
     tags: tuple[str, ...] = ()
     remark: str = ""
     """The user's note."""
+    parent: str = ""
+    """Id of the parent run that it is a member of; empty: none."""
+    member: str = ""
+    """What sets it apart from the other members, such as `task.fold=3`."""
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(RunRow))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orchestra.wire.identity import ProcessIdentity
     from orchestra.wire.job import Attempt, JobState
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _PROGRESS = ("max_steps", "loss", "audio_s_per_s", "eta_s", "score", "best_score", "metric")
 _NO_SUPERVISOR = {"supervisor_pid": None, "supervisor_start_ticks": None, "boot_id": None}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestra.config.schema import HuggingFaceConfig, RunConfig
+from orchestra.config.schema import HuggingFaceConfig, RunConfig, SpectralConfig
 from orchestra.wire.errors import UsageError
 from orchestra.wire.features import (
     RESERVE_BYTES,
@@ -37,10 +37,10 @@ def feature_plan(
         NotFoundError, DataError: a manifest is missing or can't be read.
     """
     upstream = config.upstream
-    one = upstream.layers if isinstance(upstream, HuggingFaceConfig) else None
-    output = upstream.key if isinstance(upstream, HuggingFaceConfig) else "hidden_states"
-    count = int(model["layers"]) if output == "hidden_states" else 1
-    layers = layers_to_keep(config.cache.layers, one, count)
+    assert not isinstance(upstream, SpectralConfig), "refused before"
+    whole = isinstance(upstream, HuggingFaceConfig) and upstream.key != "hidden_states"
+    count = 1 if whole else int(model["layers"])
+    layers = layers_to_keep(config.cache.layers, upstream.layers, count)
     folder = config.cache.folder or default_folder(runs)
     free = shutil.disk_usage(_existing(folder)).free
     manifests = config.data.manifests
@@ -52,7 +52,7 @@ def feature_plan(
     there = usage(
         folder,
         source=model["source"],
-        output=output,
+        output=upstream.key,
         layers=layers,
         precision=config.train.precision,
     ).bytes

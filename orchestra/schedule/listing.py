@@ -105,4 +105,6 @@ def list_row(row: RunRow) -> dict[str, Any]:
         "dirty": row.git_dirty,
         "tags": list(row.tags),
         "note": row.remark,
+        "parent": row.parent or None,
+        "member": row.member or None,
     }

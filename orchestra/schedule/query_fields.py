@@ -41,7 +41,7 @@ class Field:
 FIELDS = {
     name: Field(name, kind)
     for kind, names in {
-        Kind.TEXT: "id name task upstream note reason branch commit host metric",
+        Kind.TEXT: "id name task upstream note reason branch commit host metric parent member",
         Kind.TAGS: "tag",
         Kind.STATE: "state",
         Kind.FLAG: "dirty",

@@ -35,6 +35,8 @@ _COLUMNS = {
     "task": "runs.task",
     "upstream": "runs.upstream",
     "note": "runs.remark",
+    "parent": "runs.parent",
+    "member": "runs.member",
     "reason": "runs.reason",
     "branch": "runs.git_branch",
     "commit": "runs.git_commit",

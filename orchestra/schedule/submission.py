@@ -25,6 +25,24 @@ class Given(NamedTuple):
     flag: str
 
 
+class Member(NamedTuple):
+    """The place of a run in a parent run."""
+
+    parent: str
+    """Its id."""
+    number: int
+    """From 1."""
+    point: tuple[Given, ...]
+    """What the config has for this member alone."""
+    after: str = ""
+    """Id of the member that must be completed before; empty: none."""
+
+    @property
+    def said(self) -> str:
+        """`task.fold=3`."""
+        return " ".join(f"{item.key}={item.value}" for item in self.point)
+
+
 class Original(NamedTuple):
     """The run that a clone is like."""
 
@@ -53,6 +71,8 @@ class Submission:
     """A note."""
     original: Original | None = None
     """Its config stands in the place of presets (see schedule.clone)."""
+    member: Member | None = None
+    """Of the parent run that it is submitted with (see schedule.parent)."""
     argv: tuple[str, ...] = ()
     """The command line, for the record."""
     cpu_command: str = "orchestra run TASK --cpu"
@@ -65,8 +85,9 @@ class Submission:
         base = None
         if self.original is not None:
             base = Base(self.original.config, f"clone of {self.original.run_id}")
+        given = self.given + (self.member.point if self.member else ())
         return Request(
-            workspace, self.task, self.presets, self.upstream, flags(self.given), self.sets, base
+            workspace, self.task, self.presets, self.upstream, flags(given), self.sets, base
         )
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestra import __version__
+from orchestra.config.schema import FileConfig
 from orchestra.provenance.client import Pending, Snapshot, start_snapshot
 from orchestra.provenance.environment import capture, record_environment
 from orchestra.registry.configs import config_document
@@ -24,6 +25,7 @@ from orchestra.schedule.labels import check_remark, check_tags
 from orchestra.schedule.names import check_name, default_names
 from orchestra.schedule.staging import Stage, building, make_runs_folder, new_stage
 from orchestra.schedule.submission import demand_of
+from orchestra.wire.errors import UsageError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.job import JobState
@@ -34,8 +36,9 @@ from orchestra.workspace import Workspace
 
 if TYPE_CHECKING:
     from orchestra.config.compose import Composed
+    from orchestra.config.schema import RunConfig
     from orchestra.schedule.preflight import Finding
-    from orchestra.schedule.submission import Submission
+    from orchestra.schedule.submission import Member, Submission
 
 VERSION = 1
 
@@ -47,6 +50,8 @@ class Plan:
     composed: Composed
     findings: tuple[Finding, ...]
     entry: QueueEntry
+    upstream: Mapping[str, Any] | None
+    """What a pretrained one is, for the record (see schedule.upstreams)."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,19 @@ class Submitted:
         return JobKey(self.run_id)
 
 
-def plan(workspace: Workspace, submission: Submission) -> Plan:
-    """Compose and look, without writing anything (errors as `staged`)."""
+def plan(
+    workspace: Workspace, submission: Submission, *, tell: Callable[[str], None] | None = None
+) -> Plan:
+    """Compose and look (errors as `staged`).
+
+    Nothing is written, unless `tell` is there to take what is said of it: then the weights of a
+    pretrained upstream are fetched too.
+    """
     # Here and not above: `staged` starts git before these 100 ms of imports.
     from orchestra.config.compose import compose
     from orchestra.schedule.deferred import placeholders, queue_entry
     from orchestra.schedule.preflight import Finding, preflight
+    from orchestra.schedule.upstreams import with_upstream
 
     entry = queue_entry(
         workspace,
@@ -77,6 +89,8 @@ def plan(workspace: Workspace, submission: Submission) -> Plan:
         after=submission.after,
         init_from=submission.init_from,
     )
+    if submission.member is not None and submission.member.after:
+        entry = replace(entry, after=submission.member.after)
     if submission.init_from is not None:
         if entry.init_from:
             initial = placeholders(workspace, entry)
@@ -89,14 +103,16 @@ def plan(workspace: Workspace, submission: Submission) -> Plan:
         workspace.runs,
         cpu_command=submission.cpu_command,
         root=workspace.root,
+        is_new=True,
     )
+    composed, upstream = with_upstream(composed, found, tell)
     if entry.after:
         found.append(Finding("after", f"run {entry.after} is completed"))
     if entry.init_from:
         found.append(Finding("init", f"{entry.init_from} of that time"))
     elif composed.config.init is not None:
         found.append(Finding("init", check_initial(composed.config.init)))
-    return Plan(composed, tuple(found), entry)
+    return Plan(composed, tuple(found), entry, upstream)
 
 
 def plan_rows(made: Plan) -> list[tuple[str, str]]:
@@ -109,20 +125,38 @@ def plan_rows(made: Plan) -> list[tuple[str, str]]:
         ("ends", ", ".join(f"{key} = {limit}" for key, limit in config.train.limits().items())),
         ("step", f"{config.batch.seconds:g} s in {config.batch.micro_batches} micro-batches"),
         ("seed", str(config.seed)),
+        *((("each", _each(config.each)),) if config.each else ()),
         *([("changed", ", ".join(made.composed.changed))] if made.composed.changed else []),
         *((finding.what, finding.detail) for finding in made.findings),
         ("config", f"sha256 {made.composed.sha256}"),
     ]
 
 
+def _each(each: Mapping[str, Sequence[Any]]) -> str:
+    axes = "; ".join(f"{key} = {', '.join(map(str, values))}" for key, values in each.items())
+    return f"a member for {axes} (--set KEY=VALUE trains one)"
+
+
 class Staged:
     """A run that is whole on disk but not yet known to anybody."""
 
-    def __init__(self, stage: Stage, row: NewRun, registry: Registry, notes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        row: NewRun,
+        registry: Registry,
+        notes: Sequence[str],
+        config: RunConfig,
+    ) -> None:
         self._stage = stage
         self._row = row
         self._registry = registry
         self._notes = tuple(notes)
+        self.config = config
+
+    @property
+    def run_id(self) -> str:
+        return self._row.id
 
     def commit(self) -> Submitted:
         """Make it a queued run (ConflictError if its name is taken)."""
@@ -134,8 +168,14 @@ class Staged:
 
 
 @contextlib.contextmanager
-def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
+def staged(
+    workspace: Workspace,
+    submission: Submission,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> Iterator[Staged]:
     """A run that is ready to `commit`; if the block ends without that, nothing is left of it.
+
+    `tell` takes what is said while the upstream is fetched, which may take long.
 
     Raises:
         ConfigErrors, PreflightError, ConflictError: the config, or something it needs, is wrong.
@@ -157,22 +197,33 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
                 pending = start_snapshot(
                     workspace.root, workspace.runs.path, stage.run_id, stage.folder.patch
                 )
-            made = plan(workspace, submission)
+            made = plan(workspace, submission, tell=tell)
             environment = capture()
             snapshot = pending.result()
+            _check_own_upstream(made.composed.config, snapshot)
             if made.composed.config.init is not None and not made.entry.init_from:
                 copy_initial(made.composed.config.init, stage.folder.init)
             name = submission.name or _free_name(registry, made.composed, stage.run_id)
-            row = _row(stage.run_id, name, made, snapshot, labels)
+            row = _row(stage.run_id, name, made, snapshot, labels, submission.member)
             if labels != Labels():
                 labels.write(stage.folder)
             _write(stage.folder, row, made, snapshot, environment, submission)
             notes = (*registry.notes, *made.composed.notes, *snapshot.warnings)
-            yield Staged(stage, row, registry, notes)
+            yield Staged(stage, row, registry, notes, made.composed.config)
         finally:
             with _interrupts_wait():
                 if stage is not None and not registry.knows(stage.run_id):
                     _undo(stage, pending)
+
+
+def _check_own_upstream(config: RunConfig, snapshot: Snapshot) -> None:
+    """UsageError unless the snapshot has the file of a user's own upstream."""
+    upstream = config.upstream
+    if isinstance(upstream, FileConfig) and not (snapshot.code / upstream.source).is_file():
+        raise UsageError(
+            f"upstream {upstream.name!r}: the run's snapshot has no {upstream.source}, because git "
+            "ignores it: take it out of .gitignore"
+        )
 
 
 def _free_name(registry: Registry, composed: Composed, run_id: str) -> str:
@@ -181,7 +232,14 @@ def _free_name(registry: Registry, composed: Composed, run_id: str) -> str:
     return next(name for name in names if not registry.is_held(name))
 
 
-def _row(run_id: str, name: str, made: Plan, snapshot: Snapshot, labels: Labels) -> NewRun:
+def _row(
+    run_id: str,
+    name: str,
+    made: Plan,
+    snapshot: Snapshot,
+    labels: Labels,
+    member: Member | None,
+) -> NewRun:
     config = made.composed.config
     return NewRun(
         id=run_id,
@@ -200,6 +258,8 @@ def _row(run_id: str, name: str, made: Plan, snapshot: Snapshot, labels: Labels)
         config=config_document(made.composed.toml),
         tags=labels.tags,
         remark=labels.remark,
+        parent=member.parent if member else "",
+        member=member.said if member else "",
     )
 
 
@@ -217,7 +277,10 @@ def _write(
     if made.entry != QueueEntry():
         made.entry.write(folder.job)
     record_environment(folder.job)
-    write_json(folder.provenance, {**snapshot.to_json(), "environment": environment})
+    write_json(
+        folder.provenance,
+        {**snapshot.to_json(), "environment": environment, "upstream": made.upstream},
+    )
     JobState(RunState.QUEUED, "", attempt=0, updated_at=row.created_at).write(folder.job)
     write_json(
         folder.identity,
@@ -232,6 +295,8 @@ def _write(
             "config_sha256": made.composed.sha256,
             "argv": list(submission.argv),
             "clone_of": submission.original.run_id if submission.original else None,
+            "parent": row.parent or None,
+            "member": row.member or None,
         },
     )
 

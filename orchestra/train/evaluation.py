@@ -66,6 +66,8 @@ class Evaluated:
     real_time_factor: float
     """Seconds that the ranks took to predict alone (model and decoding, no reading), summed over
     them, per second of audio. Neither depends on the number of ranks, but for their contention."""
+    silent: list[str]
+    """Ids of the utterances in which there is nothing to hear, sorted."""
 
     @property
     def speed(self) -> dict[str, float]:
@@ -85,17 +87,18 @@ class Share:
     elapsed_s: float
     """Reading and predicting."""
     predicting_s: float
+    silent: list[str]
 
     def to_bytes(self) -> bytes:
-        """A line of times, then the predictions."""
-        times = {"elapsed_s": self.elapsed_s, "predicting_s": self.predicting_s}
-        return to_lines([times, *self.predictions])
+        """A line of what is no prediction, then the predictions."""
+        found = {key: value for key, value in vars(self).items() if key != "predictions"}
+        return to_lines([found, *self.predictions])
 
     @classmethod
     def read(cls, path: Path) -> Share:
         """From a file that holds the inverse of `to_bytes`."""
-        times, *predictions = read_lines(path)
-        return cls(predictions, **times)
+        found, *predictions = read_lines(path)
+        return cls(predictions, **found)
 
 
 def load_split(task: Task, name: str, config: RunConfig) -> Split:
@@ -212,6 +215,7 @@ class Evaluator:
         )
         requests = [Request(EVALUATION_EPOCH, split.batches[number]) for number in numbers]
         predictions: list[Prediction] = []
+        silent: list[str] = []
         predicting_s = 0.0
         remedy = evaluation_remedy(self._config)
         self._model.eval()
@@ -227,9 +231,10 @@ class Evaluator:
                         found = self._model.predict(to_device(batch, self._ranks.device))
                     predicting_s += time.monotonic() - given
                     predictions += referred(self._task, found, batch)
+                    silent += batch.silent
         finally:
             self._model.train()
-        return Share(predictions, time.monotonic() - started, predicting_s)
+        return Share(predictions, time.monotonic() - started, predicting_s, silent)
 
     def _score(self, split: Split, files: Exchange, own: Share, started: float) -> Evaluated:
         """Rank 0: wait for the others, merge, score."""
@@ -251,6 +256,7 @@ class Evaluator:
             elapsed_s=time.monotonic() - started,
             seconds_per_utterance=sum(share.elapsed_s for share in shares) / len(predictions),
             real_time_factor=sum(share.predicting_s for share in shares) / split.audio_s,
+            silent=sorted(name for share in shares for name in share.silent),
         )
 
     def _tick(self) -> None:

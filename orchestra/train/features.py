@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from importlib import metadata
+from typing import Any
 
-from orchestra.config.schema import RunConfig
+import torch
+from torch import nn
+
+from orchestra.config.schema import FileConfig, RunConfig
 from orchestra.data.feature_store import FeatureStore, Kind
-from orchestra.data.recordings import RecordingHashes
+from orchestra.data.recording_hashes import RecordingHashes
 from orchestra.tasks import Task
 from orchestra.train.model import SpeechModel
 from orchestra.train.session import Session
@@ -52,18 +56,19 @@ def kind_of(config: RunConfig, model: SpeechModel) -> Kind:
     Raises:
         UsageError: the upstream has no identity.
     """
-    identity = model.upstream.identity()
-    if not identity:
+    identity, own = model.upstream.identity(), config.upstream
+    # Hashes name files wherever they lie.
+    causes: dict[str, Any] = {k: v for k, v in identity.items() if k.endswith("_sha256")}
+    if not causes:
         raise UsageError(
             f"cache.features: upstream {config.upstream.name!r} has no weights whose hash would "
             "tell its features from others': set cache.features = false"
         )
     key, layers = model.featurizer.key, model.stored_layers
     assert layers is not None, "cache.features is on"
-    # The hash of a folder's files names them wherever the folder lies.
-    known = {k: v for k, v in identity.items() if k != "source" or "revision" in identity}
-    causes = {
-        "upstream": known,
+    if isinstance(own, FileConfig):  # its file may load anything, and draw by the seed
+        causes |= {"options": own.options, "tensors_sha256": _tensors_sha256(model.upstream)}
+    causes |= {
         "output": key,
         "layers": layers,
         "precision": config.train.precision,
@@ -71,6 +76,14 @@ def kind_of(config: RunConfig, model: SpeechModel) -> Kind:
     }
     dim = model.upstream.layer_dims(key)[layers[0]]
     return Kind(causes, {"source": identity.get("source", "")}, len(layers), dim)
+
+
+def _tensors_sha256(upstream: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(upstream.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _content(task: Task, hashes: RecordingHashes) -> Callable[[Utterance], str]:

@@ -17,6 +17,7 @@ from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.rendezvous import Exchange
 from orchestra.train.saving import best_first
 from orchestra.train.session import Session
+from orchestra.train.silence import tell_silence
 from orchestra.train.weights import read_weights_from
 from orchestra.wire import checkpoints, weights
 from orchestra.wire.checkpoints import BadCheckpointError
@@ -157,6 +158,7 @@ def _evaluate(
     if not evaluated.metrics:
         text = f"split {split.name!r} has no labels: its predictions are written, without metrics"
         session.recorder.notice(step, text)
+    tell_silence(session.recorder, step, f"split {split.name!r}", evaluated.silent)
     values = {"number": target.number, "split": split.name, "metrics": evaluated.metrics}
     values |= {"checkpoint": path, "checkpoint_step": subject.step, **evaluated.speed}
     session.recorder.write("evaluation", step, values)

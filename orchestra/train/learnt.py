@@ -51,7 +51,12 @@ def recall(task: Task, run: RunFolder) -> None:
 
 def read(run: RunFolder) -> dict[str, Any]:
     """What the run kept, {} if nothing (DataError: the file is damaged)."""
-    return _read(run.learnt) if run.learnt.exists() else {}
+    return read_file(run.learnt)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """What such a file of a run or an export holds, {} if there is none (DataError: damaged)."""
+    return _read(path) if path.exists() else {}
 
 
 def of_weights(folder: Path) -> Mapping[str, Any] | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from orchestra.config.schema import HuggingFaceConfig, RunConfig
+from orchestra.config.schema import LayeredConfig, RunConfig
 from orchestra.tasks import Batch, LossTerms, Prediction, Task
 from orchestra.train.fit import misfits, shortened
 from orchestra.train.regularise import regularised
@@ -149,7 +149,7 @@ def _stored_layers(config: RunConfig, upstream: Upstream) -> list[int] | None:
     """UsageError: cache.layers names one that there is not."""
     if not config.cache.features:
         return None
-    chosen = config.upstream if isinstance(config.upstream, HuggingFaceConfig) else None
+    chosen = config.upstream if isinstance(config.upstream, LayeredConfig) else None
     count = len(upstream.layer_dims(chosen.key if chosen else "hidden_states"))
     return layers_to_keep(config.cache.layers, chosen.layers if chosen else None, count)
 

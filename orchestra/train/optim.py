@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from orchestra.config.schema import HuggingFaceConfig, RunConfig
+from orchestra.config.schema import LayeredConfig, RunConfig
 from orchestra.wire.errors import UsageError
 
 
@@ -42,7 +42,7 @@ def parameter_groups(config: RunConfig, model: nn.Module) -> list[dict[str, Any]
     of norms and other vectors.
     """
     upstream_lr = config.optim.lr
-    if isinstance(config.upstream, HuggingFaceConfig) and config.upstream.lr is not None:
+    if isinstance(config.upstream, LayeredConfig) and config.upstream.lr is not None:
         upstream_lr = config.upstream.lr
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():

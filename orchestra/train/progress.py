@@ -74,14 +74,26 @@ class Fingerprint:
     """sha256 of what the manifest says of the training utterances, but for where they lie."""
     valid: str
     """The same of those that are validated on."""
+    augmentation: str = ""
+    """The same of noises and impulse responses; empty where there are none."""
 
     @classmethod
     def of(
-        cls, config: RunConfig, train: Sequence[Utterance], valid: Sequence[Utterance]
+        cls,
+        config: RunConfig,
+        train: Sequence[Utterance],
+        valid: Sequence[Utterance],
+        augmentation: Sequence[Utterance] = (),
     ) -> Fingerprint:
-        """Of a run's config, training and validation utterances."""
+        """Of a run's config, its utterances and what they are augmented with."""
         assert config.batch.micro_batches is not None
-        return cls(config.seed, config.batch.micro_batches, _sha256(train), _sha256(valid))
+        return cls(
+            config.seed,
+            config.batch.micro_batches,
+            _sha256(train),
+            _sha256(valid),
+            _sha256(augmentation) if augmentation else "",
+        )
 
 
 def to_document(progress: Progress, fingerprint: Fingerprint) -> dict[str, Any]:
@@ -108,6 +120,11 @@ def from_document(document: dict[str, Any], fingerprint: Fingerprint) -> Progres
                 f"restore the manifest of data.{name} or start a new run: that split is not what "
                 "it was when the checkpoint was made (other utterances, durations or transcripts)"
             )
+    if saved.augmentation != fingerprint.augmentation:
+        raise DataError(
+            "restore the manifests of augment.noise and augment.rir or start a new run: they are "
+            "not what they were when the checkpoint was made"
+        )
     values = dict(document["progress"])
     values["position"] = Position(**values["position"])
     values["validations"] = [Validation(**validation) for validation in values["validations"]]

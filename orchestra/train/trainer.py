@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
+from itertools import tee
 
 from orchestra.data.batches import MicroBatch, Step, cut
 from orchestra.data.loader import Request, to_device
@@ -26,6 +27,7 @@ from orchestra.train.progress import Fingerprint, Progress
 from orchestra.train.resume import newest_step, restore
 from orchestra.train.saving import Saver
 from orchestra.train.session import Session
+from orchestra.train.silence import Silence
 from orchestra.train.statistics import Meter
 from orchestra.train.step import Taken
 from orchestra.train.training_data import TrainingData, load_training_data
@@ -33,6 +35,7 @@ from orchestra.train.validation import Validator
 from orchestra.wire.errors import NotFiniteError
 from orchestra.wire.heartbeat import LONG_WRITE_S, Phase
 from orchestra.wire.job import Result
+from orchestra.wire.manifest import manifest_sha256
 
 NON_FINITE_LIMIT = 20
 """Skipped steps in a row after which the run fails."""
@@ -78,7 +81,9 @@ class Trainer:
         self._data = data
         self._goal = best_goal(config, session.task.metrics)
         self._stopping = stopping_goal(config, session.task.metrics)
-        self._fingerprint = Fingerprint.of(config, data.utterances, valid.utterances)
+        self._fingerprint = Fingerprint.of(
+            config, data.utterances, valid.utterances, data.augmentation
+        )
         self._progress = Progress()
         self._horizon = Horizon.of(config.train, data.planner.steps_in(0))
         step = newest_step(session)
@@ -106,6 +111,7 @@ class Trainer:
                 export,
             )
         self._capsules = Capsules(session, self.learner.model)
+        self._silence = Silence(session)
         self._meter = Meter(self._ranks.device)
         self._reason = ""  # why the run ends before train.max_steps
         self._first_step = self._progress.step
@@ -127,6 +133,7 @@ class Trainer:
                     self._look_after_saves()
                     ended = self._at_limit(taken.totals.expired)
                     self._record_step(ended)
+                    self._tell_silence(ended or taken.totals.stop)
                     stop = taken.totals.stop or not self._validate_if_due(ended)
                     ended = ended or self._gives_up()
                     if progress.step % every == 0 and not stop:
@@ -143,7 +150,10 @@ class Trainer:
             for step in self._data.planner.steps(self._progress.position)
             for _, part in self._share(step)
         )
-        for batch in self._data.loader.batches(requests, self.learner.features):
+        asked, kept = tee(requests)
+        batches = self._data.loader.batches(asked, self.learner.features)
+        for batch, request in zip(batches, kept, strict=False):
+            self._silence.met(request.epoch, batch.silent)
             yield to_device(batch, self._ranks.device)
 
     def _share(self, step: Step) -> list[tuple[int, MicroBatch]]:
@@ -304,6 +314,10 @@ class Trainer:
             "trainable": sum(row.trainable for row in parts),
             "parts": table_document(parts),
             "data": {"split": config.data.train, "manifest_sha256": self._data.manifest_sha256},
+            "augmentation": {
+                key: manifest_sha256(path.parent, path.stem)
+                for key, path in config.augment.manifests().items()
+            },
             "plan": self._data.plan,
             "upstream": self.learner.model.upstream.identity(),
         }
@@ -322,6 +336,12 @@ class Trainer:
             "skipped": progress.skipped,
         }
         self._session.recorder.write("train", progress.step, values)
+
+    def _tell_silence(self, ends: bool) -> None:
+        """At the end of each epoch and of the attempt."""
+        position = self._progress.position
+        if ends or position.index == 0:
+            self._silence.tell(self._progress.step, before=position.epoch + (position.index > 0))
 
     def _elapsed_s(self) -> float:
         """Of all attempts that led here, as far as train.max_hours has it counted."""

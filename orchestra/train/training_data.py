@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
 
 from orchestra.config.schema import unfit_ranks
+from orchestra.data.augmenter import Augmenter
 from orchestra.data.batches import Planner, tell_too_long
 from orchestra.data.feature_store import FeatureStore
 from orchestra.data.loader import Loader, Request, to_device
@@ -24,7 +26,11 @@ class TrainingData:
 
     planner: Planner
     loader: Loader
+    longest: Loader
+    """Of the same utterances, each as long as augmentation ever makes it."""
     utterances: list[Utterance]
+    augmentation: list[Utterance]
+    """Noises and impulse responses."""
     manifest_sha256: str | None
     plan: dict[str, float]
     """Steps, micro-batches, padding and fill of the first epoch, for the record."""
@@ -42,7 +48,7 @@ class TrainingData:
         """
         longest, largest = (Request(0, micro) for micro in self.planner.worst(0, self.split))
         return [
-            to_device(self.loader.read(request, store), device) for request in (longest, largest)
+            to_device(self.longest.read(request, store), device) for request in (longest, largest)
         ]
 
 
@@ -50,7 +56,8 @@ def load_training_data(session: Session) -> TrainingData:
     """Read the split and plan it.
 
     Raises:
-        NotFoundError, DataError: the split is missing, too small, or an utterance too long.
+        NotFoundError, DataError: the split or what it is augmented with is missing, the split is
+            too small, or an utterance too long.
         UsageError: this number of ranks can't share the micro-batches of a step.
     """
     config, task = session.config, session.task
@@ -58,7 +65,9 @@ def load_training_data(session: Session) -> TrainingData:
     if problem := unfit_ranks(virtual_ranks, session.ranks.world_size):
         raise UsageError(problem)
     utterances = task.utterances(config.data.train)
-    durations = [utterance.duration_s for utterance in utterances]
+    augmenter = Augmenter.load(config.augment)
+    # What is made of them at most: no micro-batch may pass the cap in any epoch.
+    durations = [config.augment.longest_s(utterance.duration_s) for utterance in utterances]
     ids = [utterance.id for utterance in utterances]
     planner = Planner(durations, ids, config.batch, seed=config.seed)
     notices = []
@@ -70,10 +79,13 @@ def load_training_data(session: Session) -> TrainingData:
             f"micro-batches are cut in {session.split} after an out-of-memory failure: this run is "
             "not exact"
         )
+    load = partial(Loader, task, utterances, seed=config.seed)
     return TrainingData(
         planner,
-        Loader(task, utterances, seed=config.seed, workers=config.data.workers),
+        load(workers=config.data.workers, augmenter=augmenter),
+        load(workers=0, augmenter=augmenter.at_its_longest()),
         utterances,
+        [*augmenter.noises, *augmenter.impulses],
         manifest_sha256(config.data.manifests, config.data.train),
         measures(planner, durations),
         tuple(notices),

@@ -15,6 +15,7 @@ from orchestra.train.goals import Goal
 from orchestra.train.model import SpeechModel
 from orchestra.train.rendezvous import Exchange
 from orchestra.train.session import Session
+from orchestra.train.silence import tell_silence
 from orchestra.wire.errors import DataError
 from orchestra.wire.heartbeat import Phase
 
@@ -53,6 +54,7 @@ class Validator:
             features=features,
         )
         self._before: Exchange | None = None
+        self._told_silence = False
 
     def validate(self, step: int) -> dict[str, float] | None:
         """The metrics with the weights of now; None on all ranks if a stop came in between.
@@ -80,6 +82,9 @@ class Validator:
             values["on"] = f"{len(split.utterances)} of {split.drawn_from} utterances"
         values |= {**evaluated.metrics, **evaluated.speed}
         session.recorder.write("validation", step, values)
+        if not self._told_silence:  # the utterances are the same each time
+            tell_silence(session.recorder, step, f"split {split.name!r}", evaluated.silent)
+            self._told_silence = True
         self._require_goals(evaluated.metrics)
         return evaluated.metrics
 

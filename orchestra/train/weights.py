@@ -54,11 +54,11 @@ def load_initial(session: Session, model: SpeechModel) -> None:
     if read(folder).sha256 != init.sha256:
         raise BadCheckpointError(f"{folder} does not hold the weights that init.sha256 names")
     session.pulse.beat(0, Phase.INIT)
-    _require_same_classes(init, learnt.of_weights(folder), learnt.read(session.job.run))
+    require_same_learnt(init, learnt.of_weights(folder), learnt.read(session.job.run))
     put(init, read_weights_from(folder, model), model)
 
 
-def _require_same_classes(
+def require_same_learnt(
     init: InitConfig, theirs: Mapping[str, Any] | None, own: Mapping[str, Any]
 ) -> None:
     """Of one size, the heads of two tasks fit each other though their outputs mean other things.

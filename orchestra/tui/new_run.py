@@ -56,13 +56,14 @@ class Known:
 def known(workspace: Workspace) -> Known:
     """As `orchestra tasks`, `upstreams` and `presets` list them (UsageError)."""
     from orchestra.config.presets import list_presets
-    from orchestra.config.upstream_names import UPSTREAMS
+    from orchestra.config.upstream_names import own_upstreams
+    from orchestra.config.upstream_table import UPSTREAMS
     from orchestra.tasks import discover
 
     tasks = sorted(discover(workspace.root).values(), key=lambda task: task.name)
     return Known(
         tuple((task.name, task.summary()) for task in tasks),
-        tuple(UPSTREAMS),
+        (*own_upstreams(workspace.root), *UPSTREAMS),
         tuple(preset.name for preset in list_presets(workspace.root)),
     )
 

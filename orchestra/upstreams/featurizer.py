@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orchestra.config.schema import HuggingFaceConfig, UpstreamConfig
+from orchestra.config.schema import LayeredConfig, UpstreamConfig
 from orchestra.upstreams.base import Features, Upstream, valid_mask
 from orchestra.wire.errors import UsageError
 
@@ -32,7 +32,7 @@ class Featurizer(nn.Module):
         self, config: UpstreamConfig, upstream: Upstream, stored: Sequence[int] | None = None
     ) -> None:
         super().__init__()
-        chosen = config if isinstance(config, HuggingFaceConfig) else None
+        chosen = config if isinstance(config, LayeredConfig) else None
         self.key = chosen.key if chosen else "hidden_states"
         self.normalize = chosen.normalize if chosen else False
         dims = upstream.layer_dims(self.key)

@@ -1,8 +1,9 @@
 """Layers of pretrained speech models that look at padding, and their replacements that do not.
 
 transformers' models pass no lengths down to these layers: the group norm behind the first
-convolution of base models averages over the padded samples, and HuBERT's optional batch norm turns
-zeroed padding into something else in front of the positional convolution.
+convolution of base models averages over the padded samples, HuBERT's optional batch norm turns
+zeroed padding into something else in front of the positional convolution, and convolutions inside
+of encoders meet what earlier layers left behind an utterance's end.
 """
 
 from __future__ import annotations
@@ -71,6 +72,16 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
         )
         return normalized.masked_fill(~self.lengths.mask(input.shape[-1]), 0.0)
+
+
+def zero_before(convolution: nn.Conv1d, lengths: Lengths) -> None:
+    """Let a convolution see zeros at padding, as it does behind the end of a single utterance."""
+
+    def zeroed(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        (frames,) = inputs
+        return frames.masked_fill(~lengths.mask(frames.shape[-1]), 0.0)
+
+    convolution.register_forward_pre_hook(zeroed)
 
 
 def mask_first_convolution(model: nn.Module, lengths: Lengths) -> None:

@@ -19,8 +19,9 @@ from orchestra.wire.errors import DataError
 
 LARGEST = torch.finfo(torch.float16).max
 
-Keep = Callable[[str, Tensor, int], None]
-"""Takes the key of an utterance, its features (layers, frames, dim) on the CPU, its samples."""
+Keep = Callable[[str, Tensor, int, bool], None]
+"""Takes the key of an utterance, its features (layers, frames, dim) on the CPU, its samples, and
+whether it is silent."""
 
 
 class RoundedUpstream:
@@ -72,7 +73,8 @@ class RoundedUpstream:
         self._check(layers, batch.ids[row])
         rounded = layers.half()
         if self.keep is not None and batch.stored is not None and batch.stored.keys:
-            self.keep(batch.stored.keys[row], rounded.cpu(), samples)
+            silent = batch.ids[row] in batch.silent
+            self.keep(batch.stored.keys[row], rounded.cpu(), samples, silent)
         return rounded
 
     def _check(self, layers: Tensor, name: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from torch import Tensor
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.data import SAMPLE_RATE
 from orchestra.upstreams.huggingface import class_of, config_of, load_upstream, quiet
-from orchestra.upstreams.pretrained import Pretrained, read_pretrained
+from orchestra.upstreams.pretrained import Pretrained, read_pretrained, wanted
 from orchestra.wire.errors import UsageError
 
 _MODEL = "model."
-"""Where a HuggingFaceUpstream has transformers' model."""
+"""Where a PretrainedUpstream has transformers' model."""
 
 
 def save_upstream(config: HuggingFaceConfig, tensors: dict[str, Tensor], folder: Path) -> list[str]:
@@ -40,7 +41,7 @@ def save_upstream(config: HuggingFaceConfig, tensors: dict[str, Tensor], folder:
         NotFoundError, UsageError: the model it was tuned from can't be read, or is another now.
         OSError: the folder can't be written.
     """
-    pretrained = read_pretrained(config.source, config.revision)
+    pretrained = read_pretrained(wanted(config))
     model = _without_weights(pretrained)
     state = {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items()}
     own = model.state_dict()
@@ -69,6 +70,11 @@ def _without_weights(pretrained: Pretrained) -> Any:
 
 def _save_preprocessor(pretrained: Pretrained, folder: Path) -> None:
     """What `read_pretrained` reads of it, in transformers' own form."""
+    if not pretrained.family.takes_waveforms:
+        if pretrained.preprocessor is not None:
+            text = json.dumps(pretrained.preprocessor, indent=2)
+            (folder / "preprocessor_config.json").write_text(text, encoding="utf-8")
+        return
     transformers: Any = importlib.import_module("transformers")
     extractor = transformers.Wav2Vec2FeatureExtractor(
         sampling_rate=SAMPLE_RATE, do_normalize=pretrained.normalize, return_attention_mask=True

@@ -2,7 +2,7 @@
 
     <folder>/<kind>/kind.json               what the entries are of: upstream, layers, precision
     <folder>/<kind>/ab/<key>.safetensors    the hidden states of one utterance
-    <folder>/recordings/ab                  hashes of recordings (orchestra/data/recordings.py)
+    <folder>/recordings/ab                  hashes of files (orchestra/data/recording_hashes.py)
     <folder>/.new/                          entries being written
 
 By default one folder serves all runs of a runs folder. An entry follows from its kind and key

@@ -2,72 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field
 
-from orchestra.config.schema import NonNegativeInt, Table, TaskConfig
-
-Dropout = Annotated[float, Field(ge=0, lt=1)]
-
-
-class SuperbHeadConfig(Table):
-    """SUPERB's: linear, bidirectional LSTMs, linear; as many frames out as in."""
-
-    kind: Literal["superb"] = "superb"
-    projection: PositiveInt = 1024
-    hidden: PositiveInt = 1024
-    """LSTM units per direction."""
-    layers: PositiveInt = 2
-    dropout: Dropout = 0.2
-
-
-class SmallHeadConfig(Table):
-    """For CPUs: neighbouring frames joined into one, small LSTMs, layer norms between.
-
-    The layer norms let CTC leave its all-blank plateau within a hundred steps.
-    """
-
-    kind: Literal["small"] = "small"
-    frame_ms: PositiveInt = 30
-    """Longest joined frame, in milliseconds; CTC still needs a frame for each character."""
-    projection: PositiveInt = 128
-    hidden: PositiveInt = 128
-    """LSTM units per direction."""
-    layers: PositiveInt = 2
-    dropout: Dropout = 0.1
-
-
-class SpecAugmentConfig(Table):
-    """Augmentation of features in training; 0 switches a part off. Defaults: SUPERB's."""
-
-    time_warp: NonNegativeInt = 5
-    """Furthest move of the warped frame, in frames."""
-    time_masks: NonNegativeInt = 2
-    time_mask_frames: NonNegativeInt = 40
-    """Widest time mask."""
-    feature_masks: NonNegativeInt = 4
-    feature_mask_dims: NonNegativeInt = 50
-    """Widest feature mask."""
+from orchestra.config.schema import LabelChange, TaskConfig
+from orchestra.tasklib.ctc_config import (
+    LIBRISPEECH_CHARACTERS,
+    CharacterSet,
+    SmallHeadConfig,
+    SpecAugmentConfig,
+    SuperbHeadConfig,
+)
 
 
 class Config(TaskConfig):
     """Character CTC. Transcripts are the manifests' `text`."""
 
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"speed"})
+
     kind: Literal["asr"] = "asr"
-    characters: Annotated[str, Field(min_length=1)] = " 'ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    characters: CharacterSet = LIBRISPEECH_CHARACTERS
     """Output characters in order, one symbol each; the CTC blank is symbol 0, before them."""
     head: Annotated[SuperbHeadConfig | SmallHeadConfig, Field(discriminator="kind")] = (
         SuperbHeadConfig()
     )
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
-
-    @field_validator("characters")
-    @classmethod
-    def _each_once(cls, characters: str) -> str:
-        doubled = sorted({c for c in characters if characters.count(c) > 1})
-        if doubled:
-            raise ValueError(f"each character may stand once, but {doubled} stand more often")
-        if any(c.isspace() and c != " " for c in characters):
-            raise ValueError("the only white space among the characters can be the space")
-        return characters

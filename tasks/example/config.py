@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from orchestra.config.schema import TaskConfig
+from orchestra.config.schema import LabelChange, TaskConfig
 
 
 class Config(TaskConfig):
     """Which tone sounds in the noise?"""
+
+    # Another speed is another tone, and a part may not have it.
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset()
 
     kind: Literal["example"] = "example"
     classes: Annotated[int, Field(ge=2)] = 4

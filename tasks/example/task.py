@@ -22,6 +22,7 @@ from orchestra.wire.manifest import Utterance, join, parts_of
 
 LOWEST_HZ, HIGHEST_HZ = 300.0, 3400.0
 BURST = 0.25  # share of the utterance in which the tone sounds
+NOWHERE = Path("/nowhere")
 UNLABELLED = "unlabelled"  # splits whose name begins so are predicted, not scored
 
 
@@ -54,7 +55,9 @@ class Task(tasks.Task):
         return join(split, self._part)
 
     def read(self, utterance: Utterance) -> npt.NDArray[np.float32]:
-        """The waveform, made from the id; 16 kHz, (samples,)."""
+        """The waveform, made from the id; 16 kHz, (samples,). A recording on disk is read."""
+        if utterance.path != NOWHERE:
+            return super().read(utterance)
         noise = _generator(utterance.id, "noise")
         tone, _ = self._shape(utterance.id)
         ratio = (HIGHEST_HZ / LOWEST_HZ) ** (tone / (self.config.classes - 1))
@@ -128,7 +131,7 @@ class Task(tasks.Task):
         fields: dict[str, Any] = {"id": utterance_id, "duration_s": duration_s}
         if not utterance_id.startswith(UNLABELLED):
             fields["label"] = tone
-        return Utterance(utterance_id, Path("/nowhere"), 0.0, duration_s, fields)
+        return Utterance(utterance_id, NOWHERE, 0.0, duration_s, fields)
 
     def _shape(self, utterance_id: str) -> tuple[int, float]:
         """Number of the tone, and seconds."""

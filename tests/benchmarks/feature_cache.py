@@ -101,7 +101,7 @@ def _many(folder: Path) -> list[Row]:
     utterances = [Utterance(str(n), Path("/"), 0.0, 1.0, {}) for n in range(MANY)]
     started = time.perf_counter()
     for utterance in utterances:
-        store.put(store.find(utterance).key, features, 16000)
+        store.put(store.find(utterance).key, features, 16000, silent=False)
     store.close()
     written = time.perf_counter()
     for utterance in utterances:

@@ -11,9 +11,11 @@ from orchestra.cli.main import VERBS, build
 from tests.cli.conftest import Cli
 
 PROMISED = (
-    "run resume clone eval export tui ls queue show diff label checkpoints logs metrics events "
-    "tensorboard replay wait stop rm gc gpus up reap service tasks upstreams presets config data "
-    "doctor init"
+    "run resume clone eval export predict score tui ls queue show diff label checkpoints logs "
+    "run resume clone eval export predict score tui ls queue show diff label checkpoints logs "
+    "metrics events tensorboard replay wait stop rm gc gpus up reap service tasks task upstreams "
+    "fetch presets config data doctor init"
+    "presets config data doctor init"
 )
 
 
@@ -29,7 +31,9 @@ def leaves() -> list[tuple[str, ...]]:
 def test_all_verbs_are_there() -> None:
     assert list(VERBS) == PROMISED.split()
     assert {("config", part) for part in ("show", "explain", "schema")} < set(leaves())
-    assert {("data", part) for part in ("synth", "prepare", "check", "stats")} < set(leaves())
+    assert {
+        ("data", part) for part in ("corpora", "synth", "prepare", "import", "check", "stats")
+    } < set(leaves())
 
 
 @pytest.mark.parametrize("words", [(), *leaves()], ids=" ".join)

@@ -32,8 +32,17 @@ FILE_MISTAKES = {
         "presets/p.toml:3: task.head.width: no such key; task.head of kind 'small' has kind, stack"
     ],
     "zzz = 1": [
-        "presets/p.toml:1: zzz: no such key; there are batch, checkpoint, data, init, launch, "
-        "optim, regularise, schedule, seed, task, train, upstream, version"
+        "presets/p.toml:1: zzz: no such key; there are augment, batch, checkpoint, data, each, "
+        "init, launch, optim, regularise, schedule, seed, task, train, upstream, version"
+    ],
+    "[augment.noise]\nmanifest = 'noise'": [
+        "presets/p.toml:2: augment.noise.manifest: must be a manifest, FOLDER/SPLIT.jsonl"
+    ],
+    "[augment.noise]\nmanifest = 'n/a.jsonl'\nsnr_db = [9.0, 3.0]": [
+        "presets/p.toml:1: augment.noise: snr_db is [lowest, highest]; swap them"
+    ],
+    "augment.speed.factors = []": [
+        "presets/p.toml:1: augment.speed: factors is empty; 1.0 is the speed as it is"
     ],
     "optim.lr = '1'": ['presets/p.toml:1: optim.lr: must be a number, not the text "1"'],
     "optim.lr = -1": ["presets/p.toml:1: optim.lr: must be greater than 0, not -1"],
@@ -52,8 +61,8 @@ FILE_MISTAKES = {
         "\"adamww\"; did you mean 'adamw'?"
     ],
     "upstream.kind = 'fbnk'": [
-        "presets/p.toml:1: upstream.kind: must be 'fbank', 'huggingface', not the text \"fbnk\"; "
-        "did you mean 'fbank'?"
+        "presets/p.toml:1: upstream.kind: must be 'fbank', 'mfcc', 'mel', 'linear', 'spectrogram', "
+        "'huggingface', 'file', not the text \"fbnk\"; did you mean 'fbank'?"
     ],
     "upstream.kind = 'huggingface'": [
         f"upstream.{key}: required, but nothing sets it: a preset, or --set upstream.{key}=VALUE "
@@ -174,11 +183,11 @@ def test_unreadable_files(workspace: Path) -> None:
 
 
 def test_unknown_task_and_broken_task(workspace: Path) -> None:
-    with pytest.raises(NotFoundError, match="did you mean 'toy'"):
-        compose(Request(workspace, "toyy"))
     (workspace / "tasks" / "toy" / "config.py").write_text("x = undefined")
     with pytest.raises(UsageError, match=r"tasks/toy/config.py: NameError: name 'undefined'"):
         compose(Request(workspace, "toy"))
+    with pytest.raises(NotFoundError, match="did you mean 'toy'"):
+        compose(Request(workspace, "toyy"))
 
 
 def test_a_copied_task_needs_a_kind_of_its_own(workspace: Path) -> None:

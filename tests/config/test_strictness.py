@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,21 @@ def test_control_lax_turns_no_into_false(task: TaskInfo) -> None:
     model = run_config_model(task.config_model())
     found = model.model_validate(document(launch={"oom_split": "no"}), strict=False)
     assert found.launch.oom_split is False
+
+
+@pytest.mark.parametrize(
+    ("name", "augment", "message"),
+    [
+        ("asr", {"crop_s": 8.0}, r"leave out augment\.crop_s: the labels of task 'asr' .* was cut"),
+        ("asr", {"speed": {}}, None),
+        ("example", {"speed": {}}, r"augment\.speed: .* 'example' .* at another speed"),
+        ("example", {"noise": {"manifest": "n/a.jsonl"}}, None),
+    ],
+)
+def test_augmentation_that_makes_labels_untrue_is_refused(
+    name: str, augment: dict[str, Any], message: str | None
+) -> None:
+    task = find_task(name, Path("/nowhere"))
+    whole = document(augment=augment, task={"kind": name})
+    with pytest.raises(ValidationError, match=message) if message else nullcontext():
+        validate(whole, task)

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from orchestra.data import SAMPLE_RATE
-from orchestra.data.audio import encode_flac, read_audio, read_header
+from orchestra.data.audio import encode_flac, is_silent, read_audio, read_header
 from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance
 
@@ -84,6 +84,12 @@ def damaged(folder: Path, how: str) -> Path:
         path = folder / "a.wav"
         soundfile.write(path, np.zeros(16000, np.float32), SAMPLE_RATE)
         path.write_bytes(path.read_bytes()[:8000])
+    elif how in ("1 Hz", "2 GHz"):
+        path = folder / "a.wav"
+        soundfile.write(path, np.zeros(16000, np.float32), SAMPLE_RATE)
+        rate = 1 if how == "1 Hz" else 2**31 - 1
+        header = path.read_bytes()
+        path.write_bytes(header[:24] + rate.to_bytes(4, "little") + header[28:])
     elif how == "not finite":
         path = folder / "a.wav"
         samples = np.zeros(16000, np.float32)
@@ -104,6 +110,8 @@ def damaged(folder: Path, how: str) -> Path:
         ("corrupt", "corrupt"),
         ("no samples", "ends at 0.00 s"),
         ("not finite", "not finite"),
+        ("1 Hz", "its header says 1 Hz, so it is damaged"),
+        ("2 GHz", "its header says 2147483647 Hz"),
     ],
 )
 def test_bad_files_are_named_by_id_and_path(tmp_path: Path, how: str, reason: str) -> None:
@@ -137,3 +145,29 @@ def test_headers_of_bad_files_are_data_errors(tmp_path: Path) -> None:
     for how in ("missing", "empty", "no audio", "truncated", "no samples"):
         with pytest.raises(DataError):
             read_header(damaged(tmp_path, how))
+
+
+def test_an_absurd_rate_is_found_in_the_header_alone(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.wav: its header says 1 Hz"):
+        read_header(damaged(tmp_path, "1 Hz"))
+
+
+def test_what_becomes_no_sample_at_16_khz_is_a_data_error(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(440, 0.5, 96000), 96000)
+    with pytest.raises(DataError, match=r"'spk-1': .*a\.wav: 1 samples at 96000 Hz are too few"):
+        read_audio(utterance(tmp_path / "a.wav", 1 / 96000))
+
+
+def test_one_channel_may_be_read_alone(tmp_path: Path) -> None:
+    left, right = tone(300, 0.2, SAMPLE_RATE), tone(700, 0.2, SAMPLE_RATE)
+    both = np.stack([left, right], axis=1)
+    soundfile.write(tmp_path / "a.wav", both, SAMPLE_RATE, subtype="FLOAT")
+    np.testing.assert_array_equal(read_audio(utterance(tmp_path / "a.wav", 0.2), channel=1), right)
+
+
+@pytest.mark.parametrize(("decibel", "silent"), [(-91, True), (-89, False)])
+def test_silence_lies_below_90_decibel(decibel: float, silent: bool) -> None:
+    wav = np.zeros(100, np.float32)
+    wav[50] = -(10 ** (decibel / 20))
+    assert is_silent(wav) is silent
+    assert is_silent(np.zeros(0, np.float32))

@@ -18,6 +18,7 @@ from orchestra.data.feature_store import FeatureStore, Found, Kind
 from orchestra.wire.errors import DataError
 from orchestra.wire.features import entry_path
 from orchestra.wire.manifest import Utterance
+from tests.fakes.disk import mounted
 
 KIND = Kind({"weights": "w1"}, {"source": "lab/model"}, layers=3, dim=5)
 
@@ -38,7 +39,7 @@ def store_in(folder: Path, told: list[str] | None = None, kind: Kind = KIND) -> 
 def put(store: FeatureStore, *names: str, frames: int = 7) -> list[Found]:
     """Store features for these utterances; what is found then."""
     for name in names:
-        store.put(store.find(utterance(name)).key, features(frames), 16000)
+        store.put(store.find(utterance(name)).key, features(frames), 16000, name == "silent")
     store.close()
     return [store.find(utterance(name)) for name in names]
 
@@ -96,7 +97,7 @@ def test_a_part_of_a_file_is_never_taken_for_the_whole(tmp_path: Path, size: int
 def test_a_header_of_other_numbers_is_noticed(tmp_path: Path) -> None:
     """The length of the audio is under the checksum too."""
     path = tmp_path / "x"
-    header, data = encoded(features(7), 16000)
+    header, data = encoded(features(7), 16000, silent=False)
     path.write_bytes(header.replace(b"16000", b"16001") + bytes(data))
     with pytest.raises(DataError, match="checksum"):
         verified(path)
@@ -124,20 +125,27 @@ def test_a_use_is_noted_in_the_time_of_the_file(tmp_path: Path) -> None:
     assert path.stat().st_mtime > 1.5e9
 
 
-def test_a_disk_that_cannot_be_written_is_told_once(
+def test_a_full_disk_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(feature_store, "RESERVE_BYTES", 0)
+    with mounted(tmp_path / "disk", 2) as disk:
+        told: list[str] = []
+        found = put(store_in(disk, told), *(f"u{n}" for n in range(20)), frames=20_000)
+        assert 0 < sum(each.entry is not None for each in found) < 4  # 0.6 MB each
+        assert not any(each.damage for each in found)
+        assert len(told) == 1 and "nothing more is stored, the disk is full" in told[0]
+        assert not list((disk / ".new").iterdir())
+
+
+def test_some_of_the_disk_is_left_for_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_store, "RESERVE_BYTES", 2**60)
     told: list[str] = []
-    store = store_in(tmp_path, told)
-
-    def full(*arguments: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(feature_store, "encoded", full)
-    found = put(store, *(f"u{n}" for n in range(20)))
-    assert not any(each.entry for each in found)
-    assert [text for text in told if "the disk is full" in text] == told and len(told) == 1
-    assert not list((tmp_path / ".new").iterdir())
+    (found,) = put(store_in(tmp_path, told), "a")
+    assert found.entry is None
+    assert len(told) == 1 and "MiB are free" in told[0]
 
 
 _WRITER = """

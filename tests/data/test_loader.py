@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from orchestra.config.schema import DataConfig, TaskConfig
+from orchestra.config.schema import AugmentConfig, DataConfig, SpeedConfig, TaskConfig
+from orchestra.data.augmenter import Augmenter
 from orchestra.data.loader import Loader, Request, to_device
 from orchestra.tasks import Batch, Direction, LossTerms, Prediction, Task
 from orchestra.wire.errors import DataError
@@ -38,6 +40,10 @@ class Ramps(Task):
             raise DataError("utterance u3: /3.wav is not audio")
         if utterance.id == "u3" and self.broken == "nan":
             wav[5] = np.nan
+        if utterance.id == "u3" and self.broken == "silent":
+            wav *= 3e-5  # -90.5 dB of full scale
+        if utterance.id == "u3" and self.broken == "empty":
+            wav = wav[:0]
         return wav
 
     def target(self, utterance: Utterance) -> int:
@@ -59,10 +65,14 @@ class Ramps(Task):
         raise NotImplementedError
 
 
-def batches(workers: int, broken: str | None = None) -> list[Batch]:
-    task = Ramps(TaskConfig(kind="ramps"), DataConfig())
+def ramps(broken: str | None = None, data: DataConfig | None = None) -> Ramps:
+    task = Ramps(TaskConfig(kind="ramps"), data or DataConfig())
     task.broken = broken
-    return list(Loader(task, UTTERANCES, seed=5, workers=workers).batches(REQUESTS))
+    return task
+
+
+def batches(workers: int, broken: str | None = None) -> list[Batch]:
+    return list(Loader(ramps(broken), UTTERANCES, seed=5, workers=workers).batches(REQUESTS))
 
 
 def test_batches_are_padded_and_labelled() -> None:
@@ -92,12 +102,42 @@ def test_workers_change_nothing_and_leave_global_randomness_alone() -> None:
         assert torch.equal(here.wavs, there.wavs)
 
 
+def test_what_an_utterance_sounds_like_depends_on_epoch_and_id_alone() -> None:
+    """Neither on its neighbours, nor on what was read before, nor on the process that reads."""
+    config = AugmentConfig(speed=SpeedConfig(factors=[0.7, 0.9, 1.0, 1.1, 1.3]), crop_s=0.045)
+    make = partial(Loader, ramps(), UTTERANCES, seed=5, augmenter=Augmenter(config))
+    requests = [Request(epoch, (3, 4, 5)) for epoch in range(4)]
+    together = list(make(workers=2).batches(requests))
+    fresh = make(workers=0)
+    for request, batch in reversed(list(zip(requests, together, strict=True))):
+        for row, index in enumerate(request.indices):
+            alone = fresh.read(Request(request.epoch, (index,)))
+            assert alone.seeds == [batch.seeds[row]]
+            assert torch.equal(alone.wavs[0], batch.wavs[row, : int(batch.lengths[row])])
+    lengths = {tuple(batch.lengths.tolist()) for batch in together}
+    assert len(lengths) > 1, "every epoch sounds alike"
+
+
+def test_silent_utterances_are_told_and_used() -> None:
+    *_, last = batches(0, "silent")
+    assert last.silent == ["u3"]
+    assert last.ids == ["u2", "u3", "u5"]
+    assert not any(batch.silent for batch in batches(0))
+
+
+def test_silent_utterances_are_refused_where_the_config_says_so() -> None:
+    loader = Loader(ramps("silent", DataConfig(silent="refuse")), UTTERANCES, seed=5, workers=0)
+    with pytest.raises(DataError, match=r"u3: nothing to hear \(data\.silent = .*/3\.wav"):
+        list(loader.batches(REQUESTS))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
         ("unreadable", r"^utterance u3: /3.wav is not audio; `orchestra data check`"),
         ("nan", r"u3: NaN or infinite .*; `orchestra data check`"),
+        ("empty", r"u3: no samples in /3.wav; `orchestra data check`"),
     ],
 )
 def test_unusable_audio_names_the_utterance(workers: int, broken: str, message: str) -> None:

@@ -24,9 +24,15 @@ DEMANDS = {
     "registry-v1.db": Demand(priority=0, gpus=None, gpu_ids=(), after=""),
     "registry-v2.db": Demand(priority=3, gpus=2, gpu_ids=("0", "GPU-1"), after="zzz999"),
     "registry-v3.db": Demand(priority=3, gpus=2, gpu_ids=("0", "GPU-1"), after="zzz999"),
+    "registry-v4.db": Demand(priority=3, gpus=2, gpu_ids=("0", "GPU-1"), after="zzz999"),
 }
 #: And its tags and note, where the version knew such.
-LABELS = {"registry-v3.db": (("paper", "v1"), "the one with the good seed")}
+LABELS = {
+    "registry-v3.db": (("paper", "v1"), "the one with the good seed"),
+    "registry-v4.db": (("paper", "v1"), "the one with the good seed"),
+}
+#: And the parent run that it is a member of.
+PARENTS = {"registry-v4.db": ("par1", "task.fold=3")}
 CONFIG = '{"optim":{"lr":0.0003}}'
 
 
@@ -61,6 +67,7 @@ def test_an_old_file_opens_with_all_it_held(path: Path, runs: RunsFolder, tmp_pa
         (waiting,) = registry.queued()
         assert waiting.demand == DEMANDS[path.name]
         assert (row.tags, row.remark) == LABELS.get(path.name, ((), ""))
+        assert (row.parent, row.member) == PARENTS.get(path.name, ("", ""))
         with sqlite3.connect(runs.registry) as connection:
             kept = connection.execute("SELECT run_id, document FROM configs").fetchall()
         assert kept == ([("abc123", CONFIG)] if path.name in LABELS else [])
@@ -166,6 +173,8 @@ def _make_fixture() -> None:
                     demand=DEMANDS[name],
                     tags=LABELS[name][0],
                     remark=LABELS[name][1],
+                    parent=PARENTS[name][0],
+                    member=PARENTS[name][1],
                     config=CONFIG,
                 )
             )

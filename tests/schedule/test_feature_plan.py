@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from orchestra.config.schema import RunConfig
-from orchestra.schedule import preflight as preflight_module
+from orchestra.schedule import upstreams
 from orchestra.schedule.feature_plan import feature_plan
 from orchestra.schedule.preflight import PreflightError, preflight
 from orchestra.wire.errors import UsageError
@@ -20,7 +19,14 @@ from orchestra.wire.folders import RunsFolder
 from orchestra.wire.manifest import write_manifest
 from tests.train.toy import toy_config
 
-MODEL = {"source": "lab/model", "layers": 13, "dim": 768, "stride": 320}
+MODEL = {
+    "source": "lab/model",
+    "layers": 13,
+    "dim": 768,
+    "stride": 320,
+    "commit": None,
+    "files": [],
+}
 HUBERT = {"kind": "huggingface", "name": "hubert", "source": "lab/model"}
 SPLITS = ("train", "dev", "test")
 
@@ -98,12 +104,7 @@ def test_more_than_is_free_is_refused_unless_it_is_there(
 def test_preflight_says_it_and_an_evaluation_is_not_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Done(NamedTuple):
-        returncode: int = 0
-        stdout: str = json.dumps(MODEL)
-        stderr: str = ""
-
-    monkeypatch.setattr(preflight_module.subprocess, "run", lambda *a, **k: Done())
+    monkeypatch.setattr(upstreams, "describe", lambda *a, **k: MODEL)
     runs = RunsFolder(tmp_path / "runs")
     config = configured(tmp_path, batch={"max_micro_seconds": 4000.0}, data={"test": ["test"]})
 

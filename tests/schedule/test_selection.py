@@ -63,7 +63,12 @@ def run(
         **dict.fromkeys(FIELDS),
         **{"id": run_id, "name": f"name-{run_id}", "state": RunState.QUEUED, "task": "asr"},
         **{"upstream": "fbank", "note": "", "reason": "", "tag": [], "step": 0, "attempt": 0},
-        **{"priority": 0, "created": NOW_S - 1900.0 * (ord(run_id[0]) - 96)},
+        **{
+            "parent": "",
+            "member": "",
+            "priority": 0,
+            "created": NOW_S - 1900.0 * (ord(run_id[0]) - 96),
+        },
         **more,
     }
     values["age"] = values["created"]
@@ -81,6 +86,7 @@ RUNS = [
     run("ggg", {"optim": {"lr": -2, "kind": "ÄDAM"}}, task="kws", note="Ünïcode %", tag=["v1.2"]),
     run("hhh", None, "folder", state=RunState.COMPLETED, ended=NOW_S - 10 * 86400, score=-1.0),
 ]  # fmt: skip
+RUNS[5].values |= {"parent": "par1", "member": "task.fold=3"}
 RUNS[1].results = {"test-clean": {"wer": 8.5}, "dev": {"wer": 2.0}}
 RUNS[2].results = {"test-clean": {"wer": 3.0, "cer": 1.0}}
 COLUMNS = {"note": "remark", "branch": "git_branch", "commit": "git_commit", "dirty": "git_dirty",

@@ -201,7 +201,10 @@ def _heedless(head: Any) -> Any:
 
 def test_speed_is_that_of_all_ranks(probe: Subject, tmp_path: Path) -> None:
     files = Exchange(tmp_path / "two")
-    shares = [Share([{"id": "a"}], 3.0, 2.0), Share([{"id": "b"}, {"id": "c"}], 6.0, 5.0)]
+    shares = [
+        Share([{"id": "a"}], 3.0, 2.0, ["a"]),
+        Share([{"id": "b"}, {"id": "c"}], 6.0, 5.0, []),
+    ]
     files.write("predictions.rank1.jsonl", shares[1].to_bytes())
     assert Share.read(tmp_path / "two" / "predictions.rank1.jsonl") == shares[1]
     probe.task.score = lambda records: {"loss": 1.0}

@@ -18,6 +18,7 @@ from orchestra.data import feature_store
 from orchestra.tasks import Batch
 from orchestra.train.features import kind_of
 from orchestra.train.model import SpeechModel, build_model
+from orchestra.upstreams.families.base import PretrainedUpstream
 from orchestra.upstreams.rounded import LARGEST
 from orchestra.wire.capsules import capsules_in, read_document, what_happened
 from orchestra.wire.errors import DataError, NotFiniteError, UsageError
@@ -58,15 +59,13 @@ def losses(job: Job, attempt: int = 1) -> dict[int, float]:
 
 def count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows of each batch that the upstream computes."""
-    from orchestra.upstreams.huggingface import HuggingFaceUpstream
-
-    extract, rows = HuggingFaceUpstream.extract, list[int]()
+    extract, rows = PretrainedUpstream.extract, list[int]()
 
     def counted(self: Any, wavs: torch.Tensor, lengths: torch.Tensor) -> Any:
         rows.append(len(wavs))
         return extract(self, wavs, lengths)
 
-    monkeypatch.setattr(HuggingFaceUpstream, "extract", counted)
+    monkeypatch.setattr(PretrainedUpstream, "extract", counted)
     return rows
 
 
@@ -123,6 +122,15 @@ def test_a_later_run_neither_decodes_nor_computes(
     soundfile.write(tmp_path / "4.flac", 0.5 * noise, 16000)
     run_here(cached_job(tmp_path / "runs/changed", hubert, kind="pooled", **few))
     assert len(rows) == 1, "what was recorded anew is computed anew, and nothing else"
+    soundfile.write(tmp_path / "4.flac", 0 * noise, 16000)
+    quiet = [cached_job(tmp_path / f"runs/quiet{n}", hubert, kind="pooled", **few) for n in "12"]
+    for each in quiet:  # the second one has it from the cache
+        run_here(each)
+        told = [r.values["text"] for r in records_of(each) if r.kind == "notice"]
+        assert any("1 utterance is silent" in text and "u4" in text for text in told)
+    refusing = {**few, "data": {**few["data"], "silent": "refuse"}}
+    with pytest.raises(DataError, match="utterance u4: nothing to hear"):
+        run_here(cached_job(tmp_path / "runs/refusing", hubert, kind="pooled", **refusing))
     (tmp_path / "4.flac").unlink()
     with pytest.raises(DataError, match=r"utterance 'u4': .*4.flac: No such file"):
         run_here(cached_job(tmp_path / "runs/missing", hubert, kind="pooled", **few))
@@ -228,6 +236,9 @@ def test_one_layer_alone_is_stored_where_one_is_used(tmp_path: Path, hubert: Pat
 def test_what_cannot_be_cached_is_refused(tmp_path: Path, hubert: Path) -> None:
     with pytest.raises(ValueError, match="trainable"):
         cached_job(tmp_path / "a", hubert, upstream={"trainable": True})
+    augment = {"augment": {"speed": {}}}
+    with pytest.raises(ValueError, match="augment changes the audio"):
+        cached_job(tmp_path / "augmented", hubert, **augment)
     with pytest.raises(ValueError, match=r"upstream.layers = 1"):
         cached_job(tmp_path / "b", hubert, upstream={"layers": 1}, cache={"layers": [1, 2]})
     with pytest.raises(UsageError, match="no layer 7; the upstream has 4"):
@@ -316,15 +327,13 @@ def test_predictions_from_features_that_are_not_finite_are_refused_without_a_cac
 def test_training_on_features_that_are_not_finite_names_the_utterance(
     tmp_path: Path, hubert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestra.upstreams.huggingface import HuggingFaceUpstream
-
     job = cached_job(
         tmp_path / "run",
         hubert,
         cache={"features": False},
         train={"max_steps": 30, "eval_every": 100},
     )
-    extract = HuggingFaceUpstream.extract
+    extract = PretrainedUpstream.extract
 
     def damaged(self: Any, wavs: torch.Tensor, lengths: torch.Tensor) -> Any:
         features = extract(self, wavs, lengths)
@@ -333,7 +342,7 @@ def test_training_on_features_that_are_not_finite_names_the_utterance(
         layers[1][0, 0, 0] = float("nan")
         return dataclasses.replace(features, layers={"hidden_states": layers})
 
-    monkeypatch.setattr(HuggingFaceUpstream, "extract", damaged)
+    monkeypatch.setattr(PretrainedUpstream, "extract", damaged)
     culprit = r"layer 1 of the features of utterance train-\d+ is not finite"
     with pytest.raises(NotFiniteError, match=rf"20 steps in a row, .*: {culprit}"):
         run_here(job)

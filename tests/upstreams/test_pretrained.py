@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from orchestra.upstreams.pretrained import read_pretrained
-from orchestra.wire.errors import NotFoundError, UsageError
+from orchestra.fetch.model import Wanted
+from orchestra.upstreams.families.shapes import Shape
+from orchestra.upstreams.pretrained import Pretrained
+from orchestra.upstreams.pretrained import read_pretrained as read
+from orchestra.wire.errors import DataError, NotFoundError, UsageError
 
 CONFIG = {
     "model_type": "wavlm",
@@ -21,12 +25,22 @@ CONFIG = {
     "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
     "conv_stride": [5, 2, 2, 2, 2, 2, 2],
 }
+NO_TENSORS = (2).to_bytes(8, "little") + b"{}"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRA_CACHE", str(tmp_path / "cache"))
+
+
+def read_pretrained(source: str) -> Pretrained:
+    return read(Wanted(source))
 
 
 def model_folder(folder: Path, preprocessor: dict[str, Any] | None = None, **config: Any) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes(NO_TENSORS)
     if preprocessor is not None:
         (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     return folder
@@ -34,7 +48,7 @@ def model_folder(folder: Path, preprocessor: dict[str, Any] | None = None, **con
 
 def test_shape_of_a_base_model(tmp_path: Path) -> None:
     model = read_pretrained(str(model_folder(tmp_path)))
-    assert (model.layers, model.dim, model.stride, model.min_samples) == (13, 768, 320, 400)
+    assert model.shape == Shape(layers=13, dim=768, stride=320, min_samples=400)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +77,7 @@ def test_folders_that_hold_no_usable_model(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"type 'bert'.*wav2vec2, hubert, wavlm"):
         read_pretrained(str(folder))
     (folder / "config.json").write_text("{")
-    with pytest.raises(UsageError, match=r"cannot read .*config\.json"):
+    with pytest.raises(DataError, match=r"config\.json: it is not JSON"):
         read_pretrained(str(folder))
     folder = model_folder(tmp_path / "b", {"sampling_rate": 8000})
     with pytest.raises(UsageError, match="8000 Hz"):
@@ -98,7 +112,9 @@ def test_a_folder_is_known_by_its_weights(tmp_path: Path) -> None:
     before = read_pretrained(str(folder)).identity()
     assert before["source"] == str(folder)
     assert read_pretrained(str(folder)).identity() == before
-    (folder / "model.safetensors").write_bytes(b"other")
+    (folder / "model.safetensors").write_bytes(
+        NO_TENSORS.replace(b"{}", b"{ }").replace(b"\2", b"\3")
+    )
     assert read_pretrained(str(folder)).identity() != before
 
 
@@ -113,7 +129,9 @@ def test_a_hub_model_is_known_by_its_commit(
     model_folder(snapshot, {"do_normalize": True})
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     model = read_pretrained("lab/model")
-    assert model.identity() == {"source": "lab/model", "revision": snapshot.name}
+    identity = model.identity()
+    assert (identity["source"], identity["revision"]) == ("lab/model", snapshot.name)
+    assert identity["weights_sha256"] == hashlib.sha256(NO_TENSORS).hexdigest()
 
 
 @pytest.mark.parametrize("name", ["not a model!", "a/b/c"])
@@ -129,15 +147,31 @@ def describe(source: Path) -> subprocess.CompletedProcess[str]:
 
 def test_describe_prints_json(tmp_path: Path) -> None:
     answer = describe(model_folder(tmp_path, {"do_normalize": False}))
-    assert json.loads(answer.stdout) == {
-        "source": str(tmp_path),
-        "model_type": "wavlm",
-        "layers": 13,
-        "dim": 768,
-        "stride": 320,
-        "min_samples": 400,
-        "normalize": False,
+    described = json.loads(answer.stdout)
+    assert {key: described[key] for key in ("commit", "missing_bytes", "folder", "notes")} == {
+        "commit": None,
+        "missing_bytes": 0,
+        "folder": str(tmp_path),
+        "notes": [],
     }
+    assert [file["name"] for file in described["files"]] == [
+        "config.json",
+        "preprocessor_config.json",
+        "model.safetensors",
+    ]
+    assert (
+        described
+        | {
+            "source": str(tmp_path),
+            "model_type": "wavlm",
+            "layers": 13,
+            "dim": 768,
+            "stride": 320,
+            "min_samples": 400,
+            "normalize": False,
+        }
+        == described
+    )
     assert answer.returncode == 0
 
 

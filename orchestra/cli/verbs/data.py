@@ -1,4 +1,4 @@
-"""orchestra data synth|prepare|check|stats: programs of the training plane, run as processes."""
+"""orchestra data VERB: programs of the training plane, run as processes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,32 @@ HELP = """Make, prepare and check corpora; see how they are batched.
 
 \b
 Examples:
+  orchestra data corpora
   orchestra data synth librispeech --root data/LibriSpeech
   orchestra data prepare librispeech --root /corpora/LibriSpeech
+  orchestra data import train.csv --out data/mine --path file --text sentence
   orchestra data check --manifests /corpora/LibriSpeech/manifests
   orchestra data stats asr --set data.root=/corpora/LibriSpeech
 """
-Corpus = Annotated[str, typer.Argument(metavar="CORPUS")]
+Corpus = Annotated[str, typer.Argument(metavar="CORPUS", help="See `orchestra data corpora`.")]
 Root = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the corpus.")]
 
 _COMMAND = "prepared_by"  # too long for a table
 
 
+def corpora(context: typer.Context, json: options.Json = False) -> None:
+    """List the corpora that `prepare` reads and `synth` makes, those of the tasks among them.
+
+    \b
+    Examples:
+      orchestra data corpora
+      orchestra data corpora --json
+    """
+    _run("corpora", *_code(context), json=json, show=_table_of_corpora)
+
+
 def synth(
+    context: typer.Context,
     corpus: Corpus,
     root: Root,
     seed: Annotated[
@@ -37,18 +51,22 @@ def synth(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Make a spoken corpus with eSpeak NG voices in LibriSpeech's folder layout.
+    """Make a corpus to try things out, in the real one's folder layout; no recordings needed.
+
+    That of librispeech is spoken by eSpeak NG, those of tasks are tiny.
 
     \b
     Examples:
       orchestra data synth librispeech --root data/LibriSpeech
       orchestra data synth librispeech --root /tmp/speech --seed 7
+      orchestra data synth speech_commands --root data/ks-tiny
     """
     seeds = [] if seed is None else ["--seed", str(seed)]
-    _run("synth", corpus, "--root", str(root), *seeds, json=json)
+    _run("synth", corpus, "--root", str(root), *seeds, *_code(context), json=json)
 
 
 def prepare(
+    context: typer.Context,
     corpus: Corpus,
     root: Root,
     out: Annotated[
@@ -64,7 +82,79 @@ def prepare(
       orchestra data prepare digits --root recordings --out data/digits
     """
     folder = [] if out is None else ["--out", str(out)]
-    _run("prepare", corpus, "--root", str(root), *folder, json=json)
+    _run("prepare", corpus, "--root", str(root), *folder, *_code(context), json=json)
+
+
+def import_(
+    source: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE|DIR...", help="JSON Lines, CSV, TSV, or a Kaldi data folder."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the manifests.")],
+    split: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="One for each source, in order; default: its name."),
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option(metavar="COL", help="Each row's split stands in it.")
+    ] = None,
+    id_: Annotated[
+        str | None,
+        typer.Option("--id", metavar="COL", help="Ids; where there is none, made from the path."),
+    ] = None,
+    path: Annotated[
+        str | None, typer.Option(metavar="COL", help="Paths of the recordings.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="COL", help="Where an utterance begins, in seconds.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(metavar="COL", help="Where it ends; empty: with the recording.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(metavar="COL", help="Transcripts.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COL", help="Classes.")] = None,
+    speaker: Annotated[str | None, typer.Option(metavar="COL", help="Speakers.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NEW=COL", help="One more field of the manifests; repeatable."),
+    ] = None,
+    audio_root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="What relative paths begin at; default: the source's folder."
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Make manifests of your own data; all that is wrong is named, and then nothing is written.
+
+    A column called id, path, start, end, text, label or speaker is what it says; any other one is
+    taken where an option names it.
+
+    \b
+    Examples:
+      orchestra data import train.jsonl dev.jsonl --out data/mine
+      orchestra data import all.csv --out data/mine --path file --text sentence --split-column set
+      orchestra data import words.tsv --out data/words --split train --column accent=accents
+      orchestra data import kaldi/data/train kaldi/data/dev --out data/mine --audio-root kaldi
+    """
+    named: dict[str, str | Path | None] = {
+        "--id": id_,
+        "--path": path,
+        "--start": start,
+        "--end": end,
+        "--text": text,
+        "--label": label,
+        "--speaker": speaker,
+        "--split-column": split_column,
+        "--audio-root": None if audio_root is None else audio_root.absolute(),
+    }
+    words = [f"{option}={value}" for option, value in named.items() if value is not None]
+    words += [f"--split={name}" for name in split or ()]
+    words += [f"--column={text}" for text in column or ()]
+    # Absolute: the manifests remember the command.
+    sources = [str(each.absolute()) for each in source]
+    _run("import_corpus", *sources, f"--out={out.absolute()}", *words, json=json)
 
 
 def check(
@@ -125,6 +215,18 @@ def stats(
         _run("stats", "--config", str(config), "--code", code, json=json, show=print_batch_plan)
 
 
+def _code(context: typer.Context) -> list[str]:
+    """Where the workspace's tasks are; outside of any the built-in ones serve."""
+    from orchestra.wire.errors import NotFoundError
+
+    try:
+        return ["--code", str(workspace_of(context).root)]
+    except NotFoundError:
+        if context.obj.workspace is not None:
+            raise
+        return []
+
+
 def _run(
     program: str,
     *arguments: str,
@@ -139,12 +241,29 @@ def _run(
 
 
 def _table_of_splits(document: dict[str, Any]) -> None:
-    """A row per split; a list, such as its problems, as its length."""
+    """A row per split; a list, such as its problems, as its length.
+
+    None where nothing was written: why is on stderr already.
+    """
     rows = [
         {"split": name, **{key: _cell(cell) for key, cell in split.items() if key != _COMMAND}}
-        for name, split in document["splits"].items()
+        for name, split in document.get("splits", {}).items()
     ]
     table(rows, right=[key for row in rows[:1] for key in row if key != "split"])
+
+
+def _table_of_corpora(document: dict[str, Any]) -> None:
+    table(
+        [
+            {
+                "corpus": corpus["name"],
+                "task": corpus["task"] or "",
+                "synth": "yes" if corpus["synth"] else "",
+                "what": corpus["help"],
+            }
+            for corpus in document["corpora"]
+        ]
+    )
 
 
 def _cell(value: Any) -> str:
@@ -153,4 +272,11 @@ def _cell(value: Any) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-VERBS = {"synth": synth, "prepare": prepare, "check": check, "stats": stats}
+VERBS = {
+    "corpora": corpora,
+    "synth": synth,
+    "prepare": prepare,
+    "import": import_,
+    "check": check,
+    "stats": stats,
+}

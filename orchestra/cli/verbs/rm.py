@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from orchestra.cli.output import can_ask, emit, say
 from orchestra.wire.errors import UsageError
 from orchestra.wire.exit_codes import ExitCode
 
+if TYPE_CHECKING:
+    from orchestra.schedule.seen import Seen
+
 
 def rm(
     context: typer.Context,
@@ -21,26 +24,38 @@ def rm(
 ) -> None:
     """Delete a run: its folder with all checkpoints, its registry row, its git references.
 
+    Of a parent run: all its members.
+
     \b
     Examples:
       orchestra rm asr-wavlm-h7k2
       orchestra rm h7k2 --yes
     """
     from orchestra.schedule.listing import find_run
+    from orchestra.schedule.parent import find_parent
     from orchestra.schedule.remove import remove_run
     from orchestra.schedule.stake import at_stake, removal
 
     workspace = workspace_of(context)
-    run_id = find_run(workspace, run)
-    seen = None
+    if parent := find_parent(workspace, run):
+        ids = [row.id for row in reversed(parent.members)]  # each may wait for the one before
+    else:
+        ids = [find_run(workspace, run)]
+    seen: dict[str, Seen] = {}
     if not yes:
-        stake = at_stake(workspace, run_id)
-        seen, what = stake.seen, removal(stake)
-        if not can_ask():
-            raise UsageError(f"no terminal to ask at: --yes deletes {what}")
-        say(f"delete {what}? [y/N] ")
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            say("kept")
-            raise typer.Exit(ExitCode.FAILED)
-    remove_run(workspace, run_id, seen)
-    emit(run_id)
+        stakes = [at_stake(workspace, run_id) for run_id in ids]
+        seen = {run_id: stake.seen for run_id, stake in zip(ids, stakes, strict=True)}
+        _ask("; ".join(map(removal, stakes)))
+    for run_id in ids:
+        remove_run(workspace, run_id, seen.get(run_id))
+        emit(run_id)
+
+
+def _ask(what: str) -> None:
+    """Go on only if the user wants it deleted."""
+    if not can_ask():
+        raise UsageError(f"no terminal to ask at: --yes deletes {what}")
+    say(f"delete {what}? [y/N] ")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        say("kept")
+        raise typer.Exit(ExitCode.FAILED)

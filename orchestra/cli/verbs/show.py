@@ -11,6 +11,7 @@ import typer
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
 from orchestra.cli.failures import print_failures, print_last_words, untold, wrap
+from orchestra.cli.members import print_parent
 from orchestra.cli.output import emit, emit_json, emit_raw, table
 from orchestra.cli.result import bold, print_evaluations
 from orchestra.formats import ago, duration, number
@@ -33,8 +34,12 @@ def show(context: typer.Context, run: options.Run, json: options.Json = False) -
     from orchestra.registry.store import open_registry
     from orchestra.schedule.describe import describe
     from orchestra.schedule.listing import find_run
+    from orchestra.schedule.parent import find_parent
 
     workspace = workspace_of(context)
+    if parent := find_parent(workspace, run):
+        print_parent(workspace, parent.id, json=json)
+        return
     run_id = find_run(workspace, run)
     with open_registry(workspace.runs) as registry:
         document = describe(workspace, registry, run_id)
@@ -99,6 +104,8 @@ def _facts(run: dict[str, Any]) -> None:
         "config": f"sha256 {run['config_sha256']}",
         "folder": run["folders"]["run"],
     }
+    if run["parent"]:
+        facts["parent"] = f"{run['parent']}, {run['member']}"
     if run["clone_of"]:
         facts["clone of"] = run["clone_of"]
     if run["tags"]:

@@ -1,0 +1,194 @@
+"""Parent runs: runs submitted together, one for each value of some keys, such as folds.
+
+A parent has no process and no folder. It is its members: its state and its scores follow from
+theirs, so that nothing can disagree. How one is submitted stands in submit_parent.py.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestra.registry.store import open_registry
+from orchestra.schedule.listing import any_runs, list_row
+from orchestra.schedule.stop import stop_run
+from orchestra.wire.errors import ConflictError, NotFoundError
+from orchestra.wire.states import ENDED, LIVE, RunState
+
+if TYPE_CHECKING:
+    from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
+    from orchestra.registry.store import Registry
+    from orchestra.workspace import Workspace
+
+#: Which member's state is the parent's, where they differ; one at work comes before all of these.
+_FOREMOST = (
+    RunState.FAILED,
+    RunState.STOPPED,
+    RunState.PREEMPTED,
+    RunState.QUEUED,
+    RunState.COMPLETED,
+)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A parent run as it is now."""
+
+    id: str
+    members: tuple[RunRow, ...]
+    """At least one, in the order in which they were submitted."""
+
+    @property
+    def name(self) -> str:
+        """What its members' names have before the dot and the number."""
+        return name_of(self.members[0])
+
+    @property
+    def state(self) -> RunState:
+        return state_of([member.state for member in self.members])
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric of one test split over the members."""
+
+    split: str
+    metric: str
+    values: tuple[float | None, ...]
+    """By member; None where it has not been evaluated."""
+
+    @property
+    def known(self) -> list[float]:
+        return [value for value in self.values if value is not None]
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.known) if self.known else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation (n - 1); None for fewer than two values."""
+        return statistics.stdev(self.known) if len(self.known) > 1 else None
+
+
+def state_of(states: Collection[RunState]) -> RunState:
+    """Running while a member is at work; else failed if one failed, and so on."""
+    if any(state in LIVE for state in states):
+        return RunState.RUNNING
+    return next(state for state in _FOREMOST if state in states)
+
+
+def name_of(member: RunRow) -> str:
+    """The parent's name."""
+    return member.name.rpartition(".")[0] or member.name
+
+
+def find_parent(workspace: Workspace, reference: str) -> Parent | None:
+    """The parent meant by its id, its name or a beginning of one; None if a run may be meant.
+
+    Raises:
+        NotFoundError: it means several parents.
+    """
+    if not any_runs(workspace):
+        return None
+    with open_registry(workspace.runs) as registry:
+        return _find(registry, reference)
+
+
+def _find(registry: Registry, reference: str) -> Parent | None:
+    if not reference or registry.is_held(reference):
+        return None
+    found = [
+        Parent(each, tuple(registry.members(each))) for each in registry.parents_like(reference)
+    ]
+    exact = [parent for parent in found if reference in (parent.id, parent.name)]
+    # The whole name of a member with something behind it, or a beginning that tells members apart.
+    found = exact or [
+        p for p in found if p.name.startswith(reference) or p.id.startswith(reference)
+    ]
+    if not found:
+        return None
+    if len(found) > 1:
+        some = ", ".join(f"{parent.id} ({parent.name})" for parent in found)
+        raise NotFoundError(f"{reference!r} means several parent runs: {some}")
+    others = [row for row in registry.list_runs() if _begins(row, reference)]
+    alone = exact or all(row.parent == found[0].id for row in others)
+    return found[0] if alone else None
+
+
+def _begins(row: RunRow, reference: str) -> bool:
+    return row.id.startswith(reference) or row.name.startswith(reference)
+
+
+def unfinished(parent: Parent) -> list[str]:
+    """Ids of the members that ended without being completed (ConflictError: there are none)."""
+    found = [row.id for row in parent.members if row.state in ENDED - {RunState.COMPLETED}]
+    if not found:
+        raise ConflictError(
+            f"no member of parent run {parent.id} is to be resumed: it is {parent.state.value}"
+        )
+    return found
+
+
+def stop_members(workspace: Workspace, parent: Parent, *, now: bool) -> list[JobKey]:
+    """Ask for the end of all members that have not ended, the last ones first.
+
+    Raises:
+        ConflictError: there are none.
+    """
+    left = [member for member in parent.members if member.state not in ENDED]
+    if not left:
+        raise ConflictError(f"parent run {parent.id} has ended already: it is {parent.state.value}")
+    # What waits for another member must not start because that one ends.
+    return [key for row in reversed(left) for key in stop_run(workspace, row.id, now=now)]
+
+
+def scores_of(registry: Registry, parent: Parent) -> list[Score]:
+    """Every metric of the members' own final evaluations, a test split at a time."""
+    results = [_results(registry.evaluations(member.id)) for member in parent.members]
+    found = []
+    for place in range(max((len(result) for result in results), default=0)):
+        there = [result[place] if place < len(result) else None for result in results]
+        names = dict.fromkeys(row.split for row in there if row)
+        metrics = dict.fromkeys(metric for row in there if row for metric in row.metrics)
+        found += [
+            Score(
+                ", ".join(names),
+                metric,
+                tuple(row.metrics.get(metric) if row else None for row in there),
+            )
+            for metric in metrics
+        ]
+    return found
+
+
+def _results(evaluations: Sequence[EvaluationRow]) -> list[EvaluationRow]:
+    """The newest result of each split, in the order in which the splits came first."""
+    newest: dict[str, EvaluationRow] = {}
+    for row in evaluations:
+        if row.state is RunState.COMPLETED:
+            newest[row.split] = row
+    return list(newest.values())
+
+
+def parent_document(registry: Registry, parent: Parent) -> dict[str, Any]:
+    """The parent as one JSON document."""
+    return {
+        "id": parent.id,
+        "name": parent.name,
+        "state": parent.state.value,
+        "members": [list_row(member) for member in parent.members],
+        "scores": [_score(score) for score in scores_of(registry, parent)],
+    }
+
+
+def _score(score: Score) -> Mapping[str, Any]:
+    return {
+        "split": score.split,
+        "metric": score.metric,
+        "values": list(score.values),
+        "mean": score.mean,
+        "deviation": score.deviation,
+    }

@@ -1,0 +1,94 @@
+"""Submitting the members of a parent run: all of them, or none.
+
+On GPUs each waits for its own; on the CPU, where runs start at once, each waits for the one before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from orchestra.registry.store import open_registry
+from orchestra.schedule.names import check_name, default_names, draw_id
+from orchestra.schedule.submission import Given, Member, Submission
+from orchestra.schedule.submit import Staged, Submitted, staged
+from orchestra.wire.errors import ConflictError
+from orchestra.workspace import Workspace
+
+FLAG = "each"
+"""What the values of a member are said to come from."""
+
+
+@dataclass(frozen=True)
+class SubmittedParent:
+    """Members that have their rows."""
+
+    id: str
+    name: str
+    members: tuple[Submitted, ...]
+
+
+def points(each: Mapping[str, Sequence[Any]], sets: Sequence[str]) -> list[tuple[Given, ...]]:
+    """What each member has for itself; empty where one run is meant.
+
+    A key that one of `sets` (`KEY=VALUE`) gives has that value alone.
+    """
+    fixed = {text.partition("=")[0].strip() for text in sets}
+    axes = [[Given(key, value, FLAG) for value in each[key]] for key in each if key not in fixed]
+    return list(product(*axes)) if axes else []
+
+
+@contextlib.contextmanager
+def staged_members(
+    workspace: Workspace, submission: Submission, first: Staged, wanted: Sequence[tuple[Given, ...]]
+) -> Iterator[StagedParent]:
+    """Members that are ready to `commit`; if the block ends without that, nothing is left of them.
+
+    Args:
+        first: the submission staged as one run, which is not committed.
+        wanted: see `points`.
+
+    Raises:
+        As `staged`, and ConflictError: a member's name is taken.
+    """
+    parent = draw_id()
+    name = check_name(submission.name) if submission.name else _free_name(workspace, first, parent)
+    _require_free(workspace, name, len(wanted))
+    with contextlib.ExitStack() as stack:
+        members: list[Staged] = []
+        for number, point in enumerate(wanted, 1):
+            after = members[-1].run_id if members and first.config.launch.device == "cpu" else ""
+            member = Member(parent, number, point, after)
+            # Drawn once: members differ in what `each` says, and in nothing else.
+            given = (Given("seed", first.config.seed, FLAG), *submission.given)
+            one = replace(submission, given=given, member=member, name=f"{name}.{number}")
+            members.append(stack.enter_context(staged(workspace, one)))
+        yield StagedParent(parent, name, members)
+
+
+class StagedParent:
+    """Runs that are whole on disk but not yet known to anybody."""
+
+    def __init__(self, parent: str, name: str, members: Sequence[Staged]) -> None:
+        self._parent, self._name, self._members = parent, name, members
+
+    def commit(self) -> SubmittedParent:
+        """Make them queued runs."""
+        made = tuple(member.commit() for member in self._members)
+        return SubmittedParent(self._parent, self._name, made)
+
+
+def _free_name(workspace: Workspace, first: Staged, parent: str) -> str:
+    with open_registry(workspace.runs) as registry:
+        names = default_names(first.config.task.kind, first.config.upstream.name, parent)
+        return next(name for name in names if not registry.is_held(f"{name}.1"))
+
+
+def _require_free(workspace: Workspace, name: str, count: int) -> None:
+    with open_registry(workspace.runs) as registry:
+        taken = [n for n in range(1, count + 1) if registry.is_held(f"{name}.{n}")]
+    if taken:
+        raise ConflictError(f"there is a run {name}.{taken[0]} already: choose another --name")

@@ -1,0 +1,82 @@
+"""A parent run by real processes: members one after another, mean and spread, resume, deletion."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+pytestmark = pytest.mark.slow
+
+FAMILY = """# two noises
+[each]
+"task.noise" = [0.1, 0.3]
+
+[task]
+train_utterances = 80
+other_utterances = 11
+"""
+
+
+def make_family(cli: Cli) -> tuple[str, ...]:
+    (cli.root / "presets").mkdir(exist_ok=True)
+    Path(cli.root / "presets" / "family.toml").write_text(FAMILY)
+    return ("run", "example", "-p", "example", "-p", "debug", "-p", "family", "--cpu")
+
+
+def test_members_are_trained_one_after_another_and_scored_together(cli: Cli) -> None:
+    run = make_family(cli)
+    assert "task.noise = 0.1, 0.3" in cli.ok(*run, "--dry-run")
+    shown = cli.ok(*run, "--name", "both")
+    assert "parent run of 2" in shown and "task.noise=0.3" in shown
+    parent = cli.json("show", "both")
+    assert (parent["state"], parent["name"]) == ("completed", "both")
+    assert [member["name"] for member in parent["members"]] == ["both.1", "both.2"]
+    first, second = (cli.json("show", member["id"]) for member in parent["members"])
+    assert second["attempts"][0]["started_at"] >= first["attempts"][0]["ended_at"]
+    assert first["progress"]["loss"] != second["progress"]["loss"]
+    configs = [Path(run["folders"]["run"], "config.toml").read_text() for run in (first, second)]
+    assert ["noise = 0.1" in configs[0], "noise = 0.3" in configs[1]] == [True, True]
+    seeds = {line for text in configs for line in text.splitlines() if line.startswith("seed")}
+    assert len(seeds) == 1
+    scores = [run["evaluations"][0]["metrics"]["accuracy"] for run in (first, second)]
+    (score,) = parent["scores"]
+    assert score["values"] == scores
+    assert score["mean"] == statistics.fmean(scores)
+    assert score["deviation"] == statistics.stdev(scores)
+    assert {row["id"] for row in cli.json("ls", f"parent:{parent['id']}")} == {
+        first["id"],
+        second["id"],
+    }
+    assert cli.ok("wait", "both").strip() == "completed"
+    taken = cli(*run, "--name", "both")
+    assert (taken.returncode, "both.1" in taken.stderr) == (4, True)
+    cli.ok("rm", "both", "--yes")
+    assert cli.json("ls") == []
+
+
+def test_a_stopped_parent_is_resumed_with_the_members_that_are_left(cli: Cli) -> None:
+    run = make_family(cli)
+    slow = ("--set", "task.delay_s=0.1", "--set", "checkpoint.every=1")
+    parent = cli.ok(*run, *slow, "--detach").strip()
+    cli.ok("stop", parent)
+    states = [row["state"] for row in cli.json("show", parent)["members"]]
+    assert states == ["stopped", "stopped"]
+    assert cli("wait", parent).returncode == 1
+    cli.ok("resume", parent)
+    assert cli.json("show", parent)["state"] == "completed"
+    assert cli("resume", parent).returncode == 4
+
+
+def test_one_value_makes_one_run_and_one_run_options_are_refused(cli: Cli) -> None:
+    run = make_family(cli)
+    refused = cli(*run, "--name", "x", "--or-resume")
+    assert (refused.returncode, "makes 2 members" in refused.stderr) == (2, True)
+    wrong = cli("run", "example", "--cpu", "--set", 'each={"task.nose"=[1]}')
+    assert (wrong.returncode, "task.nose" in wrong.stderr) == (2, True)
+    assert cli.json("ls") == []
+    cli.ok(*run, "--set", "task.noise=0.2", "--name", "one", "--quiet")
+    assert [row["parent"] for row in cli.json("ls")] == [None]
