@@ -198,11 +198,12 @@ class TaskInfo:
     """The built-in folder that this workspace task hides."""
 
     def summary(self) -> str:
-        """First line of the README, without its hash."""
+        """First line of the README, without its hash and the task's name."""
         readme = self.folder / "README.md"
         if not readme.is_file():
             return ""
-        return readme.read_text(encoding="utf-8", errors="replace").lstrip("# ").split("\n", 1)[0]
+        text = readme.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0]
+        return text.lstrip("# ").removeprefix(f"{self.name}: ")
 
     def module(self, part: str) -> ModuleType:
         """`<part>.py` of its folder (UsageError: it is missing or can't be imported)."""
