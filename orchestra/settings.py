@@ -1,7 +1,8 @@
-"""What holds for a user or a workspace whatever is run: notices, and a limit on GPUs.
+"""What holds for a user or a workspace whatever is run: notices, a limit on GPUs, local models.
 
     $XDG_CONFIG_HOME/orchestra/settings.toml   [notify] command = "curl -d @- https://..."
     WORKSPACE/orchestra.toml                   [gpus] limit = 4, ids = ["0", "1", "GPU-..."]
+                                               [upstreams] "ORG/MODEL" = "/models/mine"
 
 A command to execute is the user's alone to give: no cloned workspace may bring one.
 Standard library only: supervisors read this.
@@ -30,18 +31,20 @@ class UserSettings:
 
 @dataclass(frozen=True)
 class WorkspaceSettings:
-    """Which GPUs the runs of a workspace may have."""
+    """Which GPUs the runs of a workspace may have, and which models it has folders for."""
 
     gpu_limit: int | None = None
     """At most so many at once; None: no limit."""
     gpu_ids: tuple[str, ...] = ()
     """Only these, by index or UUID; empty: any."""
+    upstreams: tuple[tuple[str, Path], ...] = ()
+    """Hub ids and the absolute folders that stand in their place."""
 
 
 def user_settings() -> UserSettings:
     """This user's settings; the defaults where there is no file (UsageError if it is wrong)."""
     path = user_settings_path()
-    notify = _table(path, "notify", {"command": str})
+    notify = _tables(path, {"notify": {"command": str}})["notify"]
     try:
         return UserSettings(tuple(shlex.split(notify.get("command", ""))))
     except ValueError as error:
@@ -51,13 +54,15 @@ def user_settings() -> UserSettings:
 def workspace_settings(root: Path) -> WorkspaceSettings:
     """The settings of the workspace at `root` (UsageError if the file is wrong)."""
     path = root / "orchestra.toml"
-    gpus = _table(path, "gpus", {"limit": int, "ids": list})
+    tables = _tables(path, {"gpus": {"limit": int, "ids": list}, "upstreams": None})
+    gpus = tables["gpus"]
     limit, ids = gpus.get("limit"), gpus.get("ids", [])
     if limit is not None and limit < 0:
         raise UsageError(f"{path}: gpus.limit = {limit}: give 0 or more")
     if not all(isinstance(word, str) for word in ids):
         raise UsageError(f'{path}: gpus.ids: give texts, such as ["0", "1"]')
-    return WorkspaceSettings(limit, tuple(ids))
+    upstreams = [_alias(path, root, *item) for item in tables["upstreams"].items()]
+    return WorkspaceSettings(limit, tuple(ids), tuple(upstreams))
 
 
 def user_settings_path() -> Path:
@@ -66,21 +71,40 @@ def user_settings_path() -> Path:
     return (Path(base) if base else Path.home() / ".config") / "orchestra" / "settings.toml"
 
 
-def _table(path: Path, name: str, types: dict[str, type]) -> dict[str, Any]:
-    """The one table that the file may have, each key of its type."""
+def _alias(path: Path, root: Path, name: str, folder: Any) -> tuple[str, Path]:
+    if name.count("/") != 1 or not isinstance(folder, str):
+        raise UsageError(
+            f"{path}: upstreams.{name!r} = {folder!r}: give a hub id and the folder that stands in "
+            'its place: "ORG/MODEL" = "/models/mine"'
+        )
+    found = (root / Path(folder).expanduser()).absolute()
+    if not (found / "config.json").is_file():
+        raise UsageError(f"{path}: upstreams.{name!r}: {found} is no model: it has no config.json")
+    return name, found
+
+
+def _tables(path: Path, known: dict[str, dict[str, type] | None]) -> dict[str, dict[str, Any]]:
+    """The tables that the file may have; each key of its type, or any keys where None is given."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        document = {}
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-    table = document.pop(name, {})
-    unknown = next(iter(document), None)
-    if unknown is not None or not isinstance(table, dict):
-        raise UsageError(f"{path}: {unknown or name!r}: only a table [{name}] is known here")
-    for key, value in table.items():
-        if key not in types:
-            raise UsageError(f"{path}: unknown key {name}.{key}: keys are {', '.join(types)}")
-        if not isinstance(value, types[key]) or isinstance(value, bool):
-            raise UsageError(f"{path}: {name}.{key} = {value!r}: give {_WORDS[types[key]]}")
-    return table
+    for name, table in document.items():
+        if name not in known or not isinstance(table, dict):
+            words = " and ".join(f"[{each}]" for each in known)
+            only = f"the tables {words} are" if len(known) > 1 else f"a table {words} is"
+            raise UsageError(f"{path}: {name!r}: only {only} known here")
+        for key, value in table.items():
+            _check_key(path, name, key, value, known[name])
+    return {name: document.get(name, {}) for name in known}
+
+
+def _check_key(path: Path, table: str, key: str, value: Any, types: dict[str, type] | None) -> None:
+    if types is None:
+        return
+    if key not in types:
+        raise UsageError(f"{path}: unknown key {table}.{key}: keys are {', '.join(types)}")
+    if not isinstance(value, types[key]) or isinstance(value, bool):
+        raise UsageError(f"{path}: {table}.{key} = {value!r}: give {_WORDS[types[key]]}")

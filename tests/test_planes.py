@@ -12,7 +12,7 @@ import pytest
 import orchestra
 
 CONTROL = ("cli", "registry", "config", "provenance", "gpu", "supervise", "schedule", "wire")
-TRAINING = ("train", "data", "upstreams", "tasklib")
+TRAINING = ("train", "data", "upstreams", "check", "tasklib")
 
 
 def modules_of(packages: tuple[str, ...]) -> list[str]:

@@ -44,7 +44,9 @@ def test_a_command_is_split_into_words_as_a_shell_does(user: Path) -> None:
 
 def test_a_workspace_may_not_bring_a_command(user: Path, tmp_path: Path) -> None:
     (tmp_path / "orchestra.toml").write_text('[notify]\ncommand = "evil"\n')
-    with pytest.raises(UsageError, match=r"only a table \[gpus\] is known here"):
+    with pytest.raises(
+        UsageError, match=r"only the tables \[gpus\] and \[upstreams\] are known here"
+    ):
         workspace_settings(tmp_path)
     assert user_settings() == UserSettings(())
 
@@ -90,7 +92,7 @@ def test_a_mistake_of_the_user_is_a_sentence(user: Path, text: str, said: str) -
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("limit = 2", "'limit': only a table [gpus] is known here"),
+        ("limit = 2", "'limit': only the tables [gpus] and [upstreams] are known here"),
         ("[gpus]\nlimit = -1", "gpus.limit = -1: give 0 or more"),
         ("[gpus]\nlimit = true", "gpus.limit = True: give a whole number"),
         ("[gpus]\nlimit = 1.5", "gpus.limit = 1.5: give a whole number"),

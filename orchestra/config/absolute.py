@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from orchestra.config.schema import FileConfig, HuggingFaceConfig
+from orchestra.config.schema import FileConfig, HuggingFaceConfig, UpstreamParts
 from orchestra.config.upstream_names import local_model, relative_file
+from orchestra.wire.sources import is_url
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -24,9 +25,20 @@ def absolute_paths(config: Model, workspace: Path) -> Model:
     if isinstance(config, HuggingFaceConfig):
         folder = local_model(config.source, workspace)
         changes["source"] = config.source if folder is None else str(folder)
+    if isinstance(config, UpstreamParts):
+        changes = {name: _absolute_source(value, workspace) for name, value in changes.items()}
     if isinstance(config, FileConfig) and Path(config.source).expanduser().is_absolute():
         changes["source"] = relative_file(config.source, workspace)
     return config.model_copy(update=changes)
+
+
+def _absolute_source(source: str | None, workspace: Path) -> str | None:
+    """A path, if it is one: it looks like one, or is there."""
+    if source is None or is_url(source):
+        return source
+    path = (workspace / Path(source).expanduser()).absolute()
+    looks_so = source.startswith(("/", "./", "../", "~/"))
+    return str(path) if looks_so or path.exists() else source
 
 
 def _absolute(value: Any, workspace: Path) -> Any:

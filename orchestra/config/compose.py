@@ -8,6 +8,7 @@ another run. Reads files; writes none.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,10 @@ from orchestra.config.schema import (
     run_config_model,
     unfit_ranks,
 )
+from orchestra.config.shadows import ORIGIN, shadowed
 from orchestra.config.upstream_names import resolve_upstream
 from orchestra.config.validation import Finding, findings
+from orchestra.settings import workspace_settings
 from orchestra.tasks import TaskInfo, find_task
 from orchestra.wire.errors import UsageError
 from orchestra.wire.files import read_json
@@ -107,7 +110,13 @@ def compose(request: Request) -> Composed:
         layers += reader.read(preset)
     problems += reader.problems
     flags, wrong_flags = _flags(request, workspace)
-    composer = _Composer(task, workspace, problems + wrong_flags, complete=not problems)
+    composer = _Composer(
+        task,
+        workspace,
+        problems + wrong_flags,
+        complete=not problems,
+        aliases=workspace_settings(workspace).upstreams,
+    )
     return composer.compose([*layers, flags], request.sets, _notes(task, presets, workspace))
 
 
@@ -118,7 +127,8 @@ def _compose_upon(base: Base, request: Request, task: TaskInfo, workspace: Path)
     layer = Layer(base.name, escape(document), {_V: _DERIVED} if derived else {})
     notes = [*_notes(task, [], workspace), *_release_v(layer, request.sets)]
     flags, problems = _flags(request, workspace)
-    composer = _Composer(task, workspace, problems, v_may_change=derived)
+    aliases = workspace_settings(workspace).upstreams
+    composer = _Composer(task, workspace, problems, v_may_change=derived, aliases=aliases)
     return _compared(document, composer.compose([layer, flags], request.sets, notes))
 
 
@@ -170,13 +180,16 @@ class _Composer:
         complete: bool = True,
         training: bool = True,
         v_may_change: bool = False,
+        aliases: Sequence[tuple[str, Path]] | None = None,
     ) -> None:
+        """`aliases`: folders that stand for hub ids (see shadows.py); None: all is decided."""
         self._task = task
         self._workspace = workspace
         self._problems = problems
         self._complete = complete
         self._training = training
         self._v_may_change = v_may_change
+        self._aliases = aliases
         self._model = run_config_model(task.config_model())
 
     def compose(self, layers: list[Layer], sets: tuple[str, ...], notes: list[str]) -> Composed:
@@ -198,7 +211,8 @@ class _Composer:
             computed[dotted(_V)] = _DERIVED
         elif self._training:
             _check_v(config, merged)
-        config = absolute_paths(config, self._workspace)
+        config, said = self._placed(config, computed)
+        notes = [*notes, *said]
         toml = frozen.dump(config)
         leaves = [path for path, _ in flatten(tomli.loads(toml.decode()))]
         return Composed(
@@ -213,6 +227,17 @@ class _Composer:
             notes=tuple(notes),
             history=tuple(merged.history),
         )
+
+    def _placed(self, config: RunConfig, computed: dict[str, str]) -> tuple[RunConfig, list[str]]:
+        """`config` with absolute paths, and with local folders for models of the hub."""
+        absolute = absolute_paths(config, self._workspace)
+        if self._aliases is None:
+            return absolute, []
+        before = absolute.upstream
+        upstream, notes = shadowed(config.upstream, before, self._aliases)
+        if upstream.model_dump().get("source") != before.model_dump().get("source"):
+            computed["upstream.source"] = computed["upstream.shadows"] = ORIGIN
+        return absolute.model_copy(update={"upstream": upstream}), notes
 
     def _validated(self, merged: Merged) -> RunConfig:
         """The typed config, or ConfigErrors with all problems so far and those found here."""

@@ -8,16 +8,24 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from orchestra.config.upstream_table import BY_ALIAS, UPSTREAMS, find_upstream, nearest_to
+from orchestra.config.upstream_table import (
+    BY_ALIAS,
+    ONES_OWN,
+    UPSTREAMS,
+    find_upstream,
+    nearest_to,
+)
 from orchestra.wire.errors import UsageError
+from orchestra.wire.sources import is_url
 
 OWN = "upstreams"
 """The folder of a workspace where `--upstream mine` looks for mine.py."""
 
 
 def resolve_upstream(name: str, workspace: Path) -> dict[str, Any]:
-    """The `upstream` table of a known name, a hub id `org/model`, a local folder or a Python file.
+    """The `upstream` table of a known name, a hub id, a URL, a local folder or a Python file.
 
     A folder is looked for from the current folder, then from the workspace; it becomes absolute.
     A file `x.py` likewise, or by its bare name in the workspace's upstreams/; it becomes relative
@@ -27,11 +35,14 @@ def resolve_upstream(name: str, workspace: Path) -> dict[str, Any]:
         UsageError: `name` is none of them, and the message names the nearest known one; or two; or
             a file outside the workspace.
     """
+    if is_url(name):
+        return huggingface_table(Path(urlsplit(name).path).name, name)
     if name.endswith(".py"):
         return file_table(_own_file(name, workspace))
     folder = local_model(name, Path.cwd()) or local_model(name, workspace)
     if folder is not None:
-        return huggingface_table(folder.name, str(folder))
+        table = huggingface_table(folder.name, str(folder))
+        return {**table, "shadows": name} if is_hub_id(name) else table
     known, own = find_upstream(name), own_upstreams(workspace).get(name)
     if known is not None and own is not None:
         raise UsageError(
@@ -40,7 +51,7 @@ def resolve_upstream(name: str, workspace: Path) -> dict[str, Any]:
         )
     if own is not None:
         return file_table(own)
-    if known is not None or _is_hub_id(name):
+    if known is not None or is_hub_id(name):
         return expand_upstream({"name": name})
     raise UsageError(f"no upstream {name!r}: {_hint(name, workspace)}")
 
@@ -75,6 +86,8 @@ def _own_file(name: str, workspace: Path) -> str:
 
 
 def _hint(name: str, workspace: Path) -> str:
+    if name in ONES_OWN:
+        return "give the hub id, URL, folder or Python file itself"
     nearest = nearest_to(name)
     if nearest is not None:
         return (
@@ -108,14 +121,15 @@ def expand_upstream(table: dict[str, Any]) -> dict[str, Any]:
         return {**huggingface_table(name, known.source), **table}
     if known is not None:
         return {"kind": known.kind, **known.options, **table}
-    if _is_hub_id(name):
+    if is_hub_id(name):
         return {**huggingface_table(name, name), **table}
     return table
 
 
 def huggingface_table(name: str, source: str) -> dict[str, Any]:
-    """A table for transformers. `revision` None: another source's revision must not linger."""
-    return {"kind": "huggingface", "name": name, "source": source, "revision": None}
+    """A table for transformers. What is None must not linger from another source."""
+    of_another = dict.fromkeys(("revision", "parts", "shadows"))
+    return {"kind": "huggingface", "name": name, "source": source, **of_another}
 
 
 def file_table(source: str) -> dict[str, Any]:
@@ -130,6 +144,7 @@ def local_model(source: str, base: Path) -> Path | None:
     return folder if (folder / "config.json").is_file() else None
 
 
-def _is_hub_id(name: str) -> bool:
+def is_hub_id(name: str) -> bool:
+    """Whether `name` has the form ORG/MODEL."""
     parts = name.split("/")
     return len(parts) == 2 and all(parts) and not name.startswith((".", "~"))

@@ -61,7 +61,8 @@ class Planner:
     """The endless sequence of steps of a run.
 
     Args:
-        durations: seconds of each utterance, in the split's order.
+        durations: seconds of each utterance, in the split's order; with augmentation the most
+            that is made of it.
         ids: their names, for messages.
         batch: the config's, with V (`micro_batches`).
 

@@ -8,18 +8,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
+from math import isfinite
 from pathlib import Path, PurePath
 from typing import Any
 
 from orchestra.data.audio import MISSING_TOLERANCE_S, Header
 from orchestra.data.import_rows import Row, Table, is_empty, text_of
 from orchestra.data.problems import Problem, read_headers
+from orchestra.data.program import in_threads
 from orchestra.wire.errors import UsageError
 
 TEXTS = ("text", "label", "speaker")
 """Fields of a manifest whose values are text."""
 
-PLACES = ("id", "path", "start", "end")
+PLACES = ("id", "path", "start", "end", "duration")
+_ONLY_NAMED = "duration"
+"""Many tables say how long the recording is, in whatever unit; that is in its header too."""
+
 RESERVED = (*PLACES, "offset_s", "duration_s")
 """No other column can be imported under these names."""
 
@@ -57,7 +63,7 @@ class _Utterance:
     split: str
     path: Path
     written: str
-    """The path as it stands in the manifest, but for its folder."""
+    """The path as the source has it."""
     start_s: float
     end_s: float | None
 
@@ -80,8 +86,11 @@ def choose(table: Table, columns: Columns) -> Chosen:
     there = ", ".join(table.columns) or "none"
     if missing:
         raise UsageError(f"{', '.join(missing)}: {table.source} has the columns {there}")
-    own = {name: name for name in (*PLACES, *TEXTS, *table.taken) if name in table.columns}
+    usual = (*PLACES, *TEXTS, *table.taken)
+    own = {name: name for name in usual if name in table.columns and name != _ONLY_NAMED}
     chosen = {**own, **columns.named}
+    if "end" in columns.named and _ONLY_NAMED in columns.named:
+        raise UsageError("--end and --duration: give one of them")
     if "path" not in chosen:
         raise UsageError(f"--path COL: which column of {table.source} is it? It has {there}")
     places = {name: column for name, column in chosen.items() if name in PLACES}
@@ -165,12 +174,15 @@ def _utterance(
     if is_empty(split):
         problems.append(Problem("rows without a split", place))
         return None
-    start_s = _seconds(chosen, row, "start")
-    end_s = _seconds(chosen, row, "end")
-    if isinstance(start_s, str) or isinstance(end_s, str):
-        problems.append(Problem("times that are no seconds", f"{place}: {start_s!r}, {end_s!r}"))
+    try:
+        start_s = _seconds(chosen, row, "start") or 0.0
+        end_s = _seconds(chosen, row, "end")
+        lasts_s = _seconds(chosen, row, "duration")
+    except ValueError as error:
+        problems.append(Problem("times that are no seconds", f"{place}: {error}"))
         return None
-    start_s = start_s or 0.0
+    if lasts_s is not None:
+        end_s = start_s + lasts_s
     if start_s < 0 or (end_s is not None and end_s <= start_s):
         problems.append(Problem("parts that end before they begin", f"{place}: {start_s}-{end_s}"))
         return None
@@ -178,17 +190,18 @@ def _utterance(
     return _Utterance(row, str(split).strip(), absolute, path.strip(), start_s, end_s)
 
 
-def _seconds(chosen: Chosen, row: Row, name: str) -> float | str | None:
-    """None where there is nothing; the text itself where it is no number."""
+def _seconds(chosen: Chosen, row: Row, name: str) -> float | None:
+    """None where there is nothing (ValueError: it is no number)."""
     cell = row.cells.get(chosen.places.get(name, ""))
     if is_empty(cell):
         return None
-    text = text_of(cell)
     try:
-        seconds = float(text if text is not None else "no number")
+        seconds = float(text_of(cell) or "")
     except ValueError:
-        return str(cell)
-    return seconds if abs(seconds) < float("inf") else str(cell)
+        raise ValueError(repr(cell)) from None
+    if not isfinite(seconds):
+        raise ValueError(repr(cell))
+    return seconds
 
 
 def _headers(
@@ -196,7 +209,7 @@ def _headers(
 ) -> dict[Path, Header]:
     first_row = {one.path: one.row for one in reversed(utterances)}
     paths = sorted(first_row)
-    there = [path for path in paths if path.is_file()]
+    there = list(compress(paths, in_threads(Path.is_file, paths, per_core=4)))
     missing = sorted(set(paths) - set(there), key=lambda path: first_row[path].line)
     problems += [
         Problem("missing recordings", f"{path} ({table.place(first_row[path])})")

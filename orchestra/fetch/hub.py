@@ -76,7 +76,7 @@ def resolve(
         return kept, None
     note = None
     try:
-        refuse_offline(str(source), str(source))
+        refuse_offline(str(source), f"`orchestra fetch {source}`")
         listing = hub.ask(source.revision)
         if weights and not listing.has_weights:
             listing = hub.converted(listing)
@@ -207,6 +207,11 @@ class _Hub:
         except RepositoryNotFoundError as error:
             raise _RefusedError(
                 f"the hub has no model {self._repo!r} that you may read{login}"
+            ) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise _RefusedError(
+                f"{hub_endpoint()} does not answer as a hub does for {self._repo}: is HF_ENDPOINT "
+                f"right? ({type(error).__name__})"
             ) from error
         except HfHubHTTPError as error:
             status = error.response.status_code

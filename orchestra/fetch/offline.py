@@ -15,14 +15,13 @@ def offline_switch() -> str | None:
     return next((name for name in _SWITCHES if _is_on(os.environ.get(name, ""))), None)
 
 
-def refuse_offline(what: str, source: str) -> None:
-    """NotFoundError if the network may not be used to get `what`."""
+def refuse_offline(what: str, command: str) -> None:
+    """NotFoundError if the network may not be used to get `what`, as `command` would."""
     switch = offline_switch()
     if switch is not None:
         raise NotFoundError(
-            f"{what} is not in the local cache and {switch} forbids to download it: run "
-            f"`orchestra fetch {source}` where there is a network (ORCHESTRA_CACHE says where to), "
-            "or give a local folder"
+            f"{what} is not in the local cache and {switch} forbids to download it: run {command} "
+            "where there is a network (ORCHESTRA_CACHE says where to), or give a local folder"
         )
 
 

@@ -112,6 +112,8 @@ class UrlPlace(Place):
         self._web = web
         self._newest = newest
         self._asked: dict[str, File] = {}
+        is_model = source.is_folder
+        self._command = f"`orchestra fetch {source}`" if is_model else "the same command"
 
     def get(self, name: str, flaw: Flaw) -> File | None:
         """See `Place.get`; each file is asked for once."""
@@ -139,7 +141,7 @@ class UrlPlace(Place):
         if known_missing and not self._newest:
             return None
         try:
-            refuse_offline(source.url, source.url)
+            refuse_offline(source.url, self._command)
             return self._ask(source, flaw)
         except MissingError:
             self._cache.write("items", key_of(source.url), _missing_item(source))
@@ -244,7 +246,7 @@ class HubPlace(Place):
 
     def _fetched(self, name: str, known: hub.HubFile, flaw: Flaw) -> tuple[Path, str]:
         what = f"{name} of {self._source.repo}"
-        refuse_offline(what, str(self._source))
+        refuse_offline(what, f"`orchestra fetch {self._source}`")
         key = self._key(name)
         with only_one(self._cache.lock(key), what, self._web.say):
             there = self._there(name, known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestra.config.compose import Composed, override
@@ -19,6 +20,7 @@ from orchestra.schedule.initial import find_weights
 from orchestra.schedule.preflight import preflight
 from orchestra.schedule.staging import building
 from orchestra.schedule.submission import Given, demand_of, flags
+from orchestra.schedule.upstreams import fetch_missing
 from orchestra.supervise.launch import code_folder
 from orchestra.wire import weights
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
@@ -43,10 +45,12 @@ def submit_evaluation(
     given: tuple[Given, ...] = (),
     sets: tuple[str, ...] = (),
     cpu_command: str,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> JobKey:
     """Queue it; the config is the run's, with `given` and `sets` applied.
 
     Args:
+        tell: takes what is said while an upstream that is gone from the cache is fetched again.
         checkpoint: one of the run's own (see schedule.checkpoints.find); default: the best.
         init_from: weights from elsewhere instead (see schedule.initial.find_weights).
         after: the run that must be completed first; it may be this very run.
@@ -71,13 +75,15 @@ def submit_evaluation(
             training=False,
         )
         check_evaluation(composed)
-        preflight(
+        found = preflight(
             composed.config,
             workspace.runs,
             cpu_command=cpu_command,
             splits=(split,),
             root=workspace.root,
+            code=code,
         )
+        fetch_missing(composed.config.upstream, found, tell)
         folder = _new_folder(run)
         key = JobKey(run_id, folder.number)
         try:

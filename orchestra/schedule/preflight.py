@@ -5,23 +5,23 @@ All findings are told at once, each with its remedy.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from orchestra.config.schema import AugmentConfig, HuggingFaceConfig, RunConfig
+from orchestra.config.schema import AugmentConfig, RunConfig, SpectralConfig
 from orchestra.gpu import snapshot
 from orchestra.gpu.pool import over_limit, visible, wanted
 from orchestra.gpu.probe import Prober
 from orchestra.gpu.snapshot import Snapshot
 from orchestra.gpu.status import GpuState
+from orchestra.schedule import upstreams
+from orchestra.schedule.feature_plan import feature_plan
 from orchestra.wire.errors import (
     ConflictError,
     DataError,
@@ -35,10 +35,6 @@ from orchestra.wire.manifest import read_summary
 #: Less free space than this on the runs' disk and a run is not started.
 LEAST_FREE_BYTES = 512 * 2**20
 
-#: Seconds for a hub that does not answer.
-DESCRIBE_LIMIT_S = 30.0
-_DESCRIBE_MODULE = "orchestra.upstreams.describe"
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -46,6 +42,8 @@ class Finding:
 
     what: str
     detail: str
+    model: dict[str, Any] | None = None
+    """Of a pretrained upstream: see schedule.upstreams.describe."""
 
 
 class PreflightError(UsageError):
@@ -59,11 +57,15 @@ def preflight(
     cpu_command: str,
     splits: tuple[str, ...] | None = None,
     root: Path | None = None,
+    code: Path | None = None,
+    is_new: bool = False,
 ) -> list[Finding]:
     """Look at everything the job needs.
 
     `cpu_command`: the same command without GPUs; `splits`: all that training needs, if None;
-    `root`: of the workspace, whose pool and limit of GPUs count.
+    `root`: of the workspace, whose pool and limit of GPUs count; `code`: where the run's code is,
+    if it has a snapshot already; `is_new`: the upstream's names and URLs mean what they give now,
+    not what they gave before.
 
     Raises:
         PreflightError: something is missing.
@@ -71,7 +73,11 @@ def preflight(
     """
     found: list[Finding] = []
     missing: list[str] = []
-    looks = [_data(config, splits), _upstream(config), _disk(runs)]
+    looks = [
+        _data(config, splits),
+        _upstream(config, code or root or Path.cwd(), runs, splits, newest=is_new),
+        _disk(runs),
+    ]
     if splits is None:  # evaluation augments nothing
         looks.insert(1, _augmentation(config.augment))
     for item in chain.from_iterable(looks):
@@ -121,7 +127,7 @@ def _data(config: RunConfig, splits: tuple[str, ...] | None) -> Iterator[Finding
             f"longest {summary.longest_s:.1f} s",
         )
         if splits is None and split == data.train:
-            yield from _too_long(config, config.augment.longest_s(summary.longest_s))
+            yield from _too_long(config, summary.longest_s)
 
 
 def _augmentation(config: AugmentConfig) -> Iterator[Finding | str]:
@@ -141,10 +147,12 @@ def _augmentation(config: AugmentConfig) -> Iterator[Finding | str]:
 def _too_long(config: RunConfig, longest_s: float) -> Iterator[Finding | str]:
     """Evaluation isolates what is too long for its batches; training as the config says."""
     batch = config.batch
-    if longest_s <= batch.max_micro_seconds:
+    made_s = config.augment.longest_s(longest_s)
+    if made_s <= batch.max_micro_seconds:
         return
+    slowed = f", slowed down by augment.speed {made_s:.1f} s" if made_s > longest_s else ""
     said = (
-        f"the longest utterance of {config.data.train} lasts {longest_s:.1f} s, more than "
+        f"the longest utterance of {config.data.train} lasts {longest_s:.1f} s{slowed}, more than "
         f"batch.max_micro_seconds = {batch.max_micro_seconds:g}"
     )
     if batch.too_long == "isolate":
@@ -165,37 +173,46 @@ def prepare_command(command: str | None, root: Path | None, manifests: Path) -> 
     return command.replace("{root}", root_word).replace("{manifests}", manifests_word)
 
 
-def _upstream(config: RunConfig) -> Iterator[Finding | str]:
-    """A pretrained model can be reached and used, as far as its JSON files tell.
-
-    A process of the training plane reads them; from the hub they go into its cache.
-    """
+def _upstream(
+    config: RunConfig,
+    code: Path,
+    runs: RunsFolder,
+    splits: tuple[str, ...] | None,
+    *,
+    newest: bool,
+) -> Iterator[Finding | str]:
+    """A pretrained model can be reached, and used as far as its JSON files tell; or an own one."""
     upstream = config.upstream
-    if not isinstance(upstream, HuggingFaceConfig):
+    if isinstance(upstream, SpectralConfig):
         yield Finding("upstream", upstream.name)
+        if config.cache.features:
+            yield (
+                f"cache.features: upstream {upstream.name!r} has no weights whose hash would tell "
+                "its features from others': set cache.features = false"
+            )
         return
-    command = [sys.executable, "-P", "-m", _DESCRIBE_MODULE, upstream.source]
-    if upstream.revision is not None:
-        command += ["--revision", upstream.revision]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=DESCRIBE_LIMIT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        yield (
-            f"upstream {upstream.name!r}: no answer about {upstream.source} in "
-            f"{DESCRIBE_LIMIT_S} s; download it and give its folder"
-        )
+        model = upstreams.describe(upstream, code, newest=newest)
+    except OrchestraError as error:
+        yield f"upstream {upstream.name!r}: {error}"
         return
-    if done.returncode != 0:
-        said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        yield f"upstream {upstream.name!r}: {said.removeprefix(f'python -m {_DESCRIBE_MODULE}: ')}"
-        return
-    model = json.loads(done.stdout)
-    yield Finding(
-        "upstream",
-        f"{upstream.name} = {upstream.source}, {model['layers']} hidden states of {model['dim']}",
-    )
+    yield Finding("upstream", upstreams.sentence(upstream, model), model)
+    if config.cache.features:
+        yield from _features(config, runs, splits, model)
+
+
+def _features(
+    config: RunConfig, runs: RunsFolder, splits: tuple[str, ...] | None, model: Mapping[str, Any]
+) -> Iterator[Finding | str]:
+    """Room for the feature cache. An evaluation does without what does not fit."""
+    data = config.data
+    all_splits = splits or (data.train, data.valid, *data.test)
+    try:
+        yield Finding("feature cache", feature_plan(config, runs, all_splits, model))
+    except UsageError as error:
+        yield str(error) if splits is None else Finding("feature cache", str(error))
+    except (NotFoundError, DataError):
+        pass  # told with the data
 
 
 def _disk(runs: RunsFolder) -> Iterator[Finding | str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from orchestra.config.compose import Composed, override
@@ -17,6 +18,7 @@ from orchestra.schedule.preflight import preflight
 from orchestra.schedule.seen import Seen, check_seen
 from orchestra.schedule.staging import building
 from orchestra.schedule.submission import demand_of
+from orchestra.schedule.upstreams import fetch_missing
 from orchestra.schedule.watch import abandoned
 from orchestra.supervise.launch import code_folder
 from orchestra.supervise.lock import FileLock
@@ -51,10 +53,12 @@ def resume(
     sets: tuple[str, ...],
     cpu_command: str,
     seen: Seen | None = None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Resumed:
     """Queue the run again. A live run whose supervisor died only needs `dispatch`.
 
-    `start_from`: a step, "best", "last", or None for the newest good checkpoint.
+    `start_from`: a step, "best", "last", or None for the newest good checkpoint; `tell` takes what
+    is said while an upstream that is gone from the cache is fetched again.
 
     Raises:
         ConflictError: it is at work, queued, on another machine, or completed with nothing to do;
@@ -82,7 +86,14 @@ def resume(
             entry, notes = _entry(run, registry)
             _recover(run)
             composed, step = _compose(workspace, row, start_from, sets)
-            preflight(composed.config, workspace.runs, cpu_command=cpu_command, root=workspace.root)
+            found = preflight(
+                composed.config,
+                workspace.runs,
+                cpu_command=cpu_command,
+                root=workspace.root,
+                code=code_folder(workspace.runs, run.job),
+            )
+            fetch_missing(composed.config.upstream, found, tell)
             notes += _rewind(run, registry, step)
             notes += refreeze(run, registry, composed)
             _show_progress(registry, run.id, step, composed)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestra import __version__
+from orchestra.config.schema import FileConfig
 from orchestra.provenance.client import Pending, Snapshot, start_snapshot
 from orchestra.provenance.environment import capture, record_environment
 from orchestra.registry.configs import config_document
@@ -24,6 +25,7 @@ from orchestra.schedule.labels import check_remark, check_tags
 from orchestra.schedule.names import check_name, default_names
 from orchestra.schedule.staging import Stage, building, make_runs_folder, new_stage
 from orchestra.schedule.submission import demand_of
+from orchestra.wire.errors import UsageError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.job import JobState
@@ -48,6 +50,8 @@ class Plan:
     composed: Composed
     findings: tuple[Finding, ...]
     entry: QueueEntry
+    upstream: Mapping[str, Any] | None
+    """What a pretrained one is, for the record (see schedule.upstreams)."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,19 @@ class Submitted:
         return JobKey(self.run_id)
 
 
-def plan(workspace: Workspace, submission: Submission) -> Plan:
-    """Compose and look, without writing anything (errors as `staged`)."""
+def plan(
+    workspace: Workspace, submission: Submission, *, tell: Callable[[str], None] | None = None
+) -> Plan:
+    """Compose and look (errors as `staged`).
+
+    Nothing is written, unless `tell` is there to take what is said of it: then the weights of a
+    pretrained upstream are fetched too.
+    """
     # Here and not above: `staged` starts git before these 100 ms of imports.
     from orchestra.config.compose import compose
     from orchestra.schedule.deferred import placeholders, queue_entry
     from orchestra.schedule.preflight import Finding, preflight
+    from orchestra.schedule.upstreams import with_upstream
 
     entry = queue_entry(
         workspace,
@@ -92,14 +103,16 @@ def plan(workspace: Workspace, submission: Submission) -> Plan:
         workspace.runs,
         cpu_command=submission.cpu_command,
         root=workspace.root,
+        is_new=True,
     )
+    composed, upstream = with_upstream(composed, found, tell)
     if entry.after:
         found.append(Finding("after", f"run {entry.after} is completed"))
     if entry.init_from:
         found.append(Finding("init", f"{entry.init_from} of that time"))
     elif composed.config.init is not None:
         found.append(Finding("init", check_initial(composed.config.init)))
-    return Plan(composed, tuple(found), entry)
+    return Plan(composed, tuple(found), entry, upstream)
 
 
 def plan_rows(made: Plan) -> list[tuple[str, str]]:
@@ -155,8 +168,14 @@ class Staged:
 
 
 @contextlib.contextmanager
-def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
+def staged(
+    workspace: Workspace,
+    submission: Submission,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> Iterator[Staged]:
     """A run that is ready to `commit`; if the block ends without that, nothing is left of it.
+
+    `tell` takes what is said while the upstream is fetched, which may take long.
 
     Raises:
         ConfigErrors, PreflightError, ConflictError: the config, or something it needs, is wrong.
@@ -178,9 +197,10 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
                 pending = start_snapshot(
                     workspace.root, workspace.runs.path, stage.run_id, stage.folder.patch
                 )
-            made = plan(workspace, submission)
+            made = plan(workspace, submission, tell=tell)
             environment = capture()
             snapshot = pending.result()
+            _check_own_upstream(made.composed.config, snapshot)
             if made.composed.config.init is not None and not made.entry.init_from:
                 copy_initial(made.composed.config.init, stage.folder.init)
             name = submission.name or _free_name(registry, made.composed, stage.run_id)
@@ -194,6 +214,16 @@ def staged(workspace: Workspace, submission: Submission) -> Iterator[Staged]:
             with _interrupts_wait():
                 if stage is not None and not registry.knows(stage.run_id):
                     _undo(stage, pending)
+
+
+def _check_own_upstream(config: RunConfig, snapshot: Snapshot) -> None:
+    """UsageError unless the snapshot has the file of a user's own upstream."""
+    upstream = config.upstream
+    if isinstance(upstream, FileConfig) and not (snapshot.code / upstream.source).is_file():
+        raise UsageError(
+            f"upstream {upstream.name!r}: the run's snapshot has no {upstream.source}, because git "
+            "ignores it: take it out of .gitignore"
+        )
 
 
 def _free_name(registry: Registry, composed: Composed, run_id: str) -> str:
@@ -247,7 +277,10 @@ def _write(
     if made.entry != QueueEntry():
         made.entry.write(folder.job)
     record_environment(folder.job)
-    write_json(folder.provenance, {**snapshot.to_json(), "environment": environment})
+    write_json(
+        folder.provenance,
+        {**snapshot.to_json(), "environment": environment, "upstream": made.upstream},
+    )
     JobState(RunState.QUEUED, "", attempt=0, updated_at=row.created_at).write(folder.job)
     write_json(
         folder.identity,

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from orchestra.tasklib.classification_config import SmallHeadConfig, SuperbHeadConfig
+from orchestra.tasklib.pooling import mean, mean_and_deviation
 from orchestra.upstreams.base import valid_mask
 
 _KERNELS = (5, 3, 3)
 _DILATIONS = (1, 2, 3)
 """Frames that a convolution sees, and from one of them to the next: 15 frames in all."""
-_VARIANCE_FLOOR = 1e-5
 
 
 def build_head(config: SuperbHeadConfig | SmallHeadConfig, dim: int, classes: int) -> nn.Module:
@@ -43,7 +43,7 @@ class SuperbHead(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """See `build_head`."""
         valid = valid_mask(lengths, features.shape[1])[:, :, None]
-        logits: Tensor = self.output(self.projection(_mean(features, valid)))
+        logits: Tensor = self.output(self.projection(mean(features, valid)))
         return logits
 
 
@@ -75,13 +75,5 @@ class SmallHead(nn.Module):
             # Behind an utterance stand zeros, as behind the longest of a batch.
             normed = norm(hidden).masked_fill(~valid, 0.0)
             hidden = torch.relu(convolution(normed.transpose(1, 2)).transpose(1, 2))
-        mean = _mean(hidden, valid)
-        variance = _mean((hidden - mean[:, None]) ** 2, valid)
-        deviation = (variance + _VARIANCE_FLOOR).sqrt()
-        logits: Tensor = self.output(self.dropout(torch.cat([mean, deviation], dim=1)))
+        logits: Tensor = self.output(self.dropout(mean_and_deviation(hidden, valid)))
         return logits
-
-
-def _mean(frames: Tensor, valid: Tensor) -> Tensor:
-    """(batch, frames, size) -> (batch, size) over the frames where `valid` (batch, frames, 1)."""
-    return frames.masked_fill(~valid, 0.0).sum(1) / valid.sum(1)

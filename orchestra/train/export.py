@@ -25,7 +25,7 @@ from torch import Tensor
 
 from orchestra import __version__
 from orchestra.config.frozen import read_frozen
-from orchestra.config.schema import HuggingFaceConfig, RunConfig
+from orchestra.config.schema import FileConfig, HuggingFaceConfig, RunConfig
 from orchestra.data.program import Outcome
 from orchestra.data.program import run as run_program
 from orchestra.train import checkpoint, learnt
@@ -189,6 +189,13 @@ def _upstream(config: RunConfig, tensors: dict[str, Tensor], folder: Path) -> di
     """Which upstream it is; written to `folder` if the run tuned it."""
     chosen = config.upstream
     document: dict[str, Any] = {"name": chosen.name, "tuned": bool(tensors), "untrained": []}
+    if isinstance(chosen, FileConfig):
+        from orchestra.upstreams.own import own_identity, save_own
+
+        code = Path(os.environ.get(CODE, Path.cwd()))
+        if tensors:
+            save_own(chosen, tensors, code, folder)
+        return document | own_identity(chosen, code)
     if not isinstance(chosen, HuggingFaceConfig):
         return document
     # transformers takes over a second to import: only who needs it pays.

@@ -1,7 +1,27 @@
 """A user's own upstream: one class in a Python file of the workspace.
 
 The file is a single one: it may import what is installed, not its neighbours, so that its hash says
-what it computes. What it returns is checked, as every task relies on it.
+what it computes. What it returns is checked, as every task relies on it. For example, the power of
+frames of 10 ms, with `upstream.options = {decibels = true}`:
+
+    from orchestra.upstreams.base import Features, Upstream
+
+    class Power(Upstream):
+        stride = 160       # samples from one frame to the next
+        min_samples = 160  # of the shortest utterance that has a frame
+
+        def __init__(self, decibels: bool = False):
+            super().__init__()
+            self.decibels = decibels
+
+        def layer_dims(self, key):
+            return [1]     # one layer of one dimension
+
+        def extract(self, wavs, lengths):
+            frames = wavs.unfold(1, 160, 160).square().mean(2, keepdim=True)
+            if self.decibels:
+                frames = 10 * (frames + 1e-10).log10()
+            return Features({"hidden_states": [frames]}, lengths // 160)
 """
 
 from __future__ import annotations
@@ -12,6 +32,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -19,6 +40,8 @@ from orchestra.config.schema import FileConfig
 from orchestra.upstreams.base import Features, Upstream
 from orchestra.wire.errors import NotFoundError, UsageError
 
+_MODEL = "model."
+"""Where an OwnUpstream has the user's."""
 _MISTAKES = (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError)
 """What a mistake in the file raises when it is imported or its class is made."""
 
@@ -26,11 +49,11 @@ _MISTAKES = (SyntaxError, ImportError, NameError, AttributeError, TypeError, Val
 class OwnUpstream(Upstream):
     """The user's class with its promises checked. Frozen unless `config.trainable`."""
 
-    def __init__(self, config: FileConfig, own: Upstream, sha256: str) -> None:
+    def __init__(self, config: FileConfig, model: Upstream, identity: dict[str, str]) -> None:
         super().__init__()
         self.config = config
-        self.sha256 = sha256
-        self.own = own
+        self.model = model
+        self._identity = identity
         self.stride = self._positive("stride")
         self.min_samples = self._positive("min_samples")
         self.trainable = config.trainable
@@ -45,11 +68,11 @@ class OwnUpstream(Upstream):
 
     def identity(self) -> dict[str, str]:
         """The file and its hash."""
-        return {"source": self.config.source, "file_sha256": self.sha256}
+        return self._identity
 
     def layer_dims(self, key: str) -> list[int]:
         """As the user's class says."""
-        dims = self.own.layer_dims(key)
+        dims = self.model.layer_dims(key)
         if not (isinstance(dims, list) and dims and all(isinstance(dim, int) for dim in dims)):
             raise self._wrong(f"layer_dims({key!r}) gave {dims!r}, not a list of numbers")
         return dims
@@ -57,7 +80,7 @@ class OwnUpstream(Upstream):
     def extract(self, wavs: Tensor, lengths: Tensor) -> Features:
         """The user's, after a look at shapes and lengths (UsageError names the file)."""
         with torch.set_grad_enabled(self.trainable and torch.is_grad_enabled()):
-            features = self.own.extract(wavs, lengths)
+            features = self.model.extract(wavs, lengths)
         if not isinstance(features, Features):
             raise self._wrong(f"extract gave a {type(features).__name__}, not Features")
         frames = self._checked_frames(features, len(wavs))
@@ -84,13 +107,13 @@ class OwnUpstream(Upstream):
         return frames
 
     def _positive(self, name: str) -> int:
-        value = getattr(self.own, name, None)
+        value = getattr(self.model, name, None)
         if not isinstance(value, int) or value < 1:
             raise self._wrong(f"{name} is {value!r}, not a number of samples")
         return value
 
     def _wrong(self, what: str) -> UsageError:
-        return UsageError(f"{self.config.source}: {type(self.own).__name__}: {what}")
+        return UsageError(f"{self.config.source}: {type(self.model).__name__}: {what}")
 
 
 def load_own(config: FileConfig, code: Path) -> OwnUpstream:
@@ -100,22 +123,50 @@ def load_own(config: FileConfig, code: Path) -> OwnUpstream:
         NotFoundError: there is no such file.
         UsageError: it can't be imported, has no such class or two, or the class refuses `options`.
     """
-    path = code / config.source
+    identity = own_identity(config, code)
+    cls = _only_class(_imported(code / config.source, config.source), config.source)
     try:
-        content = path.read_bytes()
+        model = cls(**config.options)
+    except _MISTAKES as error:
+        raise UsageError(
+            f"{config.source}: {cls.__name__}(**upstream.options): {type(error).__name__}: {error}"
+        ) from error
+    return OwnUpstream(config, model, identity)
+
+
+def own_identity(config: FileConfig, code: Path) -> dict[str, str]:
+    """The file and its hash, for the record (NotFoundError as `load_own`)."""
+    content = _content(config, code)
+    return {"source": config.source, "file_sha256": hashlib.sha256(content).hexdigest()}
+
+
+def save_own(config: FileConfig, tensors: dict[str, Tensor], code: Path, folder: Path) -> None:
+    """Write the file and model.safetensors of a tuned upstream.
+
+    Args:
+        tensors: that upstream's, by their names in its state_dict.
+        folder: not there yet.
+
+    Raises:
+        NotFoundError: as `load_own`.
+        OSError: the folder can't be written.
+    """
+    content = _content(config, code)
+    folder.mkdir()
+    (folder / Path(config.source).name).write_bytes(content)
+    # Cloned: tied ones share their memory, which safetensors refuses.
+    own = {name.removeprefix(_MODEL): tensor.clone() for name, tensor in tensors.items()}
+    (folder / "model.safetensors").write_bytes(safetensors.torch.save(own))
+
+
+def _content(config: FileConfig, code: Path) -> bytes:
+    try:
+        return (code / config.source).read_bytes()
     except FileNotFoundError as error:
         raise NotFoundError(
             f"no upstream {config.source} in {code}: a run's snapshot has all files of the "
             "workspace but those that git ignores"
         ) from error
-    cls = _only_class(_imported(path, config.source), config.source)
-    try:
-        own = cls(**config.options)
-    except _MISTAKES as error:
-        raise UsageError(
-            f"{config.source}: {cls.__name__}(**upstream.options): {type(error).__name__}: {error}"
-        ) from error
-    return OwnUpstream(config, own, hashlib.sha256(content).hexdigest())
 
 
 def _imported(path: Path, source: str) -> ModuleType:

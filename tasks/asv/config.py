@@ -6,13 +6,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from orchestra.config.schema import NonNegativeFloat, TaskConfig
+from orchestra.config.schema import LabelChange, TaskConfig
 
 
 class Config(TaskConfig):
     """Speaker verification by an x-vector. Defaults: SUPERB's."""
 
     aliases: ClassVar[tuple[str, ...]] = ("sv_voxceleb1",)
+    # Another speed is another voice.
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"crop"})
 
     kind: Literal["asv"] = "asv"
     hidden: PositiveInt = 512
@@ -25,5 +27,3 @@ class Config(TaskConfig):
     """What AM-softmax multiplies cosines by."""
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """What AM-softmax takes from the cosine to the right speaker."""
-    crop_s: NonNegativeFloat = 8.0
-    """Longest piece of a training utterance, at a random place in each epoch; 0 takes the whole."""

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from orchestra.tasklib.pooling import mean_and_deviation
 from orchestra.upstreams.base import valid_mask
 
 from .config import Config
@@ -19,8 +20,6 @@ CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
 
 LOST_FRAMES = sum((frames - 1) * dilation for frames, dilation in CONTEXTS)
 """Frames at the edges for which there is not the whole context: 14."""
-
-_SMALLEST_VARIANCE = 1e-8
 
 
 class Head(nn.Module):
@@ -52,8 +51,9 @@ class Head(nn.Module):
         hidden = hidden.transpose(1, 2)
         for layer in self.layers:
             hidden = torch.relu(layer(hidden))
-        pooled = mean_and_deviation(hidden, (lengths - LOST_FRAMES).clamp(min=1))
-        return torch.relu(self.embedding(pooled))
+        hidden = hidden.transpose(1, 2)
+        valid = valid_mask((lengths - LOST_FRAMES).clamp(min=1), hidden.shape[1])
+        return torch.relu(self.embedding(mean_and_deviation(hidden, valid[:, :, None])))
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """(batch, speakers) cosines between the utterances and the training speakers."""
@@ -61,19 +61,6 @@ class Head(nn.Module):
         # 16 bits would leave scaled cosines an error of 0.1.
         with torch.autocast(last.device.type, enabled=False):
             return F.linear(F.normalize(last.float()), F.normalize(self.speakers))
-
-
-def mean_and_deviation(hidden: Tensor, lengths: Tensor) -> Tensor:
-    """(batch, 2 * channels) over the valid frames of (batch, channels, frames).
-
-    The deviation is that of the frames themselves (divided by their number, not by one less), so
-    that one frame has one too.
-    """
-    mask = valid_mask(lengths, hidden.shape[-1])[:, None, :]
-    count = lengths[:, None].to(hidden)
-    mean = hidden.masked_fill(~mask, 0.0).sum(-1) / count
-    squares = (hidden - mean[:, :, None]).masked_fill(~mask, 0.0).square().sum(-1) / count
-    return torch.cat([mean, squares.clamp(min=_SMALLEST_VARIANCE).sqrt()], dim=1)
 
 
 def am_softmax_logits(cosines: Tensor, speakers: Tensor, scale: float, margin: float) -> Tensor:

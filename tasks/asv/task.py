@@ -11,13 +11,11 @@ import torch.nn.functional as F
 
 import orchestra.tasks
 from orchestra.config.schema import DataConfig
-from orchestra.data import SAMPLE_RATE
 from orchestra.tasks import Batch, Direction, LossTerms, Outputs, Prediction
 from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance
 
 from .config import Config
-from .crop import random_crop
 from .head import Head, am_softmax_logits
 from .verification import cosine_scores, equal_error_rate, error_rates, minimum_cost
 
@@ -33,7 +31,6 @@ class Task(orchestra.tasks.Task):
     def __init__(self, config: Config, data: DataConfig) -> None:
         super().__init__(config, data)
         self._class_of: dict[str, int] = {}
-        self._crop_frames = 0
 
     def utterances(self, split: str) -> list[Utterance]:
         """All of a split, whose trials are among themselves.
@@ -87,7 +84,6 @@ class Task(orchestra.tasks.Task):
 
     def build_head(self, dim: int, stride: int) -> torch.nn.Module:
         """The x-vector with a weight per training speaker."""
-        self._crop_frames = round(self.config.crop_s * SAMPLE_RATE / stride)
         return Head(self.config, dim, len(self._class_of))
 
     def loss(
@@ -101,8 +97,6 @@ class Task(orchestra.tasks.Task):
             DataError: an utterance is of no speaker, or of one that was not learnt.
         """
         speakers = _trainable(batch)
-        if head.training and self._crop_frames:
-            features, lengths = random_crop(features, lengths, batch.seeds, self._crop_frames)
         cosines = head(features, lengths)
         logits = am_softmax_logits(cosines, speakers, self.config.scale, self.config.margin)
         return LossTerms(
@@ -121,7 +115,7 @@ class Task(orchestra.tasks.Task):
             DataError: one is not finite.
         """
         assert isinstance(head, Head)
-        embeddings = head.embed(features, lengths).float().cpu().numpy()
+        embeddings = head.embed(features, lengths).detach().float().cpu().numpy()
         for name, embedding in zip(batch.ids, embeddings, strict=True):
             if not np.isfinite(embedding).all():
                 raise DataError(f"utterance {name}: its embedding is not finite (NaN or infinity)")

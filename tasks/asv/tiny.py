@@ -7,11 +7,11 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from orchestra.data import SAMPLE_RATE
 from orchestra.data.audio import Waveform
-from orchestra.data.voices import Voice, draw_voice, say
+from orchestra.tasklib.tiny_voice import write
+
+from .voices import Voice, draw_voice, say
 
 SPEAKERS = {"dev": 60, "test": 12}
 VIDEOS, TAKES = 3, 2
@@ -46,10 +46,9 @@ def _speak(folder: Path, key: str) -> None:
     for video in range(VIDEOS):
         level, noise = rng.uniform(0.3, 1.5), rng.uniform(0.002, 0.02)
         place = folder / f"video{video:06d}"
-        place.mkdir(parents=True)
         for take in range(1, TAKES + 1):
             samples = level * _recorded(voice, noise, rng)
-            soundfile.write(place / f"{take:05d}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
+            write(place / f"{take:05d}.wav", samples)
 
 
 def _recorded(voice: Voice, noise: float, rng: random.Random) -> Waveform:

@@ -6,13 +6,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from orchestra.config.schema import NonNegativeFloat, TaskConfig
+from orchestra.config.schema import LabelChange, NonNegativeFloat, TaskConfig
 
 
 class Config(TaskConfig):
     """Who speaks when, of a known number of speakers. Defaults: SUPERB's."""
 
     aliases: ClassVar[tuple[str, ...]] = ("diarization",)
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset()
 
     kind: Literal["sd"] = "sd"
     speakers: Annotated[int, Field(ge=1, le=6)] = 2

@@ -1,4 +1,4 @@
-"""A tiny corpus in S3PRL's layout of Libri2Mix: a low and a high made-up voice, at times both.
+"""A tiny corpus in S3PRL's layout of Libri2Mix: a low and a high toy voice, at times both at once.
 
 All splits have the same voices; no take of them is in two.
 """
@@ -10,21 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from orchestra.data import SAMPLE_RATE
 from orchestra.data.audio import Waveform
-from orchestra.data.voices import Voice, draw_voice, say
+from orchestra.tasklib.tiny_voice import Manner, speak, write
 
 RECORDINGS = {"train": 60, "dev": 10, "test": 16}
 SECONDS = (5.0, 8.0)
+"""After so long a speaker begins no further turn."""
 LONG_S = 26.0
-"""Of the first training recording: `data prepare` cuts it."""
-PAIRS = 6
-"""Voices of either kind."""
-LOW_HZ, HIGH_HZ = (80.0, 110.0), (190.0, 260.0)
-TURN_S, PAUSE_S = (0.7, 2.0), (0.2, 2.5)
-NOISE = 0.005  # RMS; that of speech is 0.1
+"""The same of the first training recording, which `data prepare` cuts."""
+MANNERS = {
+    "low": Manner(pitch=0.6, brightness=-6.0),
+    "high": Manner(pitch=1.6, brightness=6.0),
+}
+"""The pitches of low and high voices don't overlap."""
+VOICES = 6
+"""Of either kind."""
+WORDS = ("red", "green", "blue", "white", "black", "brown", "pink", "grey")
+TURN_WORDS, PAUSE_S = (1, 4), (0.2, 2.5)
 
 
 @dataclass(frozen=True)
@@ -45,53 +49,44 @@ def make(root: Path, seed: int, recordings: dict[str, int] | None = None) -> Non
 
     `recordings`: how many each split has.
     """
-    voices = {
-        f"{kind}{number}": draw_voice(random.Random(f"{seed}/{kind}/{number}"), pitch_hz=pitch)
-        for kind, pitch in (("low", LOW_HZ), ("high", HIGH_HZ))
-        for number in range(PAIRS)
-    }
     for split, count in (recordings or RECORDINGS).items():
-        folder = root / split
-        (folder / "wav").mkdir(parents=True)
+        (root / split).mkdir(parents=True)
         scp, rttm = [], []
         for number in range(count):
             name = f"{split}-{number:04d}"
             rng = random.Random(f"{seed}/{name}")
-            long = split == "train" and number == 0
-            turns = _mix(voices, LONG_S if long else rng.uniform(*SECONDS), rng)
-            samples = _sum(turns, rng)
-            soundfile.write(folder / "wav" / f"{name}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
+            is_long = split == "train" and number == 0
+            turns = _converse(seed, name, LONG_S if is_long else rng.uniform(*SECONDS), rng)
+            write(root / split / "wav" / f"{name}.wav", _sum(turns))
             scp.append(f"{name} {split}/wav/{name}.wav\n")
             rttm += [
                 f"SPEAKER {name} 1 {turn.start_s:.4f} {turn.duration_s:.4f} <NA> <NA> "
                 f"{turn.speaker} <NA> <NA>\n"
                 for turn in sorted(turns, key=lambda turn: turn.start_s)
             ]
-        (folder / "wav.scp").write_text("".join(scp), encoding="utf-8")
-        (folder / "rttm").write_text("".join(rttm), encoding="utf-8")
+        (root / split / "wav.scp").write_text("".join(scp), encoding="utf-8")
+        (root / split / "rttm").write_text("".join(rttm), encoding="utf-8")
 
 
-def _mix(voices: dict[str, Voice], seconds: float, rng: random.Random) -> list[Spoken]:
+def _converse(seed: int, recording: str, seconds: float, rng: random.Random) -> list[Spoken]:
     """Turns of two speakers who don't listen to each other."""
     turns = []
-    for kind in ("low", "high"):
-        speaker = f"{kind}{rng.randrange(PAIRS)}"
-        loudness = rng.uniform(0.7, 1.2)
+    for kind, manner in MANNERS.items():
+        speaker = f"{kind}{rng.randrange(VOICES)}"
         start_s = round(rng.uniform(0.0, 1.5), 2)
-        while start_s < seconds - TURN_S[0]:
-            length_s = round(min(rng.uniform(*TURN_S), seconds - start_s), 2)
-            samples = loudness * say(voices[speaker], length_s, rng)
-            turns.append(Spoken(speaker, start_s, np.asarray(samples, dtype=np.float32)))
-            start_s = round(start_s + length_s + rng.uniform(*PAUSE_S), 2)
+        while start_s < seconds:
+            words = rng.choices(WORDS, k=rng.randint(*TURN_WORDS))
+            take = f"{recording}/{start_s}"
+            turns.append(Spoken(speaker, start_s, speak(seed, words, speaker, take, manner)))
+            start_s = round(start_s + turns[-1].duration_s + rng.uniform(*PAUSE_S), 2)
     return turns
 
 
-def _sum(turns: list[Spoken], rng: random.Random) -> Waveform:
-    """All turns in noise, a little silence behind the last."""
+def _sum(turns: list[Spoken]) -> Waveform:
+    """All turns, with a little silence behind the last."""
     end_s = max(turn.start_s + turn.duration_s for turn in turns) + 0.2
-    noise = np.random.default_rng(rng.getrandbits(64))
-    samples = NOISE * noise.standard_normal(round(end_s * SAMPLE_RATE))
+    samples = np.zeros(round(end_s * SAMPLE_RATE), dtype=np.float32)
     for turn in turns:
         first = round(turn.start_s * SAMPLE_RATE)
         samples[first : first + len(turn.samples)] += turn.samples
-    return np.asarray(samples, dtype=np.float32)
+    return samples

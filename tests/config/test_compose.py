@@ -157,8 +157,11 @@ def test_paths_become_absolute(workspace: Path, monkeypatch: pytest.MonkeyPatch)
     assert config.model_dump()["task"]["lexicon"] == workspace / "words.txt"
     assert isinstance(config.upstream, HuggingFaceConfig)
     assert Path(config.upstream.source).samefile(workspace / "models" / "tiny")
+    noise = set_(workspace, "augment.noise.manifest=noise/all.jsonl").config.augment.noise
+    assert noise and noise.manifest == workspace / "noise" / "all.jsonl"
     by_set = set_(workspace, "upstream.source=models/tiny").config.upstream
-    assert by_set == HuggingFaceConfig(name="tiny", source=str(workspace / "models/tiny"))
+    source = str(workspace / "models/tiny")
+    assert by_set == HuggingFaceConfig(name="tiny", source=source, shadows="models/tiny")
 
 
 def test_seed_is_drawn_once_and_recorded(workspace: Path) -> None:

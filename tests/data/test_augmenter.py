@@ -80,6 +80,16 @@ def test_switching_one_part_off_changes_nothing_in_the_others(tmp_path: Path) ->
     assert all(np.array_equal(alone.augment(WAV, s), both.augment(WAV, s)) for s in range(10))
 
 
+def test_who_gets_a_room_has_no_part_in_who_gets_noise(tmp_path: Path) -> None:
+    path = manifest(tmp_path, {"a": noise(0.1)})
+
+    def drawn(key: str) -> list[bool]:
+        made = augmenter(**{key: {"manifest": path, "probability": 0.5}})
+        return [bool(added(made, seed, WAV[:200]).any()) for seed in range(60)]
+
+    assert len(set(zip(drawn("rir"), drawn("noise"), strict=True))) == 4
+
+
 def test_the_room_comes_before_the_noise_and_the_crop_after_both(tmp_path: Path) -> None:
     echo = np.zeros(4000, np.float32)
     echo[[0, 3999]] = 1.0, 0.8

@@ -7,12 +7,13 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from orchestra.config.compose import Flag, Request, compose
-from orchestra.config.schema import RunConfig
+from orchestra.config.schema import AugmentConfig, RunConfig, SpeedConfig
 from orchestra.schedule import preflight as module
 from orchestra.schedule.preflight import Finding, PreflightError, preflight
 from orchestra.wire.errors import ConflictError, OrchestraError
@@ -105,6 +106,22 @@ def test_what_is_too_long_may_be_isolated(
     assert ("20.5 s" in details.get("too long", "")) == told
 
 
+def test_what_augmentation_makes_too_long_or_short_enough_counts(
+    root: Path, runs: RunsFolder
+) -> None:
+    for split in ("train", "valid", "test"):
+        write_manifest(root / "m", split, [{"id": "a", "path": "x", "duration_s": 19.0}], "a test")
+    looked = [config(root, "data.manifests=m", "batch.max_micro_seconds=20")]
+    slowed = AugmentConfig(speed=SpeedConfig(factors=[0.9, 1.0]))
+    looked.append(looked[0].model_copy(update={"augment": slowed}))
+    cropped = slowed.model_copy(update={"crop_s": 8.0})
+    looked.append(looked[0].model_copy(update={"augment": cropped}))
+    text = r"lasts 19\.0 s, slowed down by augment\.speed 21\.1 s, more than .* = 20"
+    for one, refused in zip(looked, (False, True, False), strict=True):
+        with pytest.raises(PreflightError, match=text) if refused else nullcontext():
+            preflight(one, runs, cpu_command="")
+
+
 def test_noises_and_rooms_are_counted_and_missing_ones_told_together(
     root: Path, runs: RunsFolder
 ) -> None:
@@ -174,13 +191,45 @@ def test_what_the_upstream_is(root: Path, runs: RunsFolder) -> None:
     (folder / "config.json").write_text(json.dumps(WAVLM))
     with pytest.raises(PreflightError, match=r"has no model\.safetensors: pickled weights"):
         preflight(pretrained(root, str(folder)), runs, cpu_command=CPU)
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     found = preflight(pretrained(root, str(folder)), runs, cpu_command=CPU)
     (upstream,) = (finding.detail for finding in found if finding.what == "upstream")
     assert upstream == f"mine = {folder}, 13 hidden states of 768"
-    (folder / "config.json").write_text(json.dumps({**WAVLM, "model_type": "whisper"}))
-    with pytest.raises(PreflightError, match=r"^upstream 'mine': .*type 'whisper'.*hubert, wavlm$"):
+    (folder / "config.json").write_text(json.dumps({**WAVLM, "model_type": "bert"}))
+    with pytest.raises(PreflightError, match=r"^upstream 'mine': .*type 'bert'.*one of wav2vec2,"):
         preflight(pretrained(root, str(folder)), runs, cpu_command=CPU)
+
+
+OWN = """
+from orchestra.upstreams.base import Upstream
+
+class Mine(Upstream):
+    stride, min_samples = 320, 400
+    def __init__(self, dim):
+        super().__init__()
+        self.dim = dim
+    def layer_dims(self, key):
+        return [self.dim] * 3
+    def extract(self, wavs, lengths):
+        raise NotImplementedError
+"""
+
+
+def test_an_own_upstream_is_made(root: Path, runs: RunsFolder) -> None:
+    (root / "upstreams").mkdir()
+    (root / "upstreams" / "mine.py").write_text(OWN)
+
+    def own(options: str) -> RunConfig:
+        table = 'kind="file", name="mine", source="upstreams/mine.py"'
+        return config(root, f"upstream={{{table}, options={options}}}")
+
+    found = preflight(own("{dim=7}"), runs, cpu_command=CPU, root=root)
+    (upstream,) = (finding.detail for finding in found if finding.what == "upstream")
+    assert upstream == "mine = upstreams/mine.py, 3 hidden states of 7"
+    with pytest.raises(PreflightError, match=r"'mine': upstreams/mine\.py: Mine.*'dim'"):
+        preflight(own("{}"), runs, cpu_command=CPU, root=root)
+    with pytest.raises(PreflightError, match=r"no upstream upstreams/mine\.py in"):
+        preflight(own("{dim=7}"), runs, cpu_command=CPU, root=root, code=root / "snapshot")
 
 
 def test_a_hub_id_that_cannot_be_reached(
@@ -195,7 +244,7 @@ def test_a_hub_id_that_cannot_be_reached(
 def test_a_hub_that_does_not_answer(
     root: Path, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DESCRIBE_LIMIT_S", 0.001)
+    monkeypatch.setattr("orchestra.schedule.upstreams.DESCRIBE_LIMIT_S", 0.001)
     with pytest.raises(PreflightError, match=r"no answer about some-lab/none in 0\.001 s"):
         preflight(pretrained(root, "some-lab/none"), runs, cpu_command=CPU)
 

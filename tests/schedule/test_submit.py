@@ -69,6 +69,35 @@ def test_a_submitted_run_is_complete_and_queued(workspace: Workspace) -> None:
     assert run.run_id in refs(workspace)
 
 
+OWN = """
+from orchestra.upstreams.base import Upstream
+
+class Mine(Upstream):
+    stride, min_samples = 320, 400
+    def layer_dims(self, key):
+        return [8]
+    def extract(self, wavs, lengths):
+        raise NotImplementedError
+"""
+
+
+def test_the_file_of_an_own_upstream_is_in_the_snapshot_or_nothing_is(workspace: Workspace) -> None:
+    file = workspace.root / "upstreams" / "mine.py"
+    file.parent.mkdir()
+    file.write_text(OWN)
+    run = submit(workspace, replace(EXAMPLE, upstream="mine"))
+    code = json.loads(run.folder.provenance.read_text())["code"]
+    assert (workspace.runs.snapshot(code) / "upstreams" / "mine.py").read_text() == OWN
+    assert 'source = "upstreams/mine.py"' in run.folder.job.config.read_text()
+    with (workspace.root / ".gitignore").open("a") as ignored:
+        ignored.write("mine.py\n")
+    with pytest.raises(
+        UsageError, match=r"snapshot has no upstreams/mine\.py, because git ignores"
+    ):
+        submit(workspace, replace(EXAMPLE, upstream="mine"))
+    assert folders(workspace) == {run.run_id}
+
+
 def test_names(workspace: Workspace) -> None:
     run = submit(workspace)
     assert run.name == f"example-fbank-{run.run_id[:4]}"

@@ -191,6 +191,7 @@ def test_the_preset_is_superbs_recipe(tmp_path: Path) -> None:
     assert (config.train.max_steps, config.train.eval_every) == (200_000, 5_000)
     assert config.task.head.kind == "superb"
     assert config.task.class_weights == "balanced"
+    assert config.upstream.cmvn is False  # the head takes the mean over time
     assert config.batch.micro_batches == 4
 
 

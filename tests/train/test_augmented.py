@@ -5,6 +5,7 @@ Real ranks, killed and resumed, are in tests/exactness.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ def stopped_after_each_of_two_steps(job: Job) -> Job:
 
 def test_workers_and_interruptions_change_no_bit(recordings: Path, tmp_path: Path) -> None:
     straight = job_in(tmp_path / "straight", recordings)
-    run_here(straight)
+    start = run_here(straight)[0].values
+    sha256 = hashlib.sha256((recordings / "all.jsonl").read_bytes()).hexdigest()
+    assert start["augmentation"] == {"augment.noise": sha256, "augment.rir": sha256}
     resumed = job_in(tmp_path / "resumed", recordings, data={"workers": 1})
     stopped_after_each_of_two_steps(resumed)
     assert final_state(resumed, STEPS) == final_state(straight, STEPS)
@@ -95,7 +98,7 @@ def test_control_draws_that_follow_from_history_would_be_noticed(
 def test_no_micro_batch_passes_the_cap_and_the_warm_up_meets_the_longest(
     recordings: Path, tmp_path: Path
 ) -> None:
-    augment = {"speed": {"factors": [0.8, 1.25]}}
+    augment = {"speed": {"factors": [0.8, 1.25, 1.25, 1.25]}}
     session = open_here(job_in(tmp_path / "run", recordings, augment=augment))
     data = load_training_data(session)
     cap = session.config.batch.max_micro_seconds * 16000
@@ -103,7 +106,11 @@ def test_no_micro_batch_passes_the_cap_and_the_warm_up_meets_the_longest(
     samples = [data.loader.read(Request(0, micro)).wavs.numel() for micro in micro_batches]
     longest, largest = data.worst_batches(session.ranks.device)
     assert max(samples) <= largest.wavs.numel() <= cap + 1
-    assert longest.wavs.shape[1] == round(max(u.duration_s for u in data.utterances) / 0.8 * 16000)
+    slowest = [round(u.duration_s / 0.8 * 16000) for u in longest.utterances]
+    assert longest.lengths.tolist() == slowest
+    assert max(u.duration_s for u in longest.utterances) == max(
+        u.duration_s for u in data.utterances
+    )
 
 
 def test_evaluation_hears_the_recordings_themselves(

@@ -17,16 +17,19 @@ import torch
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.train import export as module
 from orchestra.train.export import exporter
+from orchestra.train.weights import read_weights_from
 from orchestra.upstreams import build_upstream
 from orchestra.wire import weights
 from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import ConflictError, OrchestraError
 from orchestra.wire.files import write_json
 from orchestra.wire.folders import Job
+from orchestra.wire.job import CODE
 from tests.exactness.launching import REPOSITORY, write_job
 from tests.train.exporting import STEP, export_of, trained, tuning_job
 from tests.train.running import open_here
 from tests.upstreams.conftest import SaveModel
+from tests.upstreams.test_own import GOOD
 
 
 @pytest.fixture
@@ -90,6 +93,21 @@ def test_a_tuned_upstream_is_usable_as_upstream(save_model: SaveModel, tmp_path:
         for name in safetensors.torch.load_file(tmp_path / "out" / "head.safetensors")
     )
     assert {"upstream/config.json", "upstream/model.safetensors"} < document["files"].keys()
+
+
+def test_a_tuned_own_upstream_comes_back_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(GOOD)
+    monkeypatch.setenv(CODE, str(tmp_path))
+    job = tuning_job(tmp_path / "run", Path("mine.py"), kind="file")
+    model = trained(job)
+    document = export_of(job, tmp_path / "out")
+    assert names(tmp_path / "out" / "upstream") == {"mine.py", "model.safetensors"}
+    assert document["upstream"]["file_sha256"] == hashlib.sha256(GOOD.encode()).hexdigest()
+    again = read_weights_from(tmp_path / "out", model)
+    assert again.keys() == model.saved_state().keys() >= {"upstream.model.project.weight"}
+    assert all(torch.equal(tensor, again[name]) for name, tensor in model.saved_state().items())
 
 
 def test_a_folder_that_holds_something_is_refused_and_kept(job: Job, tmp_path: Path) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from orchestra.config.schema import FileConfig
-from orchestra.upstreams import build_upstream
+from orchestra.upstreams import build_upstream, own
 from orchestra.upstreams.base import Upstream
 from orchestra.upstreams.featurizer import Featurizer
+from orchestra.upstreams.own import save_own
 from orchestra.wire.errors import DataError, NotFoundError, UsageError
 from orchestra.wire.job import CODE
 
@@ -79,12 +82,29 @@ def test_its_layers_are_summed_and_its_options_given(write: Write) -> None:
         upstream(torch.ones(1, 100), torch.tensor([100]))
 
 
+def test_the_example_of_the_docs_works(write: Write) -> None:
+    documented = (own.__doc__ or "").split("\n\n", 2)[-1]
+    config = write(textwrap.dedent(documented))
+    features = run(build_upstream(config.model_copy(update={"options": {"decibels": True}})))
+    assert features.lengths.tolist() == [3, 2]
+    assert features.layers["hidden_states"][0].abs().max() < 1e-5, "ones have 0 dB"
+
+
 def test_trainable_it_has_gradients_and_one_layer_may_be_chosen(write: Write) -> None:
     config = write(GOOD).model_copy(update={"trainable": True, "layers": -1})
     upstream = build_upstream(config)
     features, _ = Featurizer(config, upstream)(run(upstream))
     features.sum().backward()
     assert all(parameter.grad is not None for parameter in upstream.parameters())
+
+
+def test_tuned_it_is_saved_with_its_file(write: Write, tmp_path: Path) -> None:
+    config = write(GOOD).model_copy(update={"trainable": True})
+    upstream = build_upstream(config)
+    save_own(config, upstream.state_dict(), tmp_path, tmp_path / "saved")
+    saved = load_file(tmp_path / "saved" / "model.safetensors")
+    assert torch.equal(saved["project.weight"], upstream.state_dict()["model.project.weight"])
+    assert (tmp_path / "saved" / "mine.py").read_text() == GOOD
 
 
 def test_it_is_known_by_the_hash_of_its_file(write: Write) -> None:

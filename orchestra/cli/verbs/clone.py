@@ -77,7 +77,7 @@ def clone(
         print_plan(submit.plan(workspace, submission))
         return
     with ExitStack() as stack:
-        with submit.staged(workspace, submission) as staged:
+        with submit.staged(workspace, submission, say) as staged:
             # From the commit on there is a run: Ctrl-C is then a question about it.
             interrupts = stack.enter_context(Interrupts())
             submitted = staged.commit()

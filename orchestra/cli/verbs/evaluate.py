@@ -11,6 +11,7 @@ from orchestra.cli import options
 from orchestra.cli.context import workspace_of
 from orchestra.cli.interrupts import Interrupts
 from orchestra.cli.launch import launch
+from orchestra.cli.output import say
 
 
 def evaluate(
@@ -61,5 +62,6 @@ def evaluate(
             given=launch_values(gpus=None, gpu_ids=None, cpu=cpu, nproc=nproc),
             sets=tuple(set_ or ()),
             cpu_command=cpu_command(sys.argv[1:]),
+            tell=say,
         )
         launch(workspace, key, interrupts, detach=detach, quiet=quiet)

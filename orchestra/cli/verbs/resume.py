@@ -61,6 +61,7 @@ def resume(
                 start_from=from_,
                 sets=tuple(set_ or ()),
                 cpu_command=shlex.join(["orchestra", *sys.argv[1:], "--set", "launch.device=cpu"]),
+                tell=say,
             )
             keys.append(resumed.key)
             for note in () if quiet else resumed.notes:

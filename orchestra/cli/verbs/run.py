@@ -107,7 +107,7 @@ def run(
         return
     with ExitStack() as stack:
         try:
-            with submit.staged(workspace, submission) as staged:
+            with submit.staged(workspace, submission, say) as staged:
                 if wanted := points(staged.config.each, submission.sets):
                     refuse_for_members(len(wanted), or_resume=or_resume, no_queue=no_queue)
                     with staged_members(workspace, submission, staged, wanted) as members:

@@ -1,8 +1,8 @@
-"""Made-up voices for tiny corpora: pulses at a pitch, ringing at the resonances of a vocal tract.
+"""Made-up voices that differ as speakers do: pitch, length and timbre of the vocal tract, breath.
 
-No language is spoken: an utterance is a chain of vowels. A voice sounds alike in all of its
-utterances (pitch, length of the tract, timbre), and no two utterances are the same. Source-filter
-synthesis after Fant (1960); resonances of vowels after Peterson and Barney (1952).
+Pulses at a pitch, ringing at the resonances of vowels. A voice sounds alike in all of its
+utterances, and no two utterances are the same. Source-filter synthesis after Fant (1960);
+resonances of vowels after Peterson and Barney (1952).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ VOWELS_HZ = {
 """First three resonances of a vowel, of a tract of length 1."""
 
 _FOURTH_HZ = 3500.0
+_PITCH_HZ = (80.0, 260.0)
 _BANDWIDTHS_HZ = (60.0, 90.0, 140.0, 200.0)
 _RINGING_S = 0.025
 _VOWEL_S = (0.08, 0.2)
@@ -45,13 +46,13 @@ class Voice:
     """Share of noise in the sound."""
 
 
-def draw_voice(rng: random.Random, *, pitch_hz: tuple[float, float] = (80.0, 260.0)) -> Voice:
-    """A voice with a pitch in this range; a high one has rather a short tract, as people have."""
-    low, high = pitch_hz
+def draw_voice(rng: random.Random) -> Voice:
+    """A voice; a high one has rather a short tract, as people have."""
+    low, high = _PITCH_HZ
     pitch = low * (high / low) ** rng.random()
     return Voice(
         pitch_hz=pitch,
-        tract=1.25 * (80.0 / pitch) ** 0.25 * rng.uniform(0.88, 1.12),
+        tract=1.25 * (low / pitch) ** 0.25 * rng.uniform(0.88, 1.12),
         tilt=rng.uniform(0.35, 1.0),
         breath=rng.uniform(0.01, 0.15),
     )

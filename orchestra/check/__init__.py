@@ -1,0 +1,5 @@
+"""Is a task what orchestra relies on? Its contract, rule by rule, each with a clear finding.
+
+Part of the training plane: runs a task's own code on a few utterances, on the CPU, in one process.
+`orchestra task check` runs it as a program, tests through `orchestra.testing`.
+"""
