@@ -13,8 +13,8 @@ from orchestra.tasklib.tiny_voice import write
 
 from .voices import Voice, draw_voice, say
 
-SPEAKERS = {"dev": 60, "test": 12}
-VIDEOS, TAKES = 3, 2
+SPEAKERS = {"dev": 160, "test": 16}
+VIDEOS, TAKES = 2, 2
 """Of each speaker; every video has its own noise and loudness."""
 SECONDS = (1.2, 2.4)
 
