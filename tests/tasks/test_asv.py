@@ -294,7 +294,7 @@ def test_the_tiny_corpus_is_the_same_again_and_reads_without_problems(tmp_path: 
         tiny.make(tmp_path / name, 1, {"dev": 8, "test": 2})
     assert prepare(tmp_path / "one", tmp_path).problems == []
     files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
-    assert len(files) == 4 * 10 + 1
+    assert len(files) == 6 * 10 + 1
     for path in files:
         twin = tmp_path / "two" / path.relative_to(tmp_path / "one")
         assert path.read_bytes() == twin.read_bytes()
