@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,15 +130,6 @@ class Subject:
     def _bare(self, config: RunConfig | None = None) -> Task:
         config = config or self.config
         return self.task_class(config.task, config.data)
-
-
-def without_labels(utterance: Utterance) -> Utterance:
-    """As `orchestra predict` makes it of a recording."""
-    known = {key: utterance.fields[key] for key in _OWN & utterance.fields.keys()}
-    return replace(utterance, fields=known)
-
-
-_OWN = {"id", "path", "offset_s", "duration_s"}
 
 
 def soiled(features: Tensor, lengths: Tensor, *, more: int = 0) -> Tensor:
