@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestra.config.pinning import pinned
 from orchestra.config.schema import FileConfig, HuggingFaceConfig, UpstreamConfig
+from orchestra.formats import size
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.terminal import clean
@@ -146,8 +147,8 @@ def sentence(upstream: HuggingFaceConfig | FileConfig, model: Mapping[str, Any])
         said += f", {part} from {source}"
     said += shape
     if model["files"] is None:
-        size = model["missing_bytes"]
-        said += f", {size / 1e6:.1f} MB to download" if size else ", weights to download"
+        count = model["missing_bytes"]
+        said += f", {size(count) if count else 'weights'} to download"
     return said
 
 
