@@ -32,7 +32,7 @@ FILE_MISTAKES = {
         "presets/p.toml:3: task.head.width: no such key; task.head of kind 'small' has kind, stack"
     ],
     "zzz = 1": [
-        "presets/p.toml:1: zzz: no such key; there are augment, batch, checkpoint, data, each, "
+        "presets/p.toml:1: zzz: no such key; there are augment, batch, cache, checkpoint, data, each, "
         "init, launch, optim, regularise, schedule, seed, task, train, upstream, version"
     ],
     "[augment.noise]\nmanifest = 'noise'": [
