@@ -206,6 +206,7 @@ def test_what_is_reported_has_a_record_in_its_place(program: Program, bad: list[
         (["a.wav", "a.flac"], ExitCode.FAILED, "would both have the id 'a'"),
         (["void"], ExitCode.NOT_FOUND, "void: no audio file in it"),
         (["--manifest", "notes.txt"], ExitCode.USAGE, "a manifest is a .jsonl file"),
+        (["a.wav", "--out", "no/p.jsonl"], ExitCode.USAGE, "--out no/p.jsonl: there is no folder"),
         (["--split", "x"], ExitCode.NOT_FOUND, "no manifest of split 'x'"),
     ],
 )
