@@ -208,6 +208,11 @@ class _Hub:
             raise _RefusedError(
                 f"the hub has no model {self._repo!r} that you may read{login}"
             ) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise _RefusedError(
+                f"{hub_endpoint()} does not answer as a hub does for {self._repo}: is HF_ENDPOINT "
+                f"right? ({type(error).__name__})"
+            ) from error
         except HfHubHTTPError as error:
             status = error.response.status_code
             if status == 429 or status >= 500:

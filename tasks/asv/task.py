@@ -115,7 +115,7 @@ class Task(orchestra.tasks.Task):
             DataError: one is not finite.
         """
         assert isinstance(head, Head)
-        embeddings = head.embed(features, lengths).float().cpu().numpy()
+        embeddings = head.embed(features, lengths).detach().float().cpu().numpy()
         for name, embedding in zip(batch.ids, embeddings, strict=True):
             if not np.isfinite(embedding).all():
                 raise DataError(f"utterance {name}: its embedding is not finite (NaN or infinity)")
