@@ -3,7 +3,8 @@
 A task is a folder `tasks/<name>/` with
     config.py   `class Config(TaskConfig)`, kind = <name>; pydantic only
     task.py     `class Task(orchestra.tasks.Task)`; imported by the ranks
-Nothing in a task knows of ranks, devices, checkpoints or the registry.
+Nothing in a task knows of ranks, devices, checkpoints or the registry. `orchestra task new NAME`
+makes one that runs; `orchestra task check NAME` tells whether one keeps what stands here.
 """
 
 from __future__ import annotations
@@ -47,12 +48,24 @@ Prediction = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Stored:
+    """What the feature cache has of a batch."""
+
+    layers: torch.Tensor
+    """(layers, batch, frames, dim) float16; zero at and after an utterance's length."""
+    lengths: torch.Tensor
+    """(batch,) int64, in frames; 0 for an utterance that is not in the cache."""
+    keys: list[str]
+    """Under which each is to be stored."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some utterances, padded. Built by a loader worker, moved to the device by the loop."""
 
     ids: list[str]
     wavs: torch.Tensor
-    """(batch, samples) float32, zero padded, 16 kHz."""
+    """(batch, samples) float32, zero padded, 16 kHz; empty rows where `stored` has features."""
     lengths: torch.Tensor
     """(batch,) int64, in samples."""
     targets: dict[str, torch.Tensor]
@@ -60,6 +73,8 @@ class Batch:
     seeds: list[int]
     """One per utterance, keyed by (run seed, epoch, id): the only source of augmentation."""
     utterances: list[Utterance] = field(default_factory=list)
+    stored: Stored | None = None
+    """Of the feature cache; None where there is none. For the model, not for tasks."""
     silent: list[str] = field(default_factory=list)
     """Ids of those in which there is nothing to hear (orchestra.data.audio.SILENCE)."""
 
@@ -184,11 +199,12 @@ class TaskInfo:
     """The built-in folder that this workspace task hides."""
 
     def summary(self) -> str:
-        """First line of the README, without its hash."""
+        """First line of the README, without its hash and the task's name."""
         readme = self.folder / "README.md"
         if not readme.is_file():
             return ""
-        return readme.read_text(encoding="utf-8", errors="replace").lstrip("# ").split("\n", 1)[0]
+        text = readme.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0]
+        return text.lstrip("# ").removeprefix(f"{self.name}: ")
 
     def module(self, part: str) -> ModuleType:
         """`<part>.py` of its folder (UsageError: it is missing or can't be imported)."""

@@ -55,11 +55,12 @@ class TaskConfig(Table):
 
     aliases: ClassVar[tuple[str, ...]] = ()
     """Other names that the command line takes for the task, such as S3PRL's."""
-    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"crop", "speed"})
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset()
     """Augmentation that leaves the task's labels true; other such augmentation is refused.
 
-    A transcript survives a change of speed, but not a cut: {"speed"}. Labels that hold times in the
-    recording survive neither: an empty set.
+    A transcript survives a change of speed, but not a cut: {"speed"}. A speaker survives a cut, but
+    at another speed is somebody else: {"crop"}. Labels that hold times in the recording survive
+    neither.
     """
 
     kind: str
@@ -459,6 +460,20 @@ class InitConfig(Table):
     """Beginnings of parameter names (up to a dot) to take, such as `upstream`; default: all."""
 
 
+class CacheConfig(Table):
+    """Hidden states of a frozen upstream, kept on disk so that they are computed once."""
+
+    features: bool = False
+    """Store them, rounded to float16; later epochs and other runs read them instead of audio."""
+    layers: list[int] | None = None
+    """Layers (Python indexing) that are stored, and that the learnt sum then sums; default: all,
+    or the one of upstream.layers."""
+    folder: Path | None = None
+    """Default: `.features` in the folder of all runs, which they share."""
+    max_gb: PositiveFloat = 100.0
+    """10^9 bytes that the features of this run's splits may take; more is refused."""
+
+
 class LaunchConfig(Table):
     """Processes, devices, restarts."""
 
@@ -501,6 +516,7 @@ class RunConfig(Table):
     train: TrainConfig
     checkpoint: CheckpointConfig
     init: InitConfig | None = None
+    cache: CacheConfig = CacheConfig()
     launch: LaunchConfig = LaunchConfig()
     each: dict[str, list[bool | int | float | str]] = {}
     """Keys, and values that each is given in a run of its own: `run` submits one member of a parent
@@ -516,13 +532,35 @@ class RunConfig(Table):
         return self
 
     @model_validator(mode="after")
+    def _cached_features_stay_true(self) -> Self:
+        if not self.cache.features:
+            return self
+        layered = self.upstream if isinstance(self.upstream, LayeredConfig) else None
+        if layered is not None and layered.trainable:
+            raise ValueError(
+                "cache.features keeps what a frozen upstream gives, but upstream.trainable = true "
+                "changes it with every step: set one of them to false"
+            )
+        if self.augment.is_on():
+            raise ValueError(
+                "cache.features keeps the features of each recording, but augment changes the "
+                "audio in every epoch: set cache.features = false, or leave out augment"
+            )
+        if layered is not None and layered.layers is not None and self.cache.layers is not None:
+            raise ValueError(
+                f"upstream.layers = {layered.layers} chooses the one layer that is used: leave out "
+                "cache.layers, or upstream.layers for the learnt sum of those"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _labels_survive_augmentation(self) -> Self:
         done = {"crop": "was cut", "speed": "is played at another speed"}
         for change, key in self.augment.changes().items():
             if change not in self.task.keeps_labels_under:
                 raise ValueError(
                     f"leave out {key}: the labels of task {self.task.kind!r} would not fit audio "
-                    f"that {done[change]}"
+                    f"that {done[change]} (keeps_labels_under in its config.py)"
                 )
         return self
 

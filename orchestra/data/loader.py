@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from orchestra.data.audio import Waveform, is_silent
 from orchestra.data.augmenter import Augmenter
 from orchestra.data.batches import MicroBatch
+from orchestra.data.feature_file import Entry
+from orchestra.data.feature_store import FeatureStore, Found
 from orchestra.data.keyed import keyed
 from orchestra.tasks import Batch, Task
 from orchestra.wire.errors import DataError
@@ -54,15 +56,18 @@ class Loader:
         self._reader = _Reader(task, utterances, seed, augmenter)
         self._workers = workers
 
-    def batches(self, requests: Iterable[Request]) -> Iterator[Batch]:
-        """One batch per request, on the CPU.
+    def batches(
+        self, requests: Iterable[Request], store: FeatureStore | None = None
+    ) -> Iterator[Batch]:
+        """One batch per request, on the CPU; features that are in `store` take the audio's place.
 
         Raises:
             DataError: a recording or label can't be used; the message names its id.
         """
+        reader = self._reader if store is None else replace(self._reader, store=store)
         # The generator is the loader's own: the global one must not move when iteration starts.
         loader = DataLoader(
-            self._reader,
+            reader,
             batch_size=None,
             sampler=requests,
             num_workers=self._workers,
@@ -72,11 +77,12 @@ class Loader:
             generator=torch.Generator(),
         )
         for answer in loader:
-            yield _usable(answer)
+            yield reader.finished(answer)
 
-    def read(self, request: Request) -> Batch:
+    def read(self, request: Request, store: FeatureStore | None = None) -> Batch:
         """One batch, read in this process (DataError as `batches`)."""
-        return _usable(self._reader[request])
+        reader = replace(self._reader, store=store)
+        return reader.finished(reader[request])
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -88,8 +94,14 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         # Only from pinned memory does a copy run beside the computation.
         return tensor.pin_memory().to(device, non_blocking=True)
 
+    stored = batch.stored
+    if stored is not None:
+        stored = replace(
+            stored, layers=copied(stored.layers), lengths=copied(stored.lengths)
+        )
     return replace(
         batch,
+        stored=stored,
         wavs=copied(batch.wavs),
         lengths=copied(batch.lengths),
         targets={name: copied(tensor) for name, tensor in batch.targets.items()},
@@ -103,67 +115,103 @@ class _Unusable:
     message: str
 
 
-def _usable(answer: Batch | _Unusable) -> Batch:
-    if isinstance(answer, _Unusable):
-        raise DataError(answer.message)
-    return answer
+@dataclass(frozen=True)
+class _Read:
+    """What a worker made of a request; features themselves stay in their files."""
+
+    request: Request
+    batch: Batch
+    found: list[Found]
+    """Of each utterance; empty without a cache."""
+
+
+@dataclass(frozen=True)
+class _Audio:
+    """Of one utterance, as it goes into the batch."""
+
+    wav: torch.Tensor
+    """Empty where the features are at hand."""
+    samples: int
+    silent: bool
 
 
 CHECK_HINT = "; `orchestra data check` finds all such"
 
 
-class _Reader(Dataset["Batch | _Unusable"]):
+@dataclass(frozen=True)
+class _Reader(Dataset["_Read | _Unusable"]):
     """Maps a request to its batch."""
 
-    def __init__(
-        self,
-        task: Task,
-        utterances: Sequence[Utterance],
-        seed: int,
-        augmenter: Augmenter | None,
-    ) -> None:
-        self._task = task
-        self._utterances = utterances
-        self._seed = seed
-        self._augmenter = augmenter
+    task: Task
+    utterances: Sequence[Utterance]
+    seed: int
+    augmenter: Augmenter | None
+    store: FeatureStore | None = None
 
-    def __getitem__(self, request: Request) -> Batch | _Unusable:
-        chosen = [self._utterances[index] for index in request.indices]
-        seeds = [keyed(self._seed, "augment", request.epoch, u.id) for u in chosen]
+    def __getitem__(self, request: Request) -> _Read | _Unusable:
+        """In a worker: all that takes time."""
+        chosen = [self.utterances[index] for index in request.indices]
         try:
-            read = [self._read(utterance) for utterance in chosen]
-            targets = [self._task.target(utterance) for utterance in chosen]
-            wavs = [self._augmented(wav, seed) for wav, seed in zip(read, seeds, strict=True)]
+            found = [self.store.find(utterance) for utterance in chosen] if self.store else []
+            return self._read_with(request, found)
         except DataError as error:
             return _Unusable(str(error))
-        return Batch(
+
+    def finished(self, answer: _Read | _Unusable) -> Batch:
+        """In the training process, whose memory the features are read into (DataError)."""
+        if isinstance(answer, _Unusable):
+            raise DataError(answer.message)
+        if self.store is None:
+            return answer.batch
+        try:
+            return replace(answer.batch, stored=self.store.gather(answer.found))
+        except (OSError, DataError):  # deleted since the worker saw them
+            missing = [replace(each, entry=None) for each in answer.found]
+            batch = self._read_with(answer.request, missing).batch
+            return replace(batch, stored=self.store.gather(missing))
+
+    def _read_with(self, request: Request, found: list[Found]) -> _Read:
+        """Audio of what is not found; labels of all."""
+        chosen = [self.utterances[index] for index in request.indices]
+        seeds = [keyed(self.seed, "augment", request.epoch, u.id) for u in chosen]
+        entries = [each.entry for each in found] or [None] * len(chosen)
+        audio = [self._audio(*each) for each in zip(chosen, seeds, entries, strict=True)]
+        batch = Batch(
             ids=[utterance.id for utterance in chosen],
-            wavs=torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True),
-            lengths=torch.tensor([len(wav) for wav in wavs]),
-            targets=self._task.collate(targets),
+            wavs=torch.nn.utils.rnn.pad_sequence([each.wav for each in audio], batch_first=True),
+            lengths=torch.tensor([each.samples for each in audio]),
+            targets=self.task.collate([self.task.target(utterance) for utterance in chosen]),
             seeds=seeds,
             utterances=chosen,
-            silent=[u.id for u, wav in zip(chosen, read, strict=True) if is_silent(wav)],
+            silent=[u.id for u, each in zip(chosen, audio, strict=True) if each.silent],
         )
+        return _Read(request, batch, found)
+
+    def _audio(self, utterance: Utterance, seed: int, entry: Entry | None) -> _Audio:
+        if entry is not None:
+            audio = _Audio(torch.zeros(0), entry.samples, entry.silent)
+        else:
+            read = self._read(utterance)
+            wav = self.augmenter.augment(read, seed) if self.augmenter else read
+            audio = _Audio(torch.from_numpy(wav), len(wav), is_silent(read))
+        if audio.silent and self.task.data.silent == "refuse":
+            raise _useless(utterance, 'nothing to hear (data.silent = "refuse")')
+        return audio
 
     def _read(self, utterance: Utterance) -> Waveform:
         try:
-            wav = self._task.read(utterance)
+            wav = self.task.read(utterance)
         except DataError as error:
             raise DataError(f"{error}{CHECK_HINT}") from None
-        problem = None
         if len(wav) == 0:
-            problem = "no samples in"
-        elif not np.isfinite(wav).all():
-            problem = "NaN or infinite samples in"
-        elif self._task.data.silent == "refuse" and is_silent(wav):
-            problem = 'nothing to hear (data.silent = "refuse") in'
-        if problem:
-            raise DataError(f"utterance {utterance.id}: {problem} {utterance.path}{CHECK_HINT}")
+            raise _useless(utterance, "no samples")
+        if not np.isfinite(wav).all():
+            raise _useless(utterance, "NaN or infinite samples")
         return wav
 
-    def _augmented(self, wav: Waveform, seed: int) -> torch.Tensor:
-        return torch.from_numpy(self._augmenter.augment(wav, seed) if self._augmenter else wav)
+
+def _useless(utterance: Utterance, what: str) -> DataError:
+    return DataError(f"utterance {utterance.id}: {what} in {utterance.path}{CHECK_HINT}")
 
 
 def _start_worker(worker: int) -> None:

@@ -18,7 +18,7 @@ from orchestra.fetch.cache import Cache, key_of
 from orchestra.fetch.download import Download, Expected, Received, Version
 from orchestra.fetch.hashing import git_hash_of, remembered_sha256
 from orchestra.fetch.lock import only_one
-from orchestra.fetch.offline import hub_token, offline_switch, refuse_offline
+from orchestra.fetch.offline import hub_endpoint, hub_token, offline_switch, refuse_offline
 from orchestra.fetch.web import MissingError, Web
 from orchestra.wire.errors import DataError, NotFoundError, OrchestraError
 from orchestra.wire.sources import HubSource, LocalSource, Source, UrlSource
@@ -279,7 +279,7 @@ class HubPlace(Place):
         return str(item["sha256"]) if item is not None else None
 
     def _key(self, name: str) -> str:
-        return key_of(self.listing.repo, self.listing.commit, name)
+        return key_of(hub_endpoint(), self.listing.repo, self.listing.commit, name)
 
 
 def _item(source: UrlSource, received: Received) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,7 @@ from orchestra.gpu.probe import Prober
 from orchestra.gpu.snapshot import Snapshot
 from orchestra.gpu.status import GpuState
 from orchestra.schedule import upstreams
+from orchestra.schedule.feature_plan import feature_plan
 from orchestra.wire.errors import (
     ConflictError,
     DataError,
@@ -74,7 +75,7 @@ def preflight(
     missing: list[str] = []
     looks = [
         _data(config, splits),
-        _upstream(config, code or root or Path.cwd(), newest=is_new),
+        _upstream(config, code or root or Path.cwd(), runs, splits, newest=is_new),
         _disk(runs),
     ]
     if splits is None:  # evaluation augments nothing
@@ -172,11 +173,23 @@ def prepare_command(command: str | None, root: Path | None, manifests: Path) -> 
     return command.replace("{root}", root_word).replace("{manifests}", manifests_word)
 
 
-def _upstream(config: RunConfig, code: Path, *, newest: bool) -> Iterator[Finding | str]:
+def _upstream(
+    config: RunConfig,
+    code: Path,
+    runs: RunsFolder,
+    splits: tuple[str, ...] | None,
+    *,
+    newest: bool,
+) -> Iterator[Finding | str]:
     """A pretrained model can be reached, and used as far as its JSON files tell; or an own one."""
     upstream = config.upstream
     if isinstance(upstream, SpectralConfig):
         yield Finding("upstream", upstream.name)
+        if config.cache.features:
+            yield (
+                f"cache.features: upstream {upstream.name!r} has no weights whose hash would tell "
+                "its features from others': set cache.features = false"
+            )
         return
     try:
         model = upstreams.describe(upstream, code, newest=newest)
@@ -184,6 +197,22 @@ def _upstream(config: RunConfig, code: Path, *, newest: bool) -> Iterator[Findin
         yield f"upstream {upstream.name!r}: {error}"
         return
     yield Finding("upstream", upstreams.sentence(upstream, model), model)
+    if config.cache.features:
+        yield from _features(config, runs, splits, model)
+
+
+def _features(
+    config: RunConfig, runs: RunsFolder, splits: tuple[str, ...] | None, model: Mapping[str, Any]
+) -> Iterator[Finding | str]:
+    """Room for the feature cache. An evaluation does without what does not fit."""
+    data = config.data
+    all_splits = splits or (data.train, data.valid, *data.test)
+    try:
+        yield Finding("feature cache", feature_plan(config, runs, all_splits, model))
+    except UsageError as error:
+        yield str(error) if splits is None else Finding("feature cache", str(error))
+    except (NotFoundError, DataError):
+        pass  # told with the data
 
 
 def _disk(runs: RunsFolder) -> Iterator[Finding | str]:

@@ -15,6 +15,7 @@ from orchestra.schedule.staging import PREFIX, make_runs_folder, nobody_builds
 from orchestra.schedule.watch import unfinished_evaluations
 from orchestra.supervise.lock import FileLock
 from orchestra.wire.errors import ConflictError, OrchestraError
+from orchestra.wire.features import Usage, default_folder, delete_unused, sweep, usage
 from orchestra.wire.files import read_json
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.states import LIVE
@@ -92,6 +93,24 @@ def collect(workspace: Workspace) -> Garbage:
             _delete(folder)
         drop_refs(workspace.root, *dead)
     return Garbage(tuple(folders), dead, tuple(notes))
+
+
+def tidy_features(workspace: Workspace, days: float | None) -> tuple[Usage, Usage]:
+    """Sweep the runs' common feature cache.
+
+    Args:
+        days: entries that were not used for so long go; None: none do.
+
+    Returns:
+        What went and what is left.
+
+    Raises:
+        OrchestraError: an entry can't be deleted.
+    """
+    folder = default_folder(workspace.runs)
+    sweep(folder)
+    gone = Usage(0, 0) if days is None else delete_unused(folder, days)
+    return gone, usage(folder)
 
 
 def _leftovers(runs: RunsFolder) -> dict[str, Path]:

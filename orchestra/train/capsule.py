@@ -24,6 +24,7 @@ import orchestra
 from orchestra.train import capsule_files
 from orchestra.train.capsule_files import Consumed
 from orchestra.train.model import SpeechModel
+from orchestra.train.precision import autocast
 from orchestra.train.session import Session
 from orchestra.train.step import Stepper, Taken
 from orchestra.wire import checkpoints
@@ -68,6 +69,8 @@ class Capsules:
         self._session = session
         self._model = model
         self._last_bad: int | None = None
+        self.culprit = ""
+        """The utterance whose features were not finite where the last streak began, if one was."""
         if session.ranks.is_first:
             capsule_files.sweep(session.job.run.capsules)
 
@@ -100,10 +103,21 @@ class Capsules:
                 replay = f"`orchestra replay {self._session.job.run.id}`"
                 self._say(number + 1, f"the loss of another rank; {replay} takes its capsule again")
             return
-        event = _Event(number + 1, "not finite", taken.non_finite)
+        self.culprit = self._bad_features(consumed) if "loss" in taken.non_finite else ""
+        found = (self.culprit,) if self.culprit else ()
+        event = _Event(number + 1, "not finite", (*found, *taken.non_finite))
         # All ranks have the same weights: where all have a capsule, one of them is enough.
         weights = self._session.ranks.is_first or "loss" in taken.non_finite
         self._keep(event, consumed, with_weights=weights)
+
+    def _bad_features(self, consumed: Consumed) -> str:
+        """Computed again: in training nobody waits to look at them."""
+        device = self._session.ranks.device
+        with autocast(self._session.config.train, device):
+            for _, batch in consumed:
+                for name in self._model.non_finite_features(batch):
+                    return name
+        return ""
 
     def _keep(self, event: _Event, consumed: Consumed, *, with_weights: bool) -> None:
         """Write the capsule, unless there is one already or there are enough of them."""
@@ -128,6 +142,8 @@ class Capsules:
             self._say(event.step, f"no capsule, it can't be written: {error}")
             return
         text = f"capsule {place.name} ({size / 2**20:.1f} MiB); {replay} takes the step again"
+        if event.non_finite[:1] == (self.culprit,):
+            text = f"{self.culprit} is not finite; {text}"
         self._say(event.step, text)
 
     def _say(self, step: int, text: str) -> None:

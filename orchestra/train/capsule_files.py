@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from orchestra.tasks import Batch
+from orchestra.tasks import Batch, Stored
 from orchestra.train import tensors as tied
 from orchestra.train.seeds import with_parts
 from orchestra.train.tensor_file import load
@@ -30,6 +30,8 @@ from orchestra.wire.manifest import Utterance
 
 _RESERVE = 3.0
 """Times a capsule's size that must be free: checkpoints need the disk more."""
+
+_STORED, _STORED_LENGTHS = "stored/layers", "stored/lengths"
 
 Consumed = Sequence[tuple[int, Batch]]
 """(number of the micro-batch in its step, batch). One that is cut stands once for each part."""
@@ -114,7 +116,8 @@ def _write_all(folder: Path, blobs: dict[str, bytes], room: float) -> None:
 
 
 def _tensors(consumed: Consumed) -> dict[str, Tensor]:
-    """`<number>/wavs`, `<number>/lengths`, `<number>/targets/<name>`; no two share memory.
+    """`<number>/wavs`, `<number>/lengths`, `<number>/targets/<name>`, and `<number>/stored/...`
+    of a feature cache; no two share memory.
 
     Of second and later parts `<number>.<part>/wavs` and so on.
     """
@@ -123,6 +126,9 @@ def _tensors(consumed: Consumed) -> dict[str, Tensor]:
     for own, (_, batch) in zip(owns, consumed, strict=True):
         named[f"{own}wavs"] = batch.wavs
         named[f"{own}lengths"] = batch.lengths
+        if batch.stored is not None:
+            named[f"{own}{_STORED}"] = batch.stored.layers
+            named[f"{own}{_STORED_LENGTHS}"] = batch.stored.lengths
         for name, tensor in batch.targets.items():
             named[f"{own}targets/{name}"] = tensor
     return {
@@ -153,12 +159,17 @@ def _folders(numbers: Iterable[int]) -> list[str]:
 def _batch(
     item: dict[str, Any], own: str, tensors: dict[str, Tensor], device: torch.device
 ) -> Batch:
+    """Features go on being what the cache had; nothing is stored any more."""
     mine = {k.removeprefix(own): v.to(device) for k, v in tensors.items() if k.startswith(own)}
+    stored = None
+    if _STORED in mine:
+        stored = Stored(mine.pop(_STORED), mine.pop(_STORED_LENGTHS), [])
     return Batch(
         ids=item["ids"],
         wavs=mine.pop("wavs"),
         lengths=mine.pop("lengths"),
         targets={name.removeprefix("targets/"): tensor for name, tensor in mine.items()},
         seeds=item["seeds"],
+        stored=stored,
         utterances=[Utterance(**{**u, "path": Path(u["path"])}) for u in item["utterances"]],
     )

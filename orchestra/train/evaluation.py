@@ -18,6 +18,7 @@ import torch
 
 from orchestra.config.schema import RunConfig
 from orchestra.data.batches import deal, draw_subset, plan_evaluation
+from orchestra.data.feature_store import FeatureStore
 from orchestra.data.loader import Loader, Request, to_device
 from orchestra.tasks import Batch, Prediction, Task
 from orchestra.train.distributed import Ranks
@@ -153,6 +154,7 @@ class Evaluator:
     Args:
         beat: called by every rank all the time with its phase and what it promises.
         stop: asked by rank 0 between batches; the others learn it from rank 0.
+        features: the cache of the upstream's features, if there is one.
     """
 
     def __init__(
@@ -163,6 +165,7 @@ class Evaluator:
         ranks: Ranks,
         beat: Callable[[Phase, float], None],
         stop: Callable[[], bool],
+        features: FeatureStore | None = None,
     ) -> None:
         self._config = config
         self._task = task
@@ -170,6 +173,7 @@ class Evaluator:
         self._ranks = ranks
         self._beat = beat
         self._stop = stop
+        self._features = features
 
     def evaluate(self, split: Split, files: Exchange) -> Evaluated | None:
         """Evaluate `split` on all ranks; None on all ranks if rank 0 was asked to stop.
@@ -217,7 +221,8 @@ class Evaluator:
         self._model.eval()
         try:
             with torch.no_grad(), autocast(self._config.train, self._ranks.device):
-                for number, batch in zip(numbers, loader.batches(requests), strict=True):
+                batches = loader.batches(requests, self._features)
+                for number, batch in zip(numbers, batches, strict=True):
                     self._check_stop(files)
                     reseed(self._config.seed, "evaluate", split.name, number)
                     given = time.monotonic()

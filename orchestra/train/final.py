@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from orchestra.data.feature_store import FeatureStore
 from orchestra.train import checkpoint
 from orchestra.train.evaluation import Evaluator, Split, load_split
+from orchestra.train.features import open_features
 from orchestra.train.learnt import recall
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.rendezvous import Exchange
@@ -48,7 +50,11 @@ class Subject:
 
 
 def evaluate_tests(
-    session: Session, model: SpeechModel, splits: Sequence[Split], step: int
+    session: Session,
+    model: SpeechModel,
+    features: FeatureStore | None,
+    splits: Sequence[Split],
+    step: int,
 ) -> bool:
     """Evaluate the test splits with the best checkpoint; False if a stop came in between.
 
@@ -63,7 +69,7 @@ def evaluate_tests(
         if number < 0:
             continue
         target = session.job.run.evaluation(number)
-        if not _evaluate(session, model, subject, split, target, step):
+        if not _evaluate(session, model, features, subject, split, target, step):
             return False
     return True
 
@@ -85,7 +91,10 @@ def evaluate_job(session: Session) -> None:
     model.load_saved_state(read_weights_from(subject.folder, model))
     session.pulse.beat(0, Phase.INIT)
     split = load_split(session.task, spec.split, session.config)
-    done = _evaluate(session, model, subject, split, target, subject.step)
+    features = open_features(session, model, lambda: subject.step)
+    done = _evaluate(session, model, features, subject, split, target, subject.step)
+    if features is not None:
+        features.close()
     session.recorder.close()
     if session.ranks.is_first:
         Result("completed" if done else "stopped", subject.step).write(session.attempt)
@@ -95,6 +104,7 @@ def evaluate_job(session: Session) -> None:
 def _evaluate(
     session: Session,
     model: SpeechModel,
+    features: FeatureStore | None,
     subject: Subject,
     split: Split,
     target: EvaluationFolder,
@@ -108,6 +118,7 @@ def _evaluate(
         session.ranks,
         beat=partial(session.pulse.beat, step),
         stop=session.stop_requested,
+        features=features,
     )
     scratch = session.scratch(f"evaluation-{target.number}")
     evaluated = evaluator.evaluate(split, Exchange(scratch))

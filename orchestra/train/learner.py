@@ -14,6 +14,7 @@ from orchestra.train import learnt
 from orchestra.train.average import build_average
 from orchestra.train.checkpoint import Contents
 from orchestra.train.communication import Exchange, NoExchange, exchange_of
+from orchestra.train.features import open_features
 from orchestra.train.freezing import Freezing
 from orchestra.train.model import build_model
 from orchestra.train.optim import build_optimizer, load_optimizer, optimizer_tensors
@@ -63,6 +64,9 @@ class Learner:
         if step == 0:  # later the checkpoint has it all
             load_initial(session, self.model)
         self.model.to(session.ranks.device)
+        self._number = step
+        self.features = open_features(session, self.model, lambda: self._number)
+        """The cache of the upstream's features, if there is one."""
         self._buffers = list(self.model.saved_buffers())
         self._freezing = Freezing(config.optim.freeze, self.model)
         self.optimizer = build_optimizer(config, self.model)
@@ -95,6 +99,7 @@ class Learner:
         expired: bool,
     ) -> Taken:
         """Step `number` (see Stepper.take)."""
+        self._number = number
         if self._freezing.apply(number):
             self._tell_what_is_trained(number)
             self._wrap_anew()
@@ -148,4 +153,4 @@ class Learner:
         return promise_s if promise_s > self._config.launch.step_deadline_s else 0.0
 
     def _worst_batches(self) -> list[Batch]:
-        return self._data.worst_batches(self._ranks.device)
+        return self._data.worst_batches(self._ranks.device, self.features)

@@ -10,14 +10,17 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from orchestra.config.schema import RunConfig
+from orchestra.config.schema import LayeredConfig, RunConfig
 from orchestra.tasks import Batch, LossTerms, Prediction, Task
 from orchestra.train.fit import misfits, shortened
 from orchestra.train.regularise import regularised
 from orchestra.train.seeds import reseed
 from orchestra.upstreams import build_upstream
+from orchestra.upstreams.base import Features, Upstream
 from orchestra.upstreams.featurizer import Featurizer
+from orchestra.upstreams.rounded import REMEDY, Keep, RoundedUpstream, layer_of
 from orchestra.wire.errors import DataError, UsageError
+from orchestra.wire.features import layers_to_keep
 
 
 class SpeechModel(nn.Module):
@@ -31,7 +34,13 @@ class SpeechModel(nn.Module):
         self.upstream = build_upstream(config.upstream)
         if not self.upstream.trainable:
             self.upstream.requires_grad_(False)
-        self.featurizer = Featurizer(config.upstream, self.upstream)
+        self.stored_layers = _stored_layers(config, self.upstream)
+        """Numbers of the hidden states that the feature cache holds; None without one."""
+        self.featurizer = Featurizer(config.upstream, self.upstream, self.stored_layers)
+        self._rounded: RoundedUpstream | None = None
+        if self.stored_layers is not None:
+            key = self.featurizer.key
+            self._rounded = RoundedUpstream(self.upstream, key, self.stored_layers)
         self.head = task.build_head(self.featurizer.dim, self.upstream.stride)
         self.train()
 
@@ -48,6 +57,11 @@ class SpeechModel(nn.Module):
         """From now on these parts, and no others of earlier calls, never are in training mode."""
         self._in_eval = tuple(modules)
         self.train(self.training)
+
+    def keep_features(self, keep: Keep) -> None:
+        """From now on features that had to be computed go there; for the feature cache."""
+        assert self._rounded is not None, "cache.features is off"
+        self._rounded.keep = keep
 
     def forward(self, batch: Batch) -> LossTerms:
         """The training loss of a batch, with what `regularise` adds to it.
@@ -66,9 +80,30 @@ class SpeechModel(nn.Module):
         )
 
     def predict(self, batch: Batch) -> list[Prediction]:
-        """One record per utterance; call in eval mode and without gradients."""
+        """One record per utterance; call in eval mode and without gradients.
+
+        Raises:
+            DataError: an utterance is too short, or its features are not finite; names the id.
+        """
         features, lengths = self._features(batch)
+        if not bool(features.isfinite().all()):
+            what = self.non_finite_features(batch)
+            name = what[0] if what else "the learnt sum of features"
+            raise DataError(f"{name} is not finite: {REMEDY}")
         return self._task.predict(self.head, features, lengths, batch)
+
+    def non_finite_features(self, batch: Batch) -> list[str]:
+        """Names of the utterances, each with its first layer, whose features are not finite."""
+        if self._rounded is not None:
+            return []  # refused as soon as they are computed
+        with torch.no_grad():
+            features = self._extract(batch)
+        found: dict[int, str] = {}
+        for number, layer in enumerate(features.layers[self.featurizer.key]):
+            for row, length in enumerate(features.lengths.tolist()):
+                if not bool(layer[row, :length].isfinite().all()):
+                    found.setdefault(row, layer_of(batch.ids[row], number))
+        return [found[row] for row in sorted(found)]
 
     def saved_state(self) -> dict[str, Tensor]:
         """Parameters and buffers by name, without a frozen upstream's."""
@@ -95,13 +130,28 @@ class SpeechModel(nn.Module):
 
     def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         with torch.set_grad_enabled(self.upstream.trainable and torch.is_grad_enabled()):
-            try:
-                features = self.upstream(batch.wavs, batch.lengths)
-            except DataError as error:  # too short: the upstream knows rows, not ids
-                name = batch.ids[int(batch.lengths.argmin())]
-                raise DataError(f"utterance {name} can't be used: {error}") from error
+            features = self._extract(batch)
         mixed: tuple[Tensor, Tensor] = self.featurizer(features)
         return mixed
+
+    def _extract(self, batch: Batch) -> Features:
+        if self._rounded is not None:
+            return self._rounded.features(batch)
+        try:
+            features: Features = self.upstream(batch.wavs, batch.lengths)
+        except DataError as error:  # too short: the upstream knows rows, not ids
+            name = batch.ids[int(batch.lengths.argmin())]
+            raise DataError(f"utterance {name} can't be used: {error}") from error
+        return features
+
+
+def _stored_layers(config: RunConfig, upstream: Upstream) -> list[int] | None:
+    """UsageError: cache.layers names one that there is not."""
+    if not config.cache.features:
+        return None
+    chosen = config.upstream if isinstance(config.upstream, LayeredConfig) else None
+    count = len(upstream.layer_dims(chosen.key if chosen else "hidden_states"))
+    return layers_to_keep(config.cache.layers, chosen.layers if chosen else None, count)
 
 
 def build_model(config: RunConfig, task: Task) -> SpeechModel:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -128,13 +128,18 @@ def _single(task: Task, batch: Batch, row: int) -> Batch:
     """One utterance of a batch, without the padding; its label is made anew by the task."""
     utterances = batch.utterances[row : row + 1]
     made = task.collate([task.target(utterance) for utterance in utterances])
-    device = batch.wavs.device
+    device, stored = batch.wavs.device, batch.stored
+    if stored is not None:
+        frames = int(stored.lengths[row])
+        layers = stored.layers[:, row : row + 1, :frames]
+        stored = replace(stored, layers=layers, lengths=stored.lengths[row : row + 1])
     return Batch(
         ids=[batch.ids[row]],
         wavs=batch.wavs[row : row + 1, : int(batch.lengths[row])],
         lengths=batch.lengths[row : row + 1],
         targets={name: tensor.to(device) for name, tensor in made.items()},
         seeds=[batch.seeds[row]],
+        stored=stored,
         utterances=utterances,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from orchestra.train.recorder import Recorder
 from orchestra.wire.folders import AttemptFolder, Job
 from orchestra.wire.heartbeat import Heartbeat, Phase
 from orchestra.wire.job import CODE, Attempt, StopFlag
+
+log = logging.getLogger("orchestra")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,13 @@ class Session:
     def scratch(self, name: str) -> Path:
         """A folder of this attempt alone: nothing in it is left from another one."""
         return self.attempt.path / "scratch" / name
+
+    def tell(self, step: int, text: str) -> None:
+        """A sentence in the run's record by rank 0; in their logs by the others."""
+        if self.ranks.is_first:
+            self.recorder.notice(step, text)
+        else:
+            log.warning("%s", text)
 
     def stop_requested(self) -> bool:
         """Whether the stop flag is up; only rank 0 looks, and tells the others."""

@@ -58,11 +58,13 @@ def train(session: Session) -> None:
     require_labels(session.task, whole)
     valid = drawn(whole, config)
     trainer = Trainer(session, data, valid)
-    outcome = trainer.run()
+    outcome, features = trainer.run(), trainer.learner.features
     if outcome.outcome == "completed":
         splits = tests if valid is whole else [whole, *tests]
-        if not evaluate_tests(session, trainer.learner.model, splits, outcome.step):
+        if not evaluate_tests(session, trainer.learner.model, features, splits, outcome.step):
             outcome = Result("stopped", outcome.step)
+    if features is not None:
+        features.close()
     session.recorder.close()
     if session.ranks.is_first:
         outcome.write(session.attempt)
@@ -93,6 +95,7 @@ class Trainer:
             self.learner.model,
             self.learner.average,
             [self._goal, *([self._stopping] if self._stopping else [])],
+            self.learner.features,
             beat=self._beat,
         )
         self._saver: Saver | None = None
@@ -148,7 +151,8 @@ class Trainer:
             for _, part in self._share(step)
         )
         asked, kept = tee(requests)
-        for batch, request in zip(self._data.loader.batches(asked), kept, strict=False):
+        batches = self._data.loader.batches(asked, self.learner.features)
+        for batch, request in zip(batches, kept, strict=False):
             self._silence.met(request.epoch, batch.silent)
             yield to_device(batch, self._ranks.device)
 
@@ -196,9 +200,11 @@ class Trainer:
         text = f"step {progress.step}: loss or gradient is not finite; no update"
         self._session.recorder.notice(progress.step, text)
         if progress.skipped_in_a_row >= NON_FINITE_LIMIT:
+            culprit = self._capsules.culprit
+            found = f": {culprit} is not finite" if culprit else ""
             raise NotFiniteError(
                 f"loss or gradient was not finite in {NON_FINITE_LIMIT} steps in a row, the last "
-                f"is step {progress.step}; lower optim.lr or look at the data"
+                f"is step {progress.step}{found}; lower optim.lr or look at the data"
             )
 
     def _at_limit(self, expired: bool) -> bool:

@@ -11,6 +11,7 @@ import torch
 from orchestra.config.schema import unfit_ranks
 from orchestra.data.augmenter import Augmenter
 from orchestra.data.batches import Planner, tell_too_long
+from orchestra.data.feature_store import FeatureStore
 from orchestra.data.loader import Loader, Request, to_device
 from orchestra.data.stats import measures
 from orchestra.tasks import Batch
@@ -38,7 +39,7 @@ class TrainingData:
     split: int
     """Parts that each micro-batch is cut into."""
 
-    def worst_batches(self, device: torch.device) -> list[Batch]:
+    def worst_batches(self, device: torch.device, store: FeatureStore | None = None) -> list[Batch]:
         """For the warm-up: of the first epoch the micro-batch with the longest utterance, then
         the one of most padded audio.
 
@@ -46,7 +47,9 @@ class TrainingData:
         because only a second pass meets the gradients of a first one in memory.
         """
         longest, largest = (Request(0, micro) for micro in self.planner.worst(0, self.split))
-        return [to_device(self.longest.read(request), device) for request in (longest, largest)]
+        return [
+            to_device(self.longest.read(request, store), device) for request in (longest, largest)
+        ]
 
 
 def load_training_data(session: Session) -> TrainingData:

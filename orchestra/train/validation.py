@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from orchestra.data.feature_store import FeatureStore
 from orchestra.train.average import Average, NoAverage
 from orchestra.train.evaluation import Evaluator, Split
 from orchestra.train.goals import Goal
@@ -24,6 +25,7 @@ class Validator:
 
     Args:
         goals: their metrics must be among what the split's score gives.
+        features: the cache of the upstream's features, if there is one.
         beat: called by every rank all the time with its phase and what it promises.
     """
 
@@ -34,6 +36,7 @@ class Validator:
         model: SpeechModel,
         average: Average | NoAverage,
         goals: list[Goal],
+        features: FeatureStore | None,
         beat: Callable[[Phase, float], None],
     ) -> None:
         self._session = session
@@ -48,6 +51,7 @@ class Validator:
             session.ranks,
             beat=beat,
             stop=session.stop_requested,
+            features=features,
         )
         self._before: Exchange | None = None
         self._told_silence = False

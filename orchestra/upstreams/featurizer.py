@@ -5,6 +5,8 @@ The learnt sum weighs all layers by the softmax of weights that start at zero (S
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,17 +21,25 @@ class Featurizer(nn.Module):
 
     Has a parameter, `weights` (layers,), only if there is something to sum.
 
+    Args:
+        stored: numbers of the layers that it is given alone, instead of all (cache.layers).
+
     Raises:
         UsageError: the upstream has no such output or layer, or its layers can't be summed.
     """
 
-    def __init__(self, config: UpstreamConfig, upstream: Upstream) -> None:
+    def __init__(
+        self, config: UpstreamConfig, upstream: Upstream, stored: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         chosen = config if isinstance(config, LayeredConfig) else None
         self.key = chosen.key if chosen else "hidden_states"
         self.normalize = chosen.normalize if chosen else False
         dims = upstream.layer_dims(self.key)
-        self.layer = choose_layer(chosen.layers if chosen else None, dims, self.key)
+        wanted = chosen.layers if chosen else None
+        if stored is not None:
+            dims, wanted = [dims[number] for number in stored], None
+        self.layer = choose_layer(wanted, dims, self.key)
         self.weights: nn.Parameter | None = None
         if self.layer is None:
             if len(set(dims)) > 1:
@@ -54,12 +64,13 @@ class Featurizer(nn.Module):
         assert self.weights is not None
         shares = self.weights.softmax(0)
         # One layer after the other: a stacked copy of all would double the memory.
-        mixed = self._normalized(layers[0]).float() * shares[0]
+        mixed = self._normalized(layers[0]) * shares[0]
         for layer, share in zip(layers[1:], shares[1:], strict=True):
-            mixed = torch.addcmul(mixed, self._normalized(layer).float(), share)
+            mixed = torch.addcmul(mixed, self._normalized(layer), share)
         return mixed
 
     def _normalized(self, layer: Tensor) -> Tensor:
+        layer = layer.float()  # stored features have half the width
         return F.layer_norm(layer, layer.shape[-1:]) if self.normalize else layer
 
 

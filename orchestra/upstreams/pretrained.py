@@ -1,7 +1,7 @@
 """What a pretrained model says of itself: config.json and preprocessor_config.json.
 
-Local folders and hub ids alike. Standard library and huggingface_hub only: no torch here, so that
-describing a model costs no import of it. Weights are neither loaded nor, on the hub, fetched.
+`orchestra.fetch` gets them, from wherever they are. No torch here, so that describing a model costs
+no import of it. Weights are neither loaded nor fetched.
 """
 
 from __future__ import annotations

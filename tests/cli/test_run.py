@@ -22,6 +22,7 @@ import pytest
 
 from orchestra.registry.rows import RunRow
 from orchestra.registry.store import open_registry
+from orchestra.wire.features import default_folder, entry_path
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.states import RunState
 from tests.cli.conftest import SHORT, Cli, git, make_cli, stop_all
@@ -249,6 +250,17 @@ def test_detach_stop_resume_wait_rm(cli: Cli) -> None:
     assert "refs/orchestra" not in git(cli.root, "for-each-ref")
     assert ".snapshots" in cli.ok("gc")
     assert list((cli.root / "runs" / ".snapshots").iterdir()) == []
+
+
+def test_gc_says_how_large_the_feature_cache_is_and_deletes_from_it(cli: Cli) -> None:
+    entry = entry_path(default_folder(RunsFolder(cli.root / "runs")), "0" * 16, "ab1")
+    entry.parent.mkdir(parents=True)
+    entry.write_bytes(b"x" * 100)
+    nothing, whole = {"bytes": 0, "entries": 0}, {"bytes": 100, "entries": 1}
+    assert cli.json("gc")["features"] == {"deleted": nothing, "left": whole}
+    assert cli.json("gc", "--features", "1")["features"]["left"] == whole
+    assert cli.json("gc", "--features", "0")["features"] == {"deleted": whole, "left": nothing}
+    assert not entry.exists()
 
 
 @pytest.mark.chaos

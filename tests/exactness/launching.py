@@ -59,7 +59,8 @@ def write_job(folder: Path, *, kind: str = "probe", **tables: dict[str, Any]) ->
         "checkpoint": {"every": 4},
     }
     for name, table in tables.items():
-        document[name] = {**document.get(name, {}), **table}
+        kept = {} if name == "upstream" and "kind" in table else document.get(name, {})
+        document[name] = {**kept, **table}
     folder.mkdir(parents=True)
     job = Job("train", folder)
     job.config.write_bytes(dump(validate(document, find_task(kind, WORKSPACE))))

@@ -39,6 +39,8 @@ class Bar:
 
 BARS = {
     "ks": Bar("speech_commands", "accuracy", least=70.0),
+    "pr": Bar("libriphone", "per", most=30.0),
+    "sf": Bar("snips", "slot_type_f1", least=90.0),
 }
 
 

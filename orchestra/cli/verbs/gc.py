@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from orchestra.cli import options
@@ -9,24 +11,50 @@ from orchestra.cli.context import workspace_of
 from orchestra.cli.output import emit, emit_json, say
 
 
-def gc(context: typer.Context, json: options.Json = False) -> None:
+def gc(
+    context: typer.Context,
+    features: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DAYS", min=0, help="Also cached features not used for so long; 0: all."
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
     """Remove code snapshots and git references that no run needs, and leftovers of crashes.
 
     \b
     Examples:
       orchestra gc
+      orchestra gc --features 30
       orchestra gc --json
 
-    Runs are never touched: `orchestra rm` deletes those.
+    Runs are never touched: `orchestra rm` deletes those. Features of a run at work are computed
+    again where it misses them; those in a `cache.folder` of its own are not looked at.
     """
-    from orchestra.schedule.remove import collect
+    from dataclasses import asdict
 
-    garbage = collect(workspace_of(context))
+    from orchestra.schedule.remove import collect, tidy_features
+
+    workspace = workspace_of(context)
+    garbage = collect(workspace)
+    gone, left = tidy_features(workspace, features)
     for note in garbage.notes:
         say(f"note: {note}")
     if json:
-        emit_json({"folders": [str(path) for path in garbage.folders], "refs": list(garbage.refs)})
+        emit_json(
+            {
+                "folders": [str(path) for path in garbage.folders],
+                "refs": list(garbage.refs),
+                "features": {"deleted": asdict(gone), "left": asdict(left)},
+            }
+        )
         return
     for path in garbage.folders:
         emit(str(path))
     say(f"{len(garbage.folders)} folders and {len(garbage.refs)} git references removed")
+    if gone.entries or left.entries:
+        say(
+            f"cached features: {gone.bytes / 1e9:.2f} GB of {gone.entries} utterances removed, "
+            f"{left.bytes / 1e9:.2f} GB of {left.entries} left"
+        )

@@ -1,0 +1,128 @@
+"""The size of the feature cache is told, and refused, before a run starts."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from orchestra.config.schema import RunConfig
+from orchestra.schedule import upstreams
+from orchestra.schedule.feature_plan import feature_plan
+from orchestra.schedule.preflight import PreflightError, preflight
+from orchestra.wire.errors import UsageError
+from orchestra.wire.features import entry_path
+from orchestra.wire.files import write_json
+from orchestra.wire.folders import RunsFolder
+from orchestra.wire.manifest import write_manifest
+from tests.train.toy import toy_config
+
+MODEL = {
+    "source": "lab/model",
+    "layers": 13,
+    "dim": 768,
+    "stride": 320,
+    "commit": None,
+    "files": [],
+}
+HUBERT = {"kind": "huggingface", "name": "hubert", "source": "lab/model"}
+SPLITS = ("train", "dev", "test")
+
+
+class Disk(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+@pytest.fixture(autouse=True)
+def disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 GB are free."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(10**12, 0, 100 * 10**9))
+
+
+def configured(tmp_path: Path, **tables: dict[str, Any]) -> RunConfig:
+    """Ten hours of training, one each of dev and test."""
+    for split, hours in {"train": 10, "dev": 1, "test": 1}.items():
+        lines = [{"id": f"{split}{n}", "path": "x", "duration_s": 3600.0} for n in range(hours)]
+        write_manifest(tmp_path / "m", split, lines, "a test")
+    cache = {"features": True, **tables.pop("cache", {})}
+    upstream = {**HUBERT, **tables.pop("upstream", {})}
+    data = {"manifests": str(tmp_path / "m"), **tables.pop("data", {})}
+    return toy_config(**tables, cache=cache, upstream=upstream, data=data)
+
+
+def planned(tmp_path: Path, config: RunConfig, splits: tuple[str, ...] = SPLITS) -> str:
+    return feature_plan(config, RunsFolder(tmp_path / "runs"), splits, MODEL)
+
+
+def test_size_of_all_splits(tmp_path: Path) -> None:
+    text = planned(tmp_path, configured(tmp_path))
+    assert text.startswith("43 GB for train+dev+test (12.00 h, 13 of 13 layers); 0.00 GB of such")
+    assert text.endswith(f"100 GB free at {tmp_path}/runs/.features")
+    joint = planned(tmp_path, configured(tmp_path), ("train+dev", "dev"))
+    assert joint.startswith("40 GB for train+dev (11.00 h")
+
+
+def test_fewer_layers_are_smaller(tmp_path: Path) -> None:
+    assert "6.64 GB" in planned(tmp_path, configured(tmp_path, cache={"layers": [6, 12]}))
+    assert "3.32 GB" in planned(tmp_path, configured(tmp_path, upstream={"layers": 6}))
+    one = configured(tmp_path, upstream={"key": "last_hidden_state"})
+    assert "3.32 GB" in planned(tmp_path, one) and "1 of 1 layers" in planned(tmp_path, one)
+    with pytest.raises(UsageError, match="no layer 13; the upstream has 13, from 0 to 12"):
+        planned(tmp_path, configured(tmp_path, cache={"layers": [13]}))
+
+
+def test_more_than_the_budget_is_refused_with_what_helps(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        planned(tmp_path, configured(tmp_path, cache={"max_gb": 40.0}))
+    assert "43 GB" in str(caught.value) and "cache.max_gb = 40: raise it" in str(caught.value)
+
+
+def test_more_than_is_free_is_refused_unless_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(10**12, 0, 10 * 10**9))
+    with pytest.raises(UsageError, match=r"only 10.* GB are free on the disk of .*cache.folder"):
+        planned(tmp_path, config)
+    features = tmp_path / "runs/.features"
+    kind = {"source": "lab/model", "output": "hidden_states", "layers": list(range(13))}
+    path = entry_path(features, "0" * 16, "aa1")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    monkeypatch.setattr("orchestra.wire.features._sizes", lambda kind: iter([40 * 10**9]))
+    write_json(features / ("0" * 16) / "kind.json", {**kind, "precision": "fp32"})
+    assert "40 GB of such are there" in planned(tmp_path, config)
+    write_json(features / ("0" * 16) / "kind.json", {**kind, "precision": "bf16"})
+    with pytest.raises(UsageError, match=r"0.00 GB are there"):
+        planned(tmp_path, config)
+
+
+def test_preflight_says_it_and_an_evaluation_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstreams, "describe", lambda *a, **k: MODEL)
+    runs = RunsFolder(tmp_path / "runs")
+    config = configured(tmp_path, batch={"max_micro_seconds": 4000.0}, data={"test": ["test"]})
+
+    def detail(config: RunConfig, splits: tuple[str, ...] | None = None) -> str:
+        found = preflight(config, runs, cpu_command="", splits=splits)
+        return next(f.detail for f in found if f.what == "feature cache")
+
+    assert detail(config).startswith("43 GB for train+dev+test")
+    assert detail(config, ("test",)).startswith("3.59 GB for test")
+    small = configured(
+        tmp_path, cache={"max_gb": 1.0}, batch={"max_micro_seconds": 4000.0}, data={}
+    )
+    with pytest.raises(PreflightError, match=r"more than cache.max_gb = 1"):
+        detail(small)
+    assert "more than cache.max_gb = 1" in detail(small, ("test",))
+
+
+def test_features_without_weights_are_refused(tmp_path: Path) -> None:
+    config = toy_config(cache={"features": True})
+    with pytest.raises(PreflightError, match=r"'fbank' has no weights .* cache.features = false"):
+        preflight(config, RunsFolder(tmp_path / "runs"), cpu_command="")

@@ -1,0 +1,352 @@
+"""The feature cache in a run: read, shared, exact after a kill, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import soundfile
+import torch
+
+from orchestra.data import feature_store
+from orchestra.tasks import Batch
+from orchestra.train.features import kind_of
+from orchestra.train.model import SpeechModel, build_model
+from orchestra.upstreams.families.base import PretrainedUpstream
+from orchestra.upstreams.rounded import LARGEST
+from orchestra.wire.capsules import capsules_in, read_document, what_happened
+from orchestra.wire.errors import DataError, NotFiniteError, UsageError
+from orchestra.wire.features import usage
+from orchestra.wire.folders import Job
+from orchestra.wire.job import CODE, EvaluationSpec
+from orchestra.wire.manifest import write_manifest
+from tests.exactness.launching import (
+    WORKSPACE,
+    Kill,
+    final_state,
+    launch,
+    predicted,
+    write_job,
+)
+from tests.train.running import config_of, records_of, run_here
+from tests.upstreams.conftest import SaveModel
+
+SMALL = {"batch": {"micro_batches": 3}}
+
+
+@pytest.fixture
+def hubert(save_model: SaveModel) -> Path:
+    return save_model("hubert")
+
+
+def cached_job(folder: Path, source: Path, *, kind: str = "probe", **tables: dict[str, Any]) -> Job:
+    """A task on a tiny HuBERT; its cache lies beside the run."""
+    upstream = {"kind": "huggingface", "name": "tiny", "source": str(source)}
+    upstream |= tables.pop("upstream", {})
+    cache = {"features": True, **tables.pop("cache", {})}
+    return write_job(folder, kind=kind, **{**SMALL, **tables}, upstream=upstream, cache=cache)
+
+
+def losses(job: Job, attempt: int = 1) -> dict[int, float]:
+    return {r.step: r.values["loss"] for r in records_of(job, attempt) if r.kind == "train"}
+
+
+def count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of each batch that the upstream computes."""
+    extract, rows = PretrainedUpstream.extract, list[int]()
+
+    def counted(self: Any, wavs: torch.Tensor, lengths: torch.Tensor) -> Any:
+        rows.append(len(wavs))
+        return extract(self, wavs, lengths)
+
+    monkeypatch.setattr(PretrainedUpstream, "extract", counted)
+    return rows
+
+
+def test_each_utterance_is_computed_once_and_losses_stay_within_rounding(
+    tmp_path: Path, hubert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = cached_job(tmp_path / "plain/run", hubert, cache={"features": False})
+    run_here(plain)
+    rows = count_forwards(monkeypatch)
+    job = cached_job(tmp_path / "runs/first", hubert)
+    run_here(job)
+    folder = tmp_path / "runs/.features"
+    stored = usage(folder).entries
+    assert set(rows) == {1}
+    assert len(rows) == stored > 30
+    exact = losses(plain)
+    for step, loss in losses(job).items():
+        assert loss == pytest.approx(exact[step], rel=2e-3)
+    assert not list((folder / ".new").iterdir())
+
+    rows.clear()
+    other = cached_job(tmp_path / "runs/second", hubert, data={"workers": 2})
+    run_here(other)
+    assert rows == [], "the second run reads what the first one stored"
+    assert final_state(other) == final_state(job)
+    assert predicted(other) == predicted(job)
+
+
+def test_a_later_run_neither_decodes_nor_computes(
+    tmp_path: Path, hubert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(9):
+        noise = 0.1 * np.random.default_rng(n).standard_normal(2400 + 160 * n)
+        soundfile.write(tmp_path / f"{n}.flac", noise, 16000)
+    lines = [
+        {"id": f"u{n}", "path": f"{tmp_path}/{n}.flac", "duration_s": 0.15, "label": n % 3}
+        for n in range(9)
+    ]
+    for split in ("train", "dev", "test"):
+        write_manifest(tmp_path / "m", split, lines, "a test")
+    few = {"data": {"manifests": str(tmp_path / "m")}, "train": {"max_steps": 3}}
+    few |= {"batch": {"seconds": 0.6, "max_micro_seconds": 0.6, "micro_batches": 2}}
+    job = cached_job(tmp_path / "runs/run", hubert, kind="pooled", **few)
+    run_here(job)
+    rows = count_forwards(monkeypatch)
+    monkeypatch.setattr("orchestra.data.audio.read_audio", None)
+    again = cached_job(tmp_path / "runs/again", hubert, kind="pooled", **few)
+    run_here(again)
+    assert rows == []
+    assert losses(again) == losses(job)
+    monkeypatch.undo()
+    monkeypatch.setenv(CODE, str(WORKSPACE))
+    rows = count_forwards(monkeypatch)
+    soundfile.write(tmp_path / "4.flac", 0.5 * noise, 16000)
+    run_here(cached_job(tmp_path / "runs/changed", hubert, kind="pooled", **few))
+    assert len(rows) == 1, "what was recorded anew is computed anew, and nothing else"
+    soundfile.write(tmp_path / "4.flac", 0 * noise, 16000)
+    quiet = [cached_job(tmp_path / f"runs/quiet{n}", hubert, kind="pooled", **few) for n in "12"]
+    for each in quiet:  # the second one has it from the cache
+        run_here(each)
+        told = [r.values["text"] for r in records_of(each) if r.kind == "notice"]
+        assert any("1 utterance is silent" in text and "u4" in text for text in told)
+    refusing = {**few, "data": {**few["data"], "silent": "refuse"}}
+    with pytest.raises(DataError, match="utterance u4: nothing to hear"):
+        run_here(cached_job(tmp_path / "runs/refusing", hubert, kind="pooled", **refusing))
+    (tmp_path / "4.flac").unlink()
+    with pytest.raises(DataError, match=r"utterance 'u4': .*4.flac: No such file"):
+        run_here(cached_job(tmp_path / "runs/missing", hubert, kind="pooled", **few))
+
+
+def test_a_run_killed_in_its_first_epoch_ends_as_one_that_was_not(
+    tmp_path: Path, hubert: Path
+) -> None:
+    whole = cached_job(tmp_path / "whole/run", hubert)
+    run_here(whole)
+    job = cached_job(tmp_path / "killed/run", hubert)
+    kill = Kill(rank=0, step=2, batch=1)  # of 12 in the whole run; an epoch has more than 4
+    assert launch(job, ranks=1, kill=kill) != 0
+    cache = tmp_path / "killed/.features"
+    assert 0 < usage(cache).entries < usage(tmp_path / "whole/.features").entries
+    run_here(job, attempt=2)
+    assert final_state(job) == final_state(whole)
+    assert predicted(job) == predicted(whole)
+    assert losses(job, 2) == losses(whole)
+
+
+def test_an_evaluation_reads_the_cache(
+    tmp_path: Path, hubert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = cached_job(tmp_path / "runs/run", hubert, train={"max_steps": 2}, checkpoint={"every": 2})
+    run_here(job)
+    rows = count_forwards(monkeypatch)
+    folder = job.run.evaluation(9)
+    folder.path.mkdir()
+    EvaluationSpec("test", "best", 0.0, origin="user").write(folder)
+    folder.job.config.write_bytes(job.config.read_bytes())
+    run_here(folder.job)
+    assert rows == []
+    assert folder.predictions.read_bytes() == job.run.evaluation(1).predictions.read_bytes()
+
+
+def test_a_damaged_entry_is_computed_again_and_said(tmp_path: Path, hubert: Path) -> None:
+    job = cached_job(tmp_path / "runs/run", hubert)
+    run_here(job)
+    entries = sorted((tmp_path / "runs/.features").glob("*/*/*.safetensors"))
+    good = entries[0].read_bytes()
+    torn, flipped = good[:-100], good[:-7] + bytes([good[-7] ^ 1]) + good[-6:]
+    entries[0].write_bytes(flipped)
+    entries[1].write_bytes(torn)
+    again = cached_job(tmp_path / "runs/again", hubert)
+    run_here(again)
+    told = [r.values["text"] for r in records_of(again) if r.kind == "notice"]
+    assert len([t for t in told if "damaged" in t and "computed again" in t]) == 2
+    assert entries[0].read_bytes() == good
+    assert final_state(again) == final_state(job)
+
+
+def model_of(job: Job) -> SpeechModel:
+    config, info = config_of(job)
+    return build_model(config, info.task_class()(config.task, config.data))
+
+
+def test_other_weights_layers_and_precisions_are_other_kinds(
+    tmp_path: Path, hubert: Path, save_model: SaveModel
+) -> None:
+    def kind(name: str, source: Path, **tables: dict[str, Any]) -> str:
+        job = cached_job(tmp_path / name, source, **tables)
+        return kind_of(config_of(job)[0], model_of(job)).name
+
+    same = kind("a", hubert)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for file in hubert.iterdir():
+        (moved / file.name).write_bytes(file.read_bytes())
+    assert kind("b", moved) == same
+    weights = moved / "model.safetensors"
+    tensors = safetensors.torch.load_file(weights)
+    tensors[sorted(tensors)[0]] += 1
+    safetensors.torch.save_file(tensors, weights, {"format": "pt"})
+    assert kind("c", moved) != same
+    weights.write_bytes((hubert / "model.safetensors").read_bytes())
+    described = json.loads((moved / "config.json").read_text())
+    (moved / "config.json").write_text(json.dumps({**described, "layer_norm_eps": 0.1}))
+    assert kind("d", moved) != same
+    assert kind("e", hubert, cache={"layers": [0, 1, 2]}) != same
+    assert kind("f", hubert, cache={"layers": [-4, 1, 2, 3]}) == same
+    assert kind("g", hubert, train={"precision": "bf16"}) != same
+    assert kind("h", hubert, upstream={"key": "last_hidden_state"}) != same
+
+
+def test_the_sum_is_learnt_over_the_chosen_layers(tmp_path: Path, hubert: Path) -> None:
+    job = cached_job(tmp_path / "runs/run", hubert, cache={"layers": [1, -1]})
+    run_here(job)
+    weights = safetensors.torch.load_file(job.run.checkpoint(12) / "model.safetensors")
+    assert weights["featurizer.weights"].shape == (2,)
+    assert weights["featurizer.weights"].abs().min() > 0
+    entry = next((tmp_path / "runs/.features").glob("*/*/*.safetensors"))
+    assert safetensors.torch.load_file(entry)["layers"].shape[0] == 2
+
+
+def test_one_layer_alone_is_stored_where_one_is_used(tmp_path: Path, hubert: Path) -> None:
+    job = cached_job(tmp_path / "runs/run", hubert, upstream={"layers": 2}, train={"max_steps": 1})
+    run_here(job)
+    entry = next((tmp_path / "runs/.features").glob("*/*/*.safetensors"))
+    assert safetensors.torch.load_file(entry)["layers"].shape[0] == 1
+
+
+def test_what_cannot_be_cached_is_refused(tmp_path: Path, hubert: Path) -> None:
+    with pytest.raises(ValueError, match="trainable"):
+        cached_job(tmp_path / "a", hubert, upstream={"trainable": True})
+    augment = {"augment": {"speed": {}}}
+    with pytest.raises(ValueError, match="augment changes the audio"):
+        cached_job(tmp_path / "augmented", hubert, **augment)
+    with pytest.raises(ValueError, match=r"upstream.layers = 1"):
+        cached_job(tmp_path / "b", hubert, upstream={"layers": 1}, cache={"layers": [1, 2]})
+    with pytest.raises(UsageError, match="no layer 7; the upstream has 4"):
+        model_of(cached_job(tmp_path / "c", hubert, cache={"layers": [1, 7]}))
+    with pytest.raises(UsageError, match="has no weights"):
+        run_here(write_job(tmp_path / "d", **SMALL, cache={"features": True}))
+
+
+def test_a_full_disk_stops_caching_and_not_training(
+    tmp_path: Path, hubert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cached_job(tmp_path / "whole/run", hubert)
+    run_here(whole)
+    monkeypatch.setattr("orchestra.data.feature_store.RESERVE_BYTES", 2**60)
+    job = cached_job(tmp_path / "runs/run", hubert)
+    run_here(job)
+    told = [r.values["text"] for r in records_of(job) if r.kind == "notice"]
+    assert len([text for text in told if "nothing more is stored" in text]) == 1
+    assert usage(tmp_path / "runs/.features").entries == 0
+    assert final_state(job) == final_state(whole), "what is computed is what would be read"
+
+
+def test_entries_deleted_while_a_run_reads_them_are_computed(
+    tmp_path: Path, hubert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {"train": {"max_steps": 2}, "checkpoint": {"every": 2}}
+    job = cached_job(tmp_path / "runs/run", hubert, **few)
+    run_here(job)
+    read = feature_store.read_into
+
+    def deleted_first(entry: Any, rows: torch.Tensor) -> None:
+        entry.path.unlink(missing_ok=True)
+        read(entry, rows)
+
+    monkeypatch.setattr(feature_store, "read_into", deleted_first)
+    again = cached_job(tmp_path / "runs/again", hubert, **few)
+    run_here(again)
+    assert final_state(again, 2) == final_state(job, 2)
+
+
+def batch_of(seconds: list[float]) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([round(16000 * s) for s in seconds])
+    wavs = torch.zeros(len(seconds), int(lengths.max()))
+    for row, length in enumerate(lengths.tolist()):
+        wavs[row, :length] = torch.randn(length, generator=generator)
+    names = [f"u{n}" for n in range(len(seconds))]
+    return Batch(names, wavs, lengths, {"labels": torch.zeros(len(seconds), dtype=torch.long)}, [])
+
+
+def test_too_large_and_not_finite_features_are_refused_by_id_and_layer(
+    tmp_path: Path, hubert: Path
+) -> None:
+    model = model_of(cached_job(tmp_path / "a", hubert))
+    batch = batch_of([0.1, 0.2])
+    norm = model.upstream.model.encoder.layers[1].final_layer_norm
+    norm.weight.data.fill_(2 * LARGEST)
+    with pytest.raises(DataError, match=r"layer 2 .* utterance u0 reaches .* float16"):
+        model.predict(batch)
+    norm.weight.data.fill_(float("nan"))
+    with pytest.raises(DataError, match=r"layer 2 .* utterance u0 is not finite"):
+        model.predict(batch)
+
+
+def test_predictions_from_features_that_are_not_finite_are_refused_without_a_cache_too(
+    tmp_path: Path, hubert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(cached_job(tmp_path / "a", hubert, cache={"features": False}))
+    batch = batch_of([0.2, 0.1])
+    extract = model.upstream.extract
+
+    def damaged(wavs: torch.Tensor, lengths: torch.Tensor) -> Any:
+        features = extract(wavs, lengths)
+        layers = [layer.clone() for layer in features.layers["hidden_states"]]
+        layers[3][1, 0] = float("inf")
+        return dataclasses.replace(features, layers={"hidden_states": layers})
+
+    model.eval()
+    with torch.no_grad():
+        model.predict(batch)
+        monkeypatch.setattr(model.upstream, "extract", damaged)
+        with pytest.raises(DataError, match="layer 3 of the features of utterance u1 is not"):
+            model.predict(batch)
+
+
+def test_training_on_features_that_are_not_finite_names_the_utterance(
+    tmp_path: Path, hubert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = cached_job(
+        tmp_path / "run",
+        hubert,
+        cache={"features": False},
+        train={"max_steps": 30, "eval_every": 100},
+    )
+    extract = PretrainedUpstream.extract
+
+    def damaged(self: Any, wavs: torch.Tensor, lengths: torch.Tensor) -> Any:
+        features = extract(self, wavs, lengths)
+        layers = list(features.layers["hidden_states"])
+        layers[1] = layers[1].clone()
+        layers[1][0, 0, 0] = float("nan")
+        return dataclasses.replace(features, layers={"hidden_states": layers})
+
+    monkeypatch.setattr(PretrainedUpstream, "extract", damaged)
+    culprit = r"layer 1 of the features of utterance train-\d+ is not finite"
+    with pytest.raises(NotFiniteError, match=rf"20 steps in a row, .*: {culprit}"):
+        run_here(job)
+    told = [r.values["text"] for r in records_of(job) if r.kind == "notice"]
+    assert any(re.search(rf"step 1: {culprit}; capsule", text) for text in told)
+    (capsule, *_) = capsules_in(job.run.capsules)
+    assert re.fullmatch(culprit, what_happened(read_document(capsule)))
