@@ -93,10 +93,19 @@ def test_nor_does_it_where_utterances_are_longer_than_the_models_window(
     assert worst_difference(load(save_model(family)), LONG) < 1e-5
 
 
-@pytest.mark.parametrize("family", WAVEFORM)
-def test_the_stock_model_does_depend_on_padding(save_model: SaveModel, family: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "large"),
+    [
+        *((family, False) for family in WAVEFORM),
+        # Without the group norm: their depthwise convolutions and averages over pairs.
+        *((family, True) for family in ("wav2vec2-conformer", "sew", "sew-d")),
+    ],
+)
+def test_the_stock_model_does_depend_on_padding(
+    save_model: SaveModel, family: str, large: bool
+) -> None:
     """As transformers runs it: zeroed padding and an attention mask."""
-    model = stock(save_model(family), family)
+    model = stock(save_model(family, large=large), family)
 
     def forward(wavs: Tensor, lengths: Tensor) -> Features:
         wavs = wavs[:, : int(lengths.max())]
