@@ -24,6 +24,7 @@ from tests.benchmarks import (
     leases,
     logs,
     many_runs,
+    padding,
     plan,
     restart,
     save,
@@ -56,12 +57,13 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "restart": restart.measure,
     "hang": hang.measure,
     "supervisor_cost": supervisor_cost.measure,
+    "padding": padding.measure,
     "deaths": deaths.measure,
     "deaths_standins": deaths.measure_standins,
     "many_runs": many_runs.measure,
     "tui_day": tui_day.measure,
 }
-LONG = ("deaths", "deaths_standins", "many_runs", "tui_day")
+LONG = ("padding", "deaths", "deaths_standins", "many_runs", "tui_day")
 
 
 def main() -> int:
