@@ -110,10 +110,9 @@ class _Hub:
         """What is known without the network: from our cache, or the hub client's own."""
         revision = self._revision
         if not is_commit(revision):
-            named = self._cache.read("hub", self._key(f"name {revision}"))
-            commit = named.get("commit") if named is not None else None
-            revision = commit if isinstance(commit, str) else revision
-        known = self._cache.read("hub", self._key(revision))
+            named = self._cache.read("hub", self._key(f"name {revision}"), "commit")
+            revision = named["commit"] if named is not None else revision
+        known = self._cache.read("hub", self._key(revision), "commit", "files", "converted")
         if known is not None:
             files = {name: HubFile(**file) for name, file in known["files"].items()}
             return Listing(self._repo, known["commit"], files, known["converted"])

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from orchestra.config.compose import Composed
     from orchestra.schedule.preflight import Finding
 
-#: Seconds for a hub that does not answer.
-DESCRIBE_LIMIT_S = 60.0
+#: Seconds. A server that does not answer is given up much sooner; to hash a large folder on a slow
+#: disk, which is done once, takes minutes.
+DESCRIBE_LIMIT_S = 600.0
 _KEPT = ("source", "commit", "files", "folder", "notes")
 _MODULE = "orchestra.upstreams.describe"
 _PREFIX = f"python -m {_MODULE}: "
