@@ -344,7 +344,7 @@ def test_the_tiny_corpus_is_the_same_again_and_reads_without_problems(tmp_path: 
 def test_is_found_by_its_name_and_by_s3prls(tmp_path: Path) -> None:
     info = find_task("diarization", tmp_path)
     assert info.name == "sd"
-    assert info.summary().startswith("sd: ")
+    assert info.summary().startswith("speaker diarization")
     assert info.config_model()().model_dump() == Config(speakers=2, hidden=512).model_dump()
 
 
