@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestra.check import data_rules, loss_rules, predict_rules, training_rules
-from orchestra.check.mistakes import MistakeError, of_task
-from orchestra.check.subject import Subject, Violation
+from orchestra.check.mistakes import of_task
+from orchestra.check.subject import Subject
 from orchestra.wire.errors import OrchestraError
 
 State = Literal["ok", "broken", "skipped"]
@@ -90,7 +90,5 @@ def find(rule: Rule, subject: Subject) -> Finding:
     try:
         with of_task(subject.folder):
             return Finding(rule.name, "ok", rule.verify(subject))
-    except (Violation, MistakeError) as error:
-        return Finding(rule.name, "broken", str(error))
     except OrchestraError as error:
-        return Finding(rule.name, "broken", f"{error} ({rule.claim})")
+        return Finding(rule.name, "broken", str(error))
