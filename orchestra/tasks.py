@@ -3,7 +3,8 @@
 A task is a folder `tasks/<name>/` with
     config.py   `class Config(TaskConfig)`, kind = <name>; pydantic only
     task.py     `class Task(orchestra.tasks.Task)`; imported by the ranks
-Nothing in a task knows of ranks, devices, checkpoints or the registry.
+Nothing in a task knows of ranks, devices, checkpoints or the registry. `orchestra task new NAME`
+makes one that runs; `orchestra task check NAME` tells whether one keeps what stands here.
 """
 
 from __future__ import annotations

@@ -15,10 +15,12 @@ import torch
 
 from orchestra.check.contract import RULES, check
 from orchestra.check.corpus import make_corpus
+from orchestra.check.mistakes import of_task
 from orchestra.check.subject import Subject
 from orchestra.config.frozen import read_frozen
 from orchestra.data.program import Outcome, run
 from orchestra.wire import lifeline
+from orchestra.wire.errors import NotFoundError, OrchestraError
 from orchestra.wire.exit_codes import ExitCode
 
 
@@ -41,7 +43,9 @@ def _work(arguments: argparse.Namespace) -> Outcome:
         if arguments.make_corpus:
             assert config.data.root and config.data.manifests, "whoever asks for it says where"
             make_corpus(info.name, arguments.code, config.data.root, config.data.manifests)
-        findings = list(check(Subject(config, info.folder, info.task_class())))
+        subject = Subject.of(config, info)
+        _require_data(subject)
+        findings = list(check(subject))
     claims = {rule.name: rule.claim for rule in RULES}
     broken = sum(finding.state == "broken" for finding in findings)
     document = {
@@ -55,6 +59,20 @@ def _work(arguments: argparse.Namespace) -> Outcome:
         ],
     }
     return Outcome(document, ExitCode.FAILED if broken else ExitCode.OK)
+
+
+def _require_data(subject: Subject) -> None:
+    """NotFoundError: there are none. What else is wrong with them, the rules tell."""
+    try:
+        with of_task(subject.folder):
+            len(subject.train)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{error}; a task without a tiny.py is checked on data that you name: "
+            "--set data.manifests=DIR, or --preset P"
+        ) from error
+    except OrchestraError:
+        return
 
 
 if __name__ == "__main__":

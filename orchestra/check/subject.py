@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orchestra.check.mistakes import of_task
 from orchestra.config.schema import RunConfig
 from orchestra.data.loader import Loader, Request
-from orchestra.tasks import Batch, LossTerms, Prediction, Task
+from orchestra.tasks import Batch, LossTerms, Prediction, Task, TaskInfo
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.seeds import reseed
 from orchestra.upstreams.base import valid_mask
@@ -73,6 +74,12 @@ class Subject:
     folder: Path
     """Of the task's code."""
     task_class: type[Task]
+
+    @classmethod
+    def of(cls, config: RunConfig, info: TaskInfo) -> Subject:
+        """A task found on disk (MistakeError, UsageError: its task.py can't be used)."""
+        with of_task(info.folder):
+            return cls(config, info.folder, info.task_class())
 
     @cached_property
     def learnt(self) -> dict[str, Any]:

@@ -101,7 +101,13 @@ class FeatureStore:
 
     def find(self, utterance: Utterance) -> Found:
         """Its entry, verified; for loader workers (DataError: the audio is missing)."""
-        key = hashlib.sha256(self._content(utterance).encode()).hexdigest()[:40]
+        return self._find(hashlib.sha256(self._content(utterance).encode()).hexdigest()[:40])
+
+    def found_since(self, found: Sequence[Found]) -> list[Found]:
+        """The same with what was missed when a worker looked ahead, and is there now."""
+        return [each if each.entry or each.damage else self._find(each.key) for each in found]
+
+    def _find(self, key: str) -> Found:
         path = entry_path(self._folder, self._kind.name, key)
         try:
             entry = verified(path)

@@ -164,7 +164,8 @@ class _Reader(Dataset["_Read | _Unusable"]):
         if self.store is None:
             return answer.batch
         try:
-            return replace(answer.batch, stored=self.store.gather(answer.found))
+            found = self.store.found_since(answer.found)
+            return replace(answer.batch, stored=self.store.gather(found))
         except (OSError, DataError):  # deleted since the worker saw them
             missing = [replace(each, entry=None) for each in answer.found]
             batch = self._read_with(answer.request, missing).batch

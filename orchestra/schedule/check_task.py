@@ -11,6 +11,9 @@ from orchestra.config.compose import Composed, Flag, Request, compose
 from orchestra.config.presets import list_presets
 from orchestra.tasks import TaskInfo, find_task
 
+_HERE = {"launch.device": "cpu", "data.workers": 0, "cache.features": False, "seed": 0}
+"""How a task is looked at, whatever its presets say."""
+
 _NEEDED = {
     "batch.seconds": 20.0,
     "batch.max_micro_seconds": 20.0,
@@ -62,15 +65,14 @@ def plan_check(
     known = {preset.name for preset in list_presets(workspace)}
     tiny = f"{task.name}-tiny"
     chosen = presets or ((tiny,) if tiny in known else ())
-    flags = [Flag("launch.device", "cpu", "task check"), Flag("data.workers", 0, "task check")]
+    values: dict[str, object] = {**_HERE}
     if task.name not in known and not chosen:
-        flags += [Flag(key, value, "task check") for key, value in _NEEDED.items()]
+        values |= _NEEDED
     makes = not presets and _can_make(task) and not _names_data(sets)
     if makes:
-        flags.append(Flag("data.root", str(folder / "corpus"), "task check"))
-        flags.append(Flag("data.manifests", str(folder / "manifests"), "task check"))
-    flags.append(Flag("seed", 0, "task check"))
-    request = Request(workspace, task.name, chosen, upstream or "fbank", tuple(flags), sets)
+        values |= {"data.root": str(folder / "corpus"), "data.manifests": str(folder / "manifests")}
+    flags = tuple(Flag(key, value, "task check") for key, value in values.items())
+    request = Request(workspace, task.name, chosen, upstream or "fbank", flags, sets)
     return Planned(compose(request), makes)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestra.config.pinning import pinned
 from orchestra.config.schema import FileConfig, HuggingFaceConfig, UpstreamConfig
+from orchestra.formats import size
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.terminal import clean
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from orchestra.config.compose import Composed
     from orchestra.schedule.preflight import Finding
 
-#: Seconds for a hub that does not answer.
-DESCRIBE_LIMIT_S = 60.0
+#: Seconds. A server that does not answer is given up much sooner; to hash a large folder on a slow
+#: disk, which is done once, takes minutes.
+DESCRIBE_LIMIT_S = 600.0
 _KEPT = ("source", "commit", "files", "folder", "notes")
 _MODULE = "orchestra.upstreams.describe"
 _PREFIX = f"python -m {_MODULE}: "
@@ -146,8 +148,8 @@ def sentence(upstream: HuggingFaceConfig | FileConfig, model: Mapping[str, Any])
         said += f", {part} from {source}"
     said += shape
     if model["files"] is None:
-        size = model["missing_bytes"]
-        said += f", {size / 1e6:.1f} MB to download" if size else ", weights to download"
+        count = model["missing_bytes"]
+        said += f", {size(count) if count else 'weights'} to download"
     return said
 
 

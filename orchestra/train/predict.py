@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> Outcome:
-    stdout = sys.stdout
+    stdout, out = sys.stdout, arguments.out
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}")
     with contextlib.redirect_stdout(sys.stderr):  # a task may print
         windows, total = _windows(arguments)
         predictor = load_predictor(
@@ -60,7 +62,7 @@ def _work(arguments: argparse.Namespace) -> Outcome:
         )
         refuses = arguments.on_error == REFUSE
         records = _records(predictor, windows, refuses=refuses, total=total)
-        failed = _write(records, stdout, arguments.out)
+        failed = _write(records, stdout, out)
     return Outcome(None, ExitCode.FAILED if failed else ExitCode.OK)
 
 

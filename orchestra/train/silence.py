@@ -7,11 +7,15 @@ that all of a step is on disk once the step is over.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from orchestra.train.recorder import Recorder
 from orchestra.train.session import Session
+from orchestra.wire.files import DISK_FULL
+
+log = logging.getLogger("orchestra")
 
 _NAMED = 10
 """Ids in the sentence; the record has all of them."""
@@ -27,11 +31,17 @@ class Silence:
         """Epochs before this one were told."""
 
     def met(self, epoch: int, ids: Sequence[str]) -> None:
-        """These utterances of a batch are silent (OSError: they can't be noted)."""
-        if ids:
+        """These utterances of a batch are silent; on a full disk only the log has it."""
+        if not ids:
+            return
+        try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with (self._folder / f"rank{self._session.ranks.rank}.jsonl").open("a") as file:
                 file.writelines(json.dumps([epoch, name]) + "\n" for name in ids)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            log.warning("epoch %d: silent, the disk is full: %s", epoch + 1, ", ".join(ids))
 
     def tell(self, step: int, *, before: int) -> None:
         """Rank 0 records what was met in the epochs before this one and not yet told."""

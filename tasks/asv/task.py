@@ -161,9 +161,10 @@ def _trials(utterance: Utterance) -> list[tuple[str, int]]:
     """Trials in which the utterance is enrolled (DataError: they are no list of pairs)."""
     try:
         trials = [(str(other), target) for other, target in utterance.fields.get("trials", [])]
+        usable = all(target in (0, 1) for _, target in trials)
     except (TypeError, ValueError):
-        trials = [("", -1)]
-    if any(target not in (0, 1) for _, target in trials):
+        usable = False
+    if not usable:
         raise DataError(f"utterance {utterance.id}: trials must be pairs [id, 0 or 1]")
     return trials
 

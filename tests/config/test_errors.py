@@ -32,8 +32,8 @@ FILE_MISTAKES = {
         "presets/p.toml:3: task.head.width: no such key; task.head of kind 'small' has kind, stack"
     ],
     "zzz = 1": [
-        "presets/p.toml:1: zzz: no such key; there are augment, batch, checkpoint, data, each, "
-        "init, launch, optim, regularise, schedule, seed, task, train, upstream, version"
+        "presets/p.toml:1: zzz: no such key; there are augment, batch, cache, checkpoint, data, "
+        "each, init, launch, optim, regularise, schedule, seed, task, train, upstream, version"
     ],
     "[augment.noise]\nmanifest = 'noise'": [
         "presets/p.toml:2: augment.noise.manifest: must be a manifest, FOLDER/SPLIT.jsonl"

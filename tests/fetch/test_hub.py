@@ -12,7 +12,8 @@ from huggingface_hub import hf_hub_download
 from orchestra.fetch.cache import Cache
 from orchestra.fetch.model import Model, Wanted, open_model
 from orchestra.fetch.offline import hub_endpoint
-from orchestra.wire.errors import DataError, NotFoundError, UsageError
+from orchestra.wire.errors import DataError, NotFoundError, OrchestraError, UsageError
+from tests.fakes.disk import read_only
 from tests.fetch.conftest import Told, model_files
 from tests.fetch.server import Drop, HubModel, Server, Status
 
@@ -207,6 +208,24 @@ def test_a_busy_hub_is_asked_again(hub: HubModel, server: Server, told: Told) ->
     server.faults[f"/api/models/{REPO}"] = [Status(503), Status(429)]
     assert opened(told).commit == MAIN
     assert told.pauses_s == [1.0, 2.0]
+
+
+def test_a_cache_that_can_only_be_read_serves(hub: HubModel, told: Told, own_cache: Cache) -> None:
+    folder = opened(told).folder()
+    with read_only(own_cache.root):
+        assert opened(told).folder() == folder
+        assert opened(told, MAIN, newest=False).identity()["revision"] == MAIN
+        with pytest.raises(OrchestraError, match=r"cannot write .*ORCHESTRA_CACHE"):
+            opened(told, NEWER).folder()
+
+
+@pytest.mark.parametrize("endpoint", ["http://[", "hub.lab.org", "http://127.0.0.1:1"])
+def test_an_endpoint_that_cannot_be_reached(
+    told: Told, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(OrchestraError, match=r"reached after 3 tries|can't be used"):
+        opened(told)
 
 
 def test_an_endpoint_that_is_no_hub(hub: HubModel, server: Server, told: Told) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.fetch.cache import Cache
 from orchestra.fetch.model import Model, Wanted, open_model
 from orchestra.wire.errors import DataError, NotFoundError, UsageError
 from orchestra.wire.sources import HubSource, LocalSource, UrlSource, parse_source
@@ -179,6 +180,16 @@ def test_a_local_folder_is_used_where_it_is(tmp_path: Path, told: Told) -> None:
     assert model.identity()["weights_sha256"] == SHA256["model.safetensors"]
     (base / "model.safetensors").write_bytes(safetensors(b"q"))
     assert opened(told, str(base)).identity() != model.identity()
+
+
+def test_a_cache_of_another_version_or_of_rubbish_counts_as_empty(
+    web_model: Server, told: Told, own_cache: Cache
+) -> None:
+    folder = opened(told, web_model.url + BASE).folder()
+    for number, path in enumerate(p for p in own_cache.root.rglob("*.json") if p.is_file()):
+        if path.parent.name in ("items", "hashes"):
+            path.write_bytes(b"{]" if number % 2 else b'{"version": 9}')
+    assert opened(told, web_model.url + BASE, newest=False).folder() == folder
 
 
 def test_a_dropped_download_of_a_model_goes_on(web_model: Server, told: Told) -> None:

@@ -36,7 +36,7 @@ def test_it_is_a_task_with_a_preset_and_a_test(workspace: Workspace) -> None:
     }
     info = discover(root)["mine"]
     assert info.config_model()().kind == "mine"
-    assert info.summary() == "mine: which class does a recording belong to?"
+    assert info.summary() == "which class does a recording belong to?"
     assert "mine" in {preset.name for preset in list_presets(root)}
     assert made.notes == []
     assert not any(b"newtask" in path.read_bytes() for path in made.files)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.schedule.trained import find_trained, program_of
+from orchestra.gpu.leases import Leases
+from orchestra.schedule.trained import find_trained, leased, program_of
 from orchestra.wire.builtin import builtin_folder
-from orchestra.wire.errors import NotFoundError, UsageError
+from orchestra.wire.errors import ConflictError, NotFoundError, UsageError
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.job import CODE
 from orchestra.workspace import init_workspace
+from tests.fakes.nvml import FakeNvml
 
 
 @pytest.fixture
@@ -65,3 +67,20 @@ def test_code_from_before_there_was_such_a_program(export: Path, tmp_path: Path)
     old = replace(find_trained(None, str(export)), name="abcd", code=tmp_path, run=run)
     with pytest.raises(UsageError, match="run abcd is of an older orchestra, which has no `score`"):
         program_of(old, "orchestra.train.score", [], {})
+
+
+def test_a_gpu_is_held_meanwhile_and_free_afterwards(
+    export: Path, nvml: FakeNvml, tmp_path: Path
+) -> None:
+    nvml.write("gpu GPU-a 81920 3 0 H100")
+    trained = find_trained(None, str(export))
+    with leased(trained, None) as devices:
+        assert devices == ()
+    with leased(trained, "any") as devices, Leases() as others:
+        assert devices == ("GPU-a",)
+        with pytest.raises(ConflictError, match="GPU 0: leased by run predict kws"):
+            others.acquire(1, (), "other", tmp_path)
+        with pytest.raises(ConflictError), leased(trained, "0"):
+            pass
+    with Leases() as others:
+        assert others.acquire(1, (), "other", tmp_path)

@@ -56,8 +56,9 @@ def test_a_dry_run_tells_the_commit_and_fetches_no_weights(
     workspace: Workspace, hub: Server
 ) -> None:
     made = plan(workspace, submission("lab/tiny"))
-    said = f"lab/tiny = lab/tiny at commit {COMMIT[:12]}, 3 hidden states of 8, 0.3 MB to download"
-    assert upstream_row(made) == said
+    assert upstream_row(made) == (
+        f"lab/tiny = lab/tiny at commit {COMMIT[:12]}, 3 hidden states of 8, 293.0 KiB to download"
+    )
     assert tomllib.loads(made.composed.toml.decode())["upstream"]["revision"] == COMMIT
     assert hub.bodies(f"/lfs/{WEIGHTS}") == 0
 

@@ -303,7 +303,7 @@ def test_the_tiny_corpus_is_the_same_again_and_reads_without_problems(tmp_path: 
 def test_is_found_by_its_name_and_by_s3prls(tmp_path: Path) -> None:
     info = find_task("sv_voxceleb1", tmp_path)
     assert info.name == "asv"
-    assert info.summary().startswith("asv: ")
+    assert info.summary().startswith("speaker verification")
     superb = Config(hidden=512, pooled=1500, embedding=512, scale=30.0, margin=0.4)
     assert info.config_model()().model_dump() == superb.model_dump()
 

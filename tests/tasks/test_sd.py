@@ -49,13 +49,17 @@ def task() -> Task:
 
 
 @pytest.fixture
-def head(task: Task) -> Any:
+def head(task: Task) -> Head:
     torch.manual_seed(0)
-    made = task.build_head(DIM, STRIDE).eval()
-    # Larger weights than the initial ones: else nobody ever speaks.
+    made = task.build_head(DIM, STRIDE)
+    assert isinstance(made, Head)
+    # Larger weights than the initial ones: else nobody ever speaks. Garbage makes all speak.
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.mul_(4)
+        behind = made(torch.full((1, 9, DIM), 1e3))[0, -1]
+        made.output.weight.mul_(behind.sign()[:, None])
+        made.output.bias.zero_()
     return made
 
 
@@ -84,6 +88,8 @@ def test_turns_are_independent_of_batch_and_padding(task: Task, head: Any) -> No
     together = task.predict(head, *batch_of(task, [0, 1, 2, 3]))
     singles = [record for row in range(4) for record in task.predict(head, *batch_of(task, [row]))]
     assert together == singles
+    features, lengths, _ = batch_of(task, [0, 1])
+    assert (head(features)[1, lengths[1] + 2 :] > 0).all()  # which would be heard as speech
     assert all(record["turns"] for record in together)
     assert len({str(record["turns"]) for record in together}) == 4
 
@@ -338,7 +344,7 @@ def test_the_tiny_corpus_is_the_same_again_and_reads_without_problems(tmp_path: 
 def test_is_found_by_its_name_and_by_s3prls(tmp_path: Path) -> None:
     info = find_task("diarization", tmp_path)
     assert info.name == "sd"
-    assert info.summary().startswith("sd: ")
+    assert info.summary().startswith("speaker diarization")
     assert info.config_model()().model_dump() == Config(speakers=2, hidden=512).model_dump()
 
 

@@ -87,6 +87,12 @@ def test_each_utterance_is_computed_once_and_losses_stay_within_rounding(
     assert not list((folder / ".new").iterdir())
 
     rows.clear()
+    ahead = cached_job(tmp_path / "ahead/run", hubert, data={"workers": 2})
+    run_here(ahead)
+    assert len(rows) == stored, "workers looked for some before they were computed"
+    assert final_state(ahead) == final_state(job)
+
+    rows.clear()
     other = cached_job(tmp_path / "runs/second", hubert, data={"workers": 2})
     run_here(other)
     assert rows == [], "the second run reads what the first one stored"

@@ -156,8 +156,11 @@ def test_an_export_predicts_without_the_run(
     export_of(program.job, tmp_path / "out")
     program.weights, program.config = tmp_path / "out", tmp_path / "out" / "config.toml"
     assert program.predict(str(recordings))[1] == before
-    (program.weights / "head.safetensors").write_bytes(b"")
-    assert program.predict(str(recordings))[0] == ExitCode.FAILED
+    head = program.weights / "head.safetensors"
+    *others, last = head.read_bytes()
+    head.write_bytes(bytes([*others, last ^ 1]))  # it still holds numbers, but other ones
+    code, records, err = program.predict(str(recordings))
+    assert (code, records) == (ExitCode.FAILED, []) and "head.safetensors" in err
 
 
 @pytest.fixture
@@ -206,6 +209,7 @@ def test_what_is_reported_has_a_record_in_its_place(program: Program, bad: list[
         (["a.wav", "a.flac"], ExitCode.FAILED, "would both have the id 'a'"),
         (["void"], ExitCode.NOT_FOUND, "void: no audio file in it"),
         (["--manifest", "notes.txt"], ExitCode.USAGE, "a manifest is a .jsonl file"),
+        (["a.wav", "--out", "no/p.jsonl"], ExitCode.USAGE, "--out no/p.jsonl: there is no folder"),
         (["--split", "x"], ExitCode.NOT_FOUND, "no manifest of split 'x'"),
     ],
 )

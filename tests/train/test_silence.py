@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,20 @@ def test_what_other_ranks_met_is_told_in_the_epoch_in_which_they_met_it(tmp_path
     first.tell(12, before=3)
     session.recorder.close()
     assert told(session.job) == [("epoch 1", ["a", "b", "c"]), ("epoch 2", ["a", "d"])]
+
+
+def test_a_full_disk_costs_the_notice_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    silence = Silence(open_here(write_job(tmp_path / "run")))
+
+    def full(self: Path, *arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    silence.met(0, ["a", "b"])
+    silence.tell(3, before=1)
+    assert "epoch 1: silent, the disk is full: a, b" in caplog.text
 
 
 def test_the_sentence_names_ten_and_the_record_has_all(tmp_path: Path) -> None:
