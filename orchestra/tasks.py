@@ -3,7 +3,8 @@
 A task is a folder `tasks/<name>/` with
     config.py   `class Config(TaskConfig)`, kind = <name>; pydantic only
     task.py     `class Task(orchestra.tasks.Task)`; imported by the ranks
-Nothing in a task knows of ranks, devices, checkpoints or the registry.
+Nothing in a task knows of ranks, devices, checkpoints or the registry. `orchestra task new NAME`
+makes one that runs; `orchestra task check NAME` tells whether one keeps what stands here.
 """
 
 from __future__ import annotations
@@ -198,11 +199,12 @@ class TaskInfo:
     """The built-in folder that this workspace task hides."""
 
     def summary(self) -> str:
-        """First line of the README, without its hash."""
+        """First line of the README, without its hash and the task's name."""
         readme = self.folder / "README.md"
         if not readme.is_file():
             return ""
-        return readme.read_text(encoding="utf-8", errors="replace").lstrip("# ").split("\n", 1)[0]
+        text = readme.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0]
+        return text.lstrip("# ").removeprefix(f"{self.name}: ")
 
     def module(self, part: str) -> ModuleType:
         """`<part>.py` of its folder (UsageError: it is missing or can't be imported)."""

@@ -45,4 +45,4 @@ def subject_of(
     if planned.makes_corpus:
         assert config.data.root and config.data.manifests
         make_corpus(task.name, workspace, config.data.root, config.data.manifests)
-    return Subject(config, task.folder, task.task_class())
+    return Subject.of(config, task)

@@ -31,7 +31,7 @@ def tasks() -> Iterator[str]:
             (
                 f"[`{task.name}`](tasks/{task.name}/README.md)",
                 _words(task.aliases()),
-                task.summary().partition(": ")[2],
+                task.summary(),
                 ", ".join(f"{name} {'↑' if way == 'max' else '↓'}" for name, way in _metrics(task)),
                 _words(corpora[task.name]),
                 _words(presets[task.name]),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestra.cli.main import VERBS
 from orchestra.wire.exit_codes import ExitCode
+from tests.readme import written
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,3 +39,8 @@ def test_exit_codes_are_the_programs() -> None:
     sentence = README[README.index("Exit codes:") :].split("\n\n")[0]
     told = {int(number) for number in re.findall(r"\b(\d+) [a-z]", sentence)}
     assert told == {int(code) for code in ExitCode if code <= 5 or code == 130}
+
+
+def test_tables_are_those_of_the_code() -> None:
+    """`python -m tests.readme` writes them anew."""
+    assert written(README) == README

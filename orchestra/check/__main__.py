@@ -41,7 +41,7 @@ def _work(arguments: argparse.Namespace) -> Outcome:
         if arguments.make_corpus:
             assert config.data.root and config.data.manifests, "whoever asks for it says where"
             make_corpus(info.name, arguments.code, config.data.root, config.data.manifests)
-        findings = list(check(Subject(config, info.folder, info.task_class())))
+        findings = list(check(Subject.of(config, info)))
     claims = {rule.name: rule.claim for rule in RULES}
     broken = sum(finding.state == "broken" for finding in findings)
     document = {

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from orchestra.check import data_rules, loss_rules, predict_rules, training_rules
+from orchestra.check.mistakes import MistakeError, of_task
 from orchestra.check.subject import Subject, Violation
 from orchestra.wire.errors import OrchestraError
 
 State = Literal["ok", "broken", "skipped"]
 Verify = Callable[[Subject], str]
 """Says what was seen (Violation: the rule is broken)."""
-
-# What a mistake in a task's code raises.
-_MISTAKES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True)
@@ -104,19 +88,9 @@ def check(subject: Subject) -> Iterator[Finding]:
 def find(rule: Rule, subject: Subject) -> Finding:
     """Hold the task against one rule."""
     try:
-        return Finding(rule.name, "ok", rule.verify(subject))
-    except Violation as error:
+        with of_task(subject.folder):
+            return Finding(rule.name, "ok", rule.verify(subject))
+    except (Violation, MistakeError) as error:
         return Finding(rule.name, "broken", str(error))
     except OrchestraError as error:
         return Finding(rule.name, "broken", f"{error} ({rule.claim})")
-    except _MISTAKES as error:
-        what = f"{type(error).__name__}: {error}"
-        return Finding(rule.name, "broken", f"{_place(error, subject.folder)}{what}")
-
-
-def _place(error: BaseException, folder: Path) -> str:
-    """The line of the task's own code where it happened, if it is one of its."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if Path(frame.filename).is_relative_to(folder):
-            return f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: "
-    return ""

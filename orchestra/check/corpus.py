@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestra.check.mistakes import of_task
 from orchestra.data.corpora import faults, find_corpora
 from orchestra.data.problems import describe
 from orchestra.data.synth import DEFAULT_SEED
+from orchestra.tasks import find_task
 from orchestra.wire.errors import DataError, NotFoundError
 from orchestra.wire.manifest import write_manifest
 
@@ -17,6 +19,7 @@ def make_corpus(task: str, code: Path, root: Path, manifests: Path) -> None:
     Raises:
         NotFoundError: the task has no such files.
         DataError: it can't read what it made; every problem is named.
+        MistakeError: one of them raised what it should not have.
     """
     found = find_corpora(code)
     for corpus in found.corpora.values():
@@ -26,8 +29,9 @@ def make_corpus(task: str, code: Path, root: Path, manifests: Path) -> None:
         broken = "".join(f"; {sentence}" for sentence in found.broken)
         raise NotFoundError(f"task {task!r} has no tiny.py beside a prepare.py{broken}")
     root.mkdir(parents=True, exist_ok=True)
-    corpus.make(root, DEFAULT_SEED)
-    prepared = corpus.prepare(root, manifests)
+    with of_task(find_task(task, code).folder):
+        corpus.make(root, DEFAULT_SEED)
+        prepared = corpus.prepare(root, manifests)
     problems = faults(prepared)
     if problems:
         listed = "\n  ".join(describe(problems))

@@ -11,7 +11,8 @@ from typing import get_args
 import torch
 
 from orchestra.check.compare import difference
-from orchestra.check.subject import Subject, Violation, soiled, without_labels
+from orchestra.check.subject import Subject, Violation, soiled
+from orchestra.data.recordings import without_labels
 from orchestra.tasks import Direction, Prediction
 from orchestra.train.evaluation import merge
 from orchestra.wire.manifest import Utterance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orchestra.check.mistakes import of_task
 from orchestra.config.schema import RunConfig
 from orchestra.data.loader import Loader, Request
-from orchestra.tasks import Batch, LossTerms, Prediction, Task
+from orchestra.tasks import Batch, LossTerms, Prediction, Task, TaskInfo
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.seeds import reseed
 from orchestra.upstreams.base import valid_mask
@@ -74,6 +75,12 @@ class Subject:
     """Of the task's code."""
     task_class: type[Task]
 
+    @classmethod
+    def of(cls, config: RunConfig, info: TaskInfo) -> Subject:
+        """A task found on disk (MistakeError, UsageError: its task.py can't be used)."""
+        with of_task(info.folder):
+            return cls(config, info.folder, info.task_class())
+
     @cached_property
     def learnt(self) -> dict[str, Any]:
         """What the task learns from the training split."""
@@ -130,15 +137,6 @@ class Subject:
     def _bare(self, config: RunConfig | None = None) -> Task:
         config = config or self.config
         return self.task_class(config.task, config.data)
-
-
-def without_labels(utterance: Utterance) -> Utterance:
-    """As `orchestra predict` makes it of a recording."""
-    known = {key: utterance.fields[key] for key in _OWN & utterance.fields.keys()}
-    return replace(utterance, fields=known)
-
-
-_OWN = {"id", "path", "offset_s", "duration_s"}
 
 
 def soiled(features: Tensor, lengths: Tensor, *, more: int = 0) -> Tensor:

@@ -13,7 +13,7 @@ RunOrExport = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Upstream = Annotated[
     str | None,
-    typer.Option(metavar="U", help="Known name (`orchestra upstreams`), hub id or folder."),
+    typer.Option(metavar="U", help="Known name (`orchestra upstreams`), hub id, URL or folder."),
 ]
 Presets = Annotated[
     list[str] | None,

@@ -55,11 +55,12 @@ class TaskConfig(Table):
 
     aliases: ClassVar[tuple[str, ...]] = ()
     """Other names that the command line takes for the task, such as S3PRL's."""
-    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"crop", "speed"})
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset()
     """Augmentation that leaves the task's labels true; other such augmentation is refused.
 
-    A transcript survives a change of speed, but not a cut: {"speed"}. Labels that hold times in the
-    recording survive neither: an empty set.
+    A transcript survives a change of speed, but not a cut: {"speed"}. A speaker survives a cut, but
+    at another speed is somebody else: {"crop"}. Labels that hold times in the recording survive
+    neither.
     """
 
     kind: str
@@ -559,7 +560,7 @@ class RunConfig(Table):
             if change not in self.task.keeps_labels_under:
                 raise ValueError(
                     f"leave out {key}: the labels of task {self.task.kind!r} would not fit audio "
-                    f"that {done[change]}"
+                    f"that {done[change]} (keeps_labels_under in its config.py)"
                 )
         return self
 

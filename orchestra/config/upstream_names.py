@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestra.config.upstream_table import BY_ALIAS, UPSTREAMS, find_upstream, nearest_to
+from orchestra.config.upstream_table import (
+    BY_ALIAS,
+    ONES_OWN,
+    UPSTREAMS,
+    find_upstream,
+    nearest_to,
+)
 from orchestra.wire.errors import UsageError
 from orchestra.wire.sources import is_url
 
@@ -80,6 +86,8 @@ def _own_file(name: str, workspace: Path) -> str:
 
 
 def _hint(name: str, workspace: Path) -> str:
+    if name in ONES_OWN:
+        return "give the hub id, URL, folder or Python file itself"
     nearest = nearest_to(name)
     if nearest is not None:
         return (

@@ -162,6 +162,10 @@ NOT_LOADABLE: dict[str, str] = {
 }
 
 
+#: S3PRL's names for weights of one's own; here those are named themselves.
+ONES_OWN = ("hf_wav2vec2_custom", "hf_hubert_custom", "customized_upstream", "baseline_local")
+
+
 def find_upstream(name: str) -> UpstreamInfo | None:
     """The known upstream called `name` (or with that alias)."""
     return UPSTREAMS.get(name) or BY_ALIAS.get(name)

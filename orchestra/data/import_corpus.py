@@ -32,6 +32,7 @@ _HOLDS = {
     "path": "paths of the recordings",
     "start": "where an utterance begins in its recording, in seconds",
     "end": "where it ends; empty: with the recording",
+    "duration": "how long it lasts, instead of its end",
     "text": "transcripts",
     "label": "classes",
     "speaker": "speakers",

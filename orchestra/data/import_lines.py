@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
+from math import isfinite
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -21,7 +22,10 @@ from orchestra.wire.errors import UsageError
 TEXTS = ("text", "label", "speaker")
 """Fields of a manifest whose values are text."""
 
-PLACES = ("id", "path", "start", "end")
+PLACES = ("id", "path", "start", "end", "duration")
+_ONLY_NAMED = "duration"
+"""Many tables say how long the recording is, in whatever unit; that is in its header too."""
+
 RESERVED = (*PLACES, "offset_s", "duration_s")
 """No other column can be imported under these names."""
 
@@ -59,7 +63,7 @@ class _Utterance:
     split: str
     path: Path
     written: str
-    """The path as it stands in the manifest, but for its folder."""
+    """The path as the source has it."""
     start_s: float
     end_s: float | None
 
@@ -82,8 +86,11 @@ def choose(table: Table, columns: Columns) -> Chosen:
     there = ", ".join(table.columns) or "none"
     if missing:
         raise UsageError(f"{', '.join(missing)}: {table.source} has the columns {there}")
-    own = {name: name for name in (*PLACES, *TEXTS, *table.taken) if name in table.columns}
+    usual = (*PLACES, *TEXTS, *table.taken)
+    own = {name: name for name in usual if name in table.columns and name != _ONLY_NAMED}
     chosen = {**own, **columns.named}
+    if "end" in columns.named and _ONLY_NAMED in columns.named:
+        raise UsageError("--end and --duration: give one of them")
     if "path" not in chosen:
         raise UsageError(f"--path COL: which column of {table.source} is it? It has {there}")
     places = {name: column for name, column in chosen.items() if name in PLACES}
@@ -167,12 +174,15 @@ def _utterance(
     if is_empty(split):
         problems.append(Problem("rows without a split", place))
         return None
-    start_s = _seconds(chosen, row, "start")
-    end_s = _seconds(chosen, row, "end")
-    if isinstance(start_s, str) or isinstance(end_s, str):
-        problems.append(Problem("times that are no seconds", f"{place}: {start_s!r}, {end_s!r}"))
+    try:
+        start_s = _seconds(chosen, row, "start") or 0.0
+        end_s = _seconds(chosen, row, "end")
+        lasts_s = _seconds(chosen, row, "duration")
+    except ValueError as error:
+        problems.append(Problem("times that are no seconds", f"{place}: {error}"))
         return None
-    start_s = start_s or 0.0
+    if lasts_s is not None:
+        end_s = start_s + lasts_s
     if start_s < 0 or (end_s is not None and end_s <= start_s):
         problems.append(Problem("parts that end before they begin", f"{place}: {start_s}-{end_s}"))
         return None
@@ -180,17 +190,18 @@ def _utterance(
     return _Utterance(row, str(split).strip(), absolute, path.strip(), start_s, end_s)
 
 
-def _seconds(chosen: Chosen, row: Row, name: str) -> float | str | None:
-    """None where there is nothing; the text itself where it is no number."""
+def _seconds(chosen: Chosen, row: Row, name: str) -> float | None:
+    """None where there is nothing (ValueError: it is no number)."""
     cell = row.cells.get(chosen.places.get(name, ""))
     if is_empty(cell):
         return None
-    text = text_of(cell)
     try:
-        seconds = float(text if text is not None else "no number")
+        seconds = float(text_of(cell) or "")
     except ValueError:
-        return str(cell)
-    return seconds if abs(seconds) < float("inf") else str(cell)
+        raise ValueError(repr(cell)) from None
+    if not isfinite(seconds):
+        raise ValueError(repr(cell))
+    return seconds
 
 
 def _headers(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.data.audio import Header
@@ -20,6 +20,8 @@ SUFFIXES = frozenset(
     ".aif .aiff .au .caf .flac .mp3 .oga .ogg .opus .rf64 .snd .sph .voc .w64 .wav".split()
 )
 """Of the files in a folder that are taken for audio; a file that is named may have any."""
+
+_OF_AUDIO = {"id", "path", "offset_s", "duration_s"}
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,12 @@ def measured(recordings: Sequence[Recording]) -> list[Utterance | Unreadable]:
         else Unreadable(each, next(bad).where)
         for each in recordings
     ]
+
+
+def without_labels(utterance: Utterance) -> Utterance:
+    """The audio alone, as if it had been named by itself."""
+    known = {key: utterance.fields[key] for key in _OF_AUDIO & utterance.fields.keys()}
+    return replace(utterance, fields=known)
 
 
 def _utterance(recording: Recording, header: Header) -> Utterance:

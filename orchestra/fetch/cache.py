@@ -56,13 +56,14 @@ class Cache:
     def model(self, key: str) -> Path:
         return self.root / "models" / key
 
-    def read(self, kind: str, key: str) -> dict[str, Any] | None:
-        """A remembered document; None if there is none, or it is of no use."""
+    def read(self, kind: str, key: str, *keys: str) -> dict[str, Any] | None:
+        """A remembered document; None if there is none, or it lacks one of `keys`."""
         try:
             value = read_json(self.root / kind / f"{key}.json")
         except (FileNotFoundError, OrchestraError):
             return None
-        return value if isinstance(value, dict) else None
+        is_known = isinstance(value, dict) and all(name in value for name in keys)
+        return value if is_known else None
 
     def write(self, kind: str, key: str, document: dict[str, Any]) -> None:
         """Remember it (DiskFullError, OrchestraError)."""

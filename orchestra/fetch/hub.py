@@ -7,6 +7,7 @@ own conversion (an open pull request of its converter, on top of this very commi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from orchestra.fetch.cache import Cache, key_of
 from orchestra.fetch.offline import hub_endpoint, hub_token, offline_switch, refuse_offline
 from orchestra.fetch.retry import TransientError
 from orchestra.fetch.web import Web
-from orchestra.wire.errors import NotFoundError, UsageError
+from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.sources import HubSource, is_commit
 
 Result = TypeVar("Result")
@@ -109,16 +110,20 @@ class _Hub:
         """What is known without the network: from our cache, or the hub client's own."""
         revision = self._revision
         if not is_commit(revision):
-            named = self._cache.read("hub", self._key(f"name {revision}"))
-            commit = named.get("commit") if named is not None else None
-            revision = commit if isinstance(commit, str) else revision
-        known = self._cache.read("hub", self._key(revision))
+            named = self._cache.read("hub", self._key(f"name {revision}"), "commit")
+            revision = named["commit"] if named is not None else revision
+        known = self._cache.read("hub", self._key(revision), "commit", "files", "converted")
         if known is not None:
             files = {name: HubFile(**file) for name, file in known["files"].items()}
             return Listing(self._repo, known["commit"], files, known["converted"])
         return _kept_by_the_client(self._repo, revision)
 
     def keep(self, listing: Listing) -> None:
+        """A cache that can't be written is told of when a file has to go there."""
+        with contextlib.suppress(OrchestraError):
+            self._keep(listing)
+
+    def _keep(self, listing: Listing) -> None:
         files = {name: asdict(file) for name, file in listing.files.items()}
         document = {"commit": listing.commit, "converted": listing.converted, "files": files}
         self._cache.write("hub", self._key(listing.commit), document)
@@ -207,6 +212,11 @@ class _Hub:
         except RepositoryNotFoundError as error:
             raise _RefusedError(
                 f"the hub has no model {self._repo!r} that you may read{login}"
+            ) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise _RefusedError(
+                f"{hub_endpoint()} does not answer as a hub does for {self._repo}: is HF_ENDPOINT "
+                f"right? ({type(error).__name__})"
             ) from error
         except HfHubHTTPError as error:
             status = error.response.status_code

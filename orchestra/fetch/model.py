@@ -208,6 +208,7 @@ def open_model(
         newest: ask what branches and URLs give now, as a new run must; else what was fetched last
             is taken, as a run that goes on must.
         told: takes sentences about waiting, retries and progress.
+        web: the connections, with another patience or ear than the usual.
 
     Raises:
         NotFoundError: there is no such thing, or it can't be reached.

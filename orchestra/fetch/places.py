@@ -18,10 +18,13 @@ from orchestra.fetch.cache import Cache, key_of
 from orchestra.fetch.download import Download, Expected, Received, Version
 from orchestra.fetch.hashing import git_hash_of, remembered_sha256
 from orchestra.fetch.lock import only_one
-from orchestra.fetch.offline import hub_token, offline_switch, refuse_offline
+from orchestra.fetch.offline import hub_endpoint, hub_token, offline_switch, refuse_offline
 from orchestra.fetch.web import MissingError, Web
 from orchestra.wire.errors import DataError, NotFoundError, OrchestraError
 from orchestra.wire.sources import HubSource, LocalSource, Source, UrlSource
+
+_ITEM = ("sha256", "size", "etag", "modified")
+"""What is remembered of a URL; None where it has no such file."""
 
 Flaw = Callable[[Path], str | None]
 """Why a whole file can't be used; None if nothing speaks against it."""
@@ -155,11 +158,13 @@ class UrlPlace(Place):
 
     def _ask(self, source: UrlSource, flaw: Flaw) -> tuple[int, str]:
         key = key_of(source.url)
-        before = self._cache.read("items", key)
+        before = self._cache.read("items", key, *_ITEM)
         with only_one(self._cache.lock(key), source.url, self._web.say) as waited:
             kept = self._kept(source)
             # Another process has asked while we waited.
-            if kept and (source.sha256 or (waited and self._cache.read("items", key) != before)):
+            if kept and (
+                source.sha256 or (waited and self._cache.read("items", key, *_ITEM) != before)
+            ):
                 return kept
             download = Download(
                 self._web,
@@ -180,17 +185,17 @@ class UrlPlace(Place):
         """Size and hash of what is there of it."""
         if source.sha256 is not None:
             return _blob(self._cache, source.sha256)
-        item = self._cache.read("items", key_of(source.url))
+        item = self._cache.read("items", key_of(source.url), *_ITEM)
         if item is None or item["sha256"] is None:
             return None
         return _blob(self._cache, item["sha256"], item["size"])
 
     def _was_missing(self, source: UrlSource) -> bool:
-        item = self._cache.read("items", key_of(source.url))
+        item = self._cache.read("items", key_of(source.url), *_ITEM)
         return item is not None and item["sha256"] is None
 
     def _version(self, key: str) -> Version | None:
-        item = self._cache.read("items", key)
+        item = self._cache.read("items", key, *_ITEM)
         return Version(item["etag"], item["modified"]) if item is not None else None
 
 
@@ -275,11 +280,11 @@ class HubPlace(Place):
 
     def _sha256_seen(self, name: str) -> str | None:
         """Of a small file, which the hub knows by git's hash alone."""
-        item = self._cache.read("items", self._key(name))
+        item = self._cache.read("items", self._key(name), "sha256")
         return str(item["sha256"]) if item is not None else None
 
     def _key(self, name: str) -> str:
-        return key_of(self.listing.repo, self.listing.commit, name)
+        return key_of(hub_endpoint(), self.listing.repo, self.listing.commit, name)
 
 
 def _item(source: UrlSource, received: Received) -> dict[str, Any]:
@@ -292,7 +297,7 @@ def _item(source: UrlSource, received: Received) -> dict[str, Any]:
 
 
 def _missing_item(source: UrlSource) -> dict[str, Any]:
-    found = dict.fromkeys(("sha256", "size", "etag", "modified"))
+    found = dict.fromkeys(_ITEM)
     return {"url": source.url, "fetched_at": time.time(), **found}
 
 

@@ -114,6 +114,8 @@ def transient() -> Iterator[None]:
     """The client's errors of the network become a TransientError."""
     try:
         yield
+    except httpx2.InvalidURL as error:
+        raise UsageError(f"an address that can't be used: {error}") from error
     except (httpx2.TransportError, httpx2.DecodingError) as error:
         if isinstance(error, httpx2.UnsupportedProtocol):
             raise UsageError(f"the network can't be used: {error}") from error

@@ -23,18 +23,23 @@ VERSION = 1
 
 _NAMES = {
     "CONDA_DEFAULT_ENV",
+    "HF_ENDPOINT",
     "HF_HOME",
+    "HF_HUB_CACHE",
     "HF_HUB_OFFLINE",
     "LANG",
     "LC_ALL",
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
+    "ORCHESTRA_CACHE",
+    "ORCHESTRA_OFFLINE",
     "PYTHONHASHSEED",
     "PYTHONPATH",
     "SLURM_JOB_ID",
     "TRANSFORMERS_OFFLINE",
     "TZ",
     "VIRTUAL_ENV",
+    "XDG_CACHE_HOME",
 }
 _PREFIXES = ("CUBLAS_", "CUDA_", "CUDNN_", "GLOO_", "KMP_", "MKL_", "NCCL_", "OMP_", "TORCH_")
 # Even under an allowed prefix.

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestra.registry.store import open_registry
 from orchestra.schedule.names import check_name, default_names, draw_id
@@ -17,6 +17,9 @@ from orchestra.schedule.submission import Given, Member, Submission
 from orchestra.schedule.submit import Staged, Submitted, staged
 from orchestra.wire.errors import ConflictError
 from orchestra.workspace import Workspace
+
+if TYPE_CHECKING:
+    from orchestra.config.schema import UpstreamConfig
 
 FLAG = "each"
 """What the values of a member are said to come from."""
@@ -64,6 +67,8 @@ def staged_members(
             member = Member(parent, number, point, after)
             # Drawn once: members differ in what `each` says, and in nothing else.
             given = (Given("seed", first.config.seed, FLAG), *submission.given)
+            if not any(each.key.startswith("upstream") for each in point):
+                given += found(first.config.upstream)
             one = replace(submission, given=given, member=member, name=f"{name}.{number}")
             members.append(stack.enter_context(staged(workspace, one)))
         yield StagedParent(parent, name, members)
@@ -79,6 +84,17 @@ class StagedParent:
         """Make them queued runs."""
         made = tuple(member.commit() for member in self._members)
         return SubmittedParent(self._parent, self._name, made)
+
+
+def found(upstream: UpstreamConfig) -> tuple[Given, ...]:
+    """What its sources were found to mean: of all members the same commit, the same files."""
+    from orchestra.config.schema import HuggingFaceConfig  # not before git was started
+
+    if not isinstance(upstream, HuggingFaceConfig):
+        return ()
+    parts = upstream.parts.model_dump(exclude_none=True) if upstream.parts is not None else None
+    pins = {"revision": upstream.revision, "parts": parts}
+    return tuple(Given(f"upstream.{key}", value, FLAG) for key, value in pins.items() if value)
 
 
 def _free_name(workspace: Workspace, first: Staged, parent: str) -> str:

@@ -5,12 +5,14 @@ Reads and starts nothing of it: programs of the training plane do, under the run
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestra.gpu.leases import Leases
 from orchestra.schedule.checkpoints import find
 from orchestra.schedule.listing import find_run
 from orchestra.supervise.launch import code_environment, code_folder, read_settings
@@ -20,6 +22,9 @@ from orchestra.wire.errors import NotFoundError, UsageError
 from orchestra.wire.folders import RunFolder
 from orchestra.workspace import Workspace
 
+ANY = "any"
+"""Whichever GPU is free."""
+
 _CONFIG, _LEARNT = "config.toml", "learnt.json"
 
 
@@ -28,6 +33,7 @@ class Trained:
     """A run, or an export of one."""
 
     name: str
+    """Id of the run, or name of the folder."""
     config: Path
     learnt: Path
     """What its task learnt; there may be no such file."""
@@ -84,6 +90,25 @@ def find_trained(workspace: Workspace | None, wanted: str) -> Trained:
     return Trained(run.id, run.job.config, run.learnt, code, run, run.path, workspace.root)
 
 
+@contextlib.contextmanager
+def leased(trained: Trained, gpu: str | None) -> Iterator[tuple[str, ...]]:
+    """The UUID of the GPU with that index or UUID, or of any free one, held in the block.
+
+    None is the CPU, which nobody leases.
+
+    Raises:
+        ConflictError: it is not free, or none is.
+        NotFoundError: there is no such GPU.
+    """
+    if gpu is None:
+        yield ()
+        return
+    ids = () if gpu == ANY else (gpu,)
+    with Leases() as leases:
+        devices = leases.acquire(1, ids, f"predict {trained.name}", trained.workspace)
+        yield tuple(device.uuid for device in devices)
+
+
 def program_of(
     trained: Trained,
     module: str,
@@ -125,4 +150,4 @@ def _export(workspace: Workspace | None, folder: Path) -> Trained:
         raise NotFoundError(f"{folder} {what} (`orchestra export RUN DIR` writes one){hint}")
     code = workspace.root if workspace else builtin_folder()
     root = workspace.root if workspace else folder
-    return Trained(str(folder), folder / _CONFIG, folder / _LEARNT, code, None, folder, root)
+    return Trained(folder.name, folder / _CONFIG, folder / _LEARNT, code, None, folder, root)

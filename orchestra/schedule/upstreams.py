@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestra.config.pinning import pinned
 from orchestra.config.schema import FileConfig, HuggingFaceConfig, UpstreamConfig
-from orchestra.wire.errors import NotFoundError, OrchestraError
+from orchestra.formats import size
+from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.terminal import clean
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from orchestra.config.compose import Composed
     from orchestra.schedule.preflight import Finding
 
-#: Seconds for a hub that does not answer.
-DESCRIBE_LIMIT_S = 60.0
+#: Seconds. A server that does not answer is given up much sooner; to hash a large folder on a slow
+#: disk, which is done once, takes minutes.
+DESCRIBE_LIMIT_S = 600.0
 _KEPT = ("source", "commit", "files", "folder", "notes")
 _MODULE = "orchestra.upstreams.describe"
 _PREFIX = f"python -m {_MODULE}: "
@@ -55,7 +57,7 @@ def describe(
             "folder"
         ) from error
     if done.returncode != 0:
-        raise OrchestraError(_reason(done.stderr.splitlines(), done.returncode))
+        raise _error(done.stderr.splitlines(), done.returncode)
     return _document(done.stdout)
 
 
@@ -86,7 +88,7 @@ def fetch(
     if process.returncode == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if process.returncode != 0:
-        raise OrchestraError(_reason(lines, process.returncode))
+        raise _error(lines, process.returncode)
     return _document(document)
 
 
@@ -146,8 +148,8 @@ def sentence(upstream: HuggingFaceConfig | FileConfig, model: Mapping[str, Any])
         said += f", {part} from {source}"
     said += shape
     if model["files"] is None:
-        size = model["missing_bytes"]
-        said += f", {size / 1e6:.1f} MB to download" if size else ", weights to download"
+        count = model["missing_bytes"]
+        said += f", {size(count) if count else 'weights'} to download"
     return said
 
 
@@ -155,9 +157,12 @@ def _parts(upstream: HuggingFaceConfig) -> dict[str, str]:
     return upstream.parts.model_dump(exclude_none=True) if upstream.parts is not None else {}
 
 
-def _reason(lines: list[str], code: int) -> str:
+def _error(lines: list[str], code: int) -> OrchestraError:
+    """What the program says at last, as an error of the kind that it ended with."""
     said = lines[-1].strip() if lines else f"exit code {code}"
-    return clean(said.removeprefix(_PREFIX))
+    kinds = {ExitCode.NOT_FOUND: NotFoundError, ExitCode.USAGE: UsageError}
+    kind = next((kind for known, kind in kinds.items() if known == code), OrchestraError)
+    return kind(clean(said.removeprefix(_PREFIX)))
 
 
 def _document(text: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from orchestra.wire.manifest import Utterance
 UNSEEN = -1
 """Number of a class that the training split does not have."""
 
-_DIGITS = 4
+_DIGITS = 3
 """Decimals of probabilities: the last bits of a sum follow the padding."""
 
 

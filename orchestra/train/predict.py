@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from orchestra.config.frozen import read_frozen
 from orchestra.data.program import Outcome, run, say
 from orchestra.data.recordings import Unreadable, listed, measured, recording
 from orchestra.tasks import Task
-from orchestra.train.predictor import Predictor, load_predictor
+from orchestra.train.predictor import Answer, Predictor, load_predictor
 from orchestra.wire import lifeline
 from orchestra.wire.errors import DataError, UsageError
 from orchestra.wire.exit_codes import ExitCode
@@ -47,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: argparse.Namespace) -> Outcome:
-    stdout = sys.stdout
+    stdout, out = sys.stdout, arguments.out
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}")
     with contextlib.redirect_stdout(sys.stderr):  # a task may print
         windows, total = _windows(arguments)
         predictor = load_predictor(
@@ -58,9 +61,8 @@ def _work(arguments: argparse.Namespace) -> Outcome:
             arguments.batch_seconds,
         )
         refuses = arguments.on_error == REFUSE
-        named = not (arguments.split or arguments.manifest)
-        records = _records(predictor, windows, refuses=refuses, named=named, total=total)
-        failed = _write(records, stdout, arguments.out)
+        records = _records(predictor, windows, refuses=refuses, total=total)
+        failed = _write(records, stdout, out)
     return Outcome(None, ExitCode.FAILED if failed else ExitCode.OK)
 
 
@@ -116,14 +118,9 @@ def _of_files(paths: Sequence[Path], *, refuses: bool) -> list[Item]:
 
 
 def _records(
-    predictor: Predictor,
-    windows: Iterable[Sequence[Item]],
-    *,
-    refuses: bool,
-    named: bool,
-    total: int | None,
+    predictor: Predictor, windows: Iterable[Sequence[Item]], *, refuses: bool, total: int | None
 ) -> Iterator[Record]:
-    """A record per item: its prediction, or its error; with the path where the user `named` it.
+    """A record per item: its prediction, or its error.
 
     Raises:
         DataError: there is no prediction for one, and that is to be refused.
@@ -133,23 +130,27 @@ def _records(
         answers = predictor.answers([item for item in items if isinstance(item, Utterance)])
         for item in items:
             if isinstance(item, Unreadable):
-                yield {"id": item.recording.id, "path": str(item.recording.path)} | {
-                    "error": item.error
-                }
-                continue
-            answer = next(answers)
-            name = {"id": item.id, **({"path": str(item.path)} if named else {})}
-            if answer.prediction is not None:
-                if answer.is_silent:
-                    say(f"{item.path}: silent; what is predicted for it means nothing")
-                yield name | answer.prediction
-            elif refuses:
-                raise DataError(f"{item.path}: {answer.error}")
+                yield _named(item.recording.id, item.recording.path) | {"error": item.error}
             else:
-                yield name | {"error": answer.error}
+                yield _record(next(answers), refuses=refuses)
         done += len(items)
         if total is not None and total > _WINDOW:
             say(f"{done} of {total} recordings")
+
+
+def _record(answer: Answer, *, refuses: bool) -> Record:
+    utterance = answer.utterance
+    if answer.is_silent:
+        say(f"{utterance.path}: silent; what is predicted for it means nothing")
+    if answer.prediction is not None:
+        return _named(utterance.id, utterance.path) | answer.prediction
+    if refuses:
+        raise DataError(f"{utterance.path}: {answer.error}")
+    return _named(utterance.id, utterance.path) | {"error": answer.error}
+
+
+def _named(name: str, path: Path) -> Record:
+    return {"id": name, "path": str(path)}
 
 
 def _write(records: Iterable[Record], stdout: TextIO, out: Path | None) -> int:
@@ -212,4 +213,6 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     # Who reads us may have had enough, as `head` has.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if isinstance(sys.stdin, io.TextIOWrapper):  # names of files need not be UTF-8
+        sys.stdin.reconfigure(errors="surrogateescape")
     sys.exit(main())

@@ -17,6 +17,7 @@ from orchestra.config.frozen import read_frozen
 from orchestra.config.schema import HuggingFaceConfig, RunConfig
 from orchestra.data.batches import plan_evaluation
 from orchestra.data.loader import CHECK_HINT, Loader, Request, to_device
+from orchestra.data.recordings import without_labels
 from orchestra.tasks import Batch, Prediction, Task
 from orchestra.train import learnt
 from orchestra.train.evaluation import EVALUATION_EPOCH
@@ -26,7 +27,7 @@ from orchestra.train.precision import autocast, set_determinism
 from orchestra.train.seeds import reseed
 from orchestra.train.weights import UPSTREAM, read_weights_from
 from orchestra.wire import weights
-from orchestra.wire.errors import DataError
+from orchestra.wire.errors import DataError, OutOfMemoryError
 from orchestra.wire.manifest import Utterance
 
 
@@ -65,8 +66,7 @@ class Predictor:
     def answers(self, utterances: Sequence[Utterance]) -> Iterator[Answer]:
         """One answer per utterance, in their order, once all of them are there.
 
-        Raises:
-            OutOfMemoryError: a batch does not fit; it is named.
+        Labels are not looked at: they need not be ones that the task knows.
         """
         found: dict[int, Answer] = {}
         plan = plan_evaluation([each.duration_s for each in utterances], self._seconds)
@@ -76,15 +76,18 @@ class Predictor:
         yield from (found[index] for index in range(len(utterances)))
 
     def _of_batch(self, utterances: list[Utterance]) -> list[Answer]:
-        """The answers to one batch; those to its single utterances if one can't be used."""
+        """The answers to one batch.
+
+        If an utterance can't be used or they don't fit into memory together, one by one.
+        """
         try:
-            batch = self._read(utterances)
+            batch = self._read([without_labels(utterance) for utterance in utterances])
             records = self._predict(batch)
             return [
                 _answer(utterance, record, is_silent=utterance.id in batch.silent)
                 for utterance, record in zip(utterances, records, strict=True)
             ]
-        except DataError as error:
+        except (DataError, OutOfMemoryError) as error:
             if len(utterances) == 1:
                 return [Answer(utterances[0], None, str(error).removesuffix(CHECK_HINT))]
         return [answer for each in utterances for answer in self._of_batch([each])]
@@ -97,11 +100,10 @@ class Predictor:
     def _predict(self, batch: Batch) -> list[Prediction]:
         """One record per utterance of the batch, in its order (DataError)."""
         reseed(self._config.seed, "predict")
-        remedy = f"lower --batch-seconds (now {self._seconds:g})"
         with (
             torch.no_grad(),
             autocast(self._config.train, self._device),
-            enough_memory("the prediction", batch, remedy),
+            enough_memory("the prediction", batch, "lower --batch-seconds"),
         ):
             records = self._model.predict(to_device(batch, self._device))
         by_id = {record["id"]: record for record in records}

@@ -14,9 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.config.schema import FileConfig
-from orchestra.data.program import Outcome, run
+from orchestra.data.program import Outcome, run, say
 from orchestra.fetch.model import PARTS, Wanted
+from orchestra.fetch.retry import Patience
+from orchestra.fetch.web import Web
 from orchestra.upstreams.pretrained import read_pretrained
+
+#: For who only asks: a silent server is given up after half a minute.
+_SHORT = Patience(failures=3, silence_s=10.0)
 
 
 def describe(source: Wanted, *, weights: bool = False, newest: bool = False) -> dict[str, Any]:
@@ -25,7 +30,8 @@ def describe(source: Wanted, *, weights: bool = False, newest: bool = False) -> 
     `files` (name, size in bytes, sha256, source) is there once all of them are on this machine;
     `pins` are the values of `upstream.revision` and `upstream.parts` that mean just these files.
     """
-    model = read_pretrained(source, newest=newest)
+    web = None if weights else Web(say, _SHORT)
+    model = read_pretrained(source, newest=newest, web=web)
     missing_bytes = model.files.missing_bytes()
     here = weights or missing_bytes == 0
     return {

@@ -1,7 +1,27 @@
 """A user's own upstream: one class in a Python file of the workspace.
 
 The file is a single one: it may import what is installed, not its neighbours, so that its hash says
-what it computes. What it returns is checked, as every task relies on it.
+what it computes. What it returns is checked, as every task relies on it. For example, the power of
+frames of 10 ms, with `upstream.options = {decibels = true}`:
+
+    from orchestra.upstreams.base import Features, Upstream
+
+    class Power(Upstream):
+        stride = 160       # samples from one frame to the next
+        min_samples = 160  # of the shortest utterance that has a frame
+
+        def __init__(self, decibels: bool = False):
+            super().__init__()
+            self.decibels = decibels
+
+        def layer_dims(self, key):
+            return [1]     # one layer of one dimension
+
+        def extract(self, wavs, lengths):
+            frames = wavs.unfold(1, 160, 160).square().mean(2, keepdim=True)
+            if self.decibels:
+                frames = 10 * (frames + 1e-10).log10()
+            return Features({"hidden_states": [frames]}, lengths // 160)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a pretrained model says of itself: config.json and preprocessor_config.json.
 
-Local folders and hub ids alike. Standard library and huggingface_hub only: no torch here, so that
-describing a model costs no import of it. Weights are neither loaded nor, on the hub, fetched.
+`orchestra.fetch` gets them, from wherever they are. No torch here, so that describing a model costs
+no import of it. Weights are neither loaded nor fetched.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.data import SAMPLE_RATE
 from orchestra.fetch.model import Model, Wanted, open_model
+from orchestra.fetch.web import Web
 from orchestra.upstreams.families import FAMILIES, Family
 from orchestra.upstreams.families.shapes import ConfigFile, Shape
 from orchestra.wire.errors import UsageError
@@ -56,18 +57,18 @@ def wanted(config: HuggingFaceConfig) -> Wanted:
     return Wanted(config.source, config.revision, parts)
 
 
-def read_pretrained(source: Wanted, *, newest: bool = False) -> Pretrained:
+def read_pretrained(source: Wanted, *, newest: bool = False, web: Web | None = None) -> Pretrained:
     """Read the description of the model at a hub id, at a URL or in a folder.
 
     Args:
-        newest: see `orchestra.fetch.model.open_model`.
+        newest, web: see `orchestra.fetch.model.open_model`.
 
     Raises:
         NotFoundError: there is no such thing, or it can't be reached.
         UsageError: it is no model, or not one that can be used.
         DataError: what was fetched is not what was promised.
     """
-    files = open_model(source, newest=newest)
+    files = open_model(source, newest=newest, web=web)
     config = json.loads(files.config.path.read_bytes())
     family = _family(source.source, config)
     shape = family.shape(ConfigFile(source.source, config))

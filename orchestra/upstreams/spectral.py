@@ -34,11 +34,10 @@ from orchestra.config.schema import (
     SpectrogramConfig,
 )
 from orchestra.upstreams.base import Features, Upstream, valid_mask
+from orchestra.upstreams.framing import SHIFT, WINDOW
 from orchestra.upstreams.spectrum import (
     KALDI_FFT,
     LOG_FLOOR,
-    SHIFT,
-    WINDOW,
     centred_frames,
     centred_power,
     hann_window,

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from orchestra.data import SAMPLE_RATE
+from orchestra.upstreams.framing import SHIFT, WINDOW
 
-WINDOW = 400  # samples: 25 ms
-SHIFT = 160  # samples: 10 ms
 KALDI_FFT = 512
 PREEMPHASIS = 0.97
 LOG_FLOOR = torch.finfo(torch.float32).eps  # Kaldi's

@@ -6,13 +6,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from orchestra.config.schema import TaskConfig
+from orchestra.config.schema import LabelChange, TaskConfig
 
 
 class Config(TaskConfig):
     """Speaker verification by an x-vector. Defaults: SUPERB's."""
 
     aliases: ClassVar[tuple[str, ...]] = ("sv_voxceleb1",)
+    # Another speed is another voice.
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"crop"})
 
     kind: Literal["asv"] = "asv"
     hidden: PositiveInt = 512

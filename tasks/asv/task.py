@@ -115,7 +115,7 @@ class Task(orchestra.tasks.Task):
             DataError: one is not finite.
         """
         assert isinstance(head, Head)
-        embeddings = head.embed(features, lengths).float().cpu().numpy()
+        embeddings = head.embed(features, lengths).detach().float().cpu().numpy()
         for name, embedding in zip(batch.ids, embeddings, strict=True):
             if not np.isfinite(embedding).all():
                 raise DataError(f"utterance {name}: its embedding is not finite (NaN or infinity)")
@@ -161,9 +161,10 @@ def _trials(utterance: Utterance) -> list[tuple[str, int]]:
     """Trials in which the utterance is enrolled (DataError: they are no list of pairs)."""
     try:
         trials = [(str(other), target) for other, target in utterance.fields.get("trials", [])]
+        usable = all(target in (0, 1) for _, target in trials)
     except (TypeError, ValueError):
-        trials = [("", -1)]
-    if any(target not in (0, 1) for _, target in trials):
+        usable = False
+    if not usable:
         raise DataError(f"utterance {utterance.id}: trials must be pairs [id, 0 or 1]")
     return trials
 

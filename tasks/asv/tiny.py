@@ -13,7 +13,7 @@ from orchestra.tasklib.tiny_voice import write
 
 from .voices import Voice, draw_voice, say
 
-SPEAKERS = {"dev": 60, "test": 12}
+SPEAKERS = {"dev": 72, "test": 12}
 VIDEOS, TAKES = 3, 2
 """Of each speaker; every video has its own noise and loudness."""
 SECONDS = (1.2, 2.4)
@@ -44,7 +44,7 @@ def _speak(folder: Path, key: str) -> None:
     rng = random.Random(key)
     voice = draw_voice(rng)
     for video in range(VIDEOS):
-        level, noise = rng.uniform(0.3, 1.5), rng.uniform(0.002, 0.02)
+        level, noise = rng.uniform(0.3, 1.5), rng.uniform(0.001, 0.004)
         place = folder / f"video{video:06d}"
         for take in range(1, TAKES + 1):
             samples = level * _recorded(voice, noise, rng)

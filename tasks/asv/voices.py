@@ -17,11 +17,8 @@ from orchestra.data.audio import Waveform
 
 VOWELS_HZ = {
     "i": (270, 2290, 3010),
-    "e": (530, 1840, 2480),
     "a": (730, 1090, 2440),
-    "o": (570, 840, 2410),
     "u": (300, 870, 2240),
-    "r": (490, 1350, 1690),
 }
 """First three resonances of a vowel, of a tract of length 1."""
 
@@ -52,8 +49,8 @@ def draw_voice(rng: random.Random) -> Voice:
     pitch = low * (high / low) ** rng.random()
     return Voice(
         pitch_hz=pitch,
-        tract=1.25 * (low / pitch) ** 0.25 * rng.uniform(0.88, 1.12),
-        tilt=rng.uniform(0.35, 1.0),
+        tract=1.25 * (low / pitch) ** 0.25 * rng.uniform(0.8, 1.2),
+        tilt=rng.uniform(0.3, 1.2),
         breath=rng.uniform(0.01, 0.15),
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from orchestra.config.schema import TaskConfig
+from orchestra.config.schema import LabelChange, TaskConfig
 from orchestra.tasklib.ctc_config import LinearHeadConfig, SmallHeadConfig, SpecAugmentConfig
 
 
@@ -15,6 +15,7 @@ class Config(TaskConfig):
     """Phone CTC. References are the manifests' `text`, looked up in a lexicon, or `phones`."""
 
     aliases: ClassVar[tuple[str, ...]] = ("libriphone",)
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"speed"})
 
     kind: Literal["pr"] = "pr"
     lexicon: list[Path] = Field(default_factory=list)

@@ -64,7 +64,7 @@ def _lines(path: Path) -> list[str]:
     except FileNotFoundError:
         raise NotFoundError(
             f"no lexicon {path}: LibriSpeech's is librispeech-lexicon.txt of openslr.org/11; "
-            "name yours with --set task.lexicon=[PATH]"
+            "name yours with --set task.lexicon='[\"PATH\"]'"
         ) from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start + 1}); convert it") from None

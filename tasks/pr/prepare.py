@@ -31,8 +31,9 @@ def prepare(root: Path, out: Path) -> Prepared:
         words = {word for missing in without for word in missing}
         if words:
             program.say(
-                f"{split.name}: {len(words)} words of {len(without)} of {len(split.lines)} "
-                "utterances are not in the lexicon; task.missing_word says what becomes of them"
+                f"{split.name}: {len(without)} of {len(split.lines)} utterances have words that "
+                f"are not in the lexicon ({len(words)} words); task.missing_word says what becomes "
+                "of them"
             )
     return Prepared(
         {split.name: split.lines for split in splits},

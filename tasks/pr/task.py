@@ -50,7 +50,7 @@ class Task(CtcTask):
         if self.config.missing_word == "refuse":
             raise DataError(self._refusal(missing, split))
         log.warning(
-            "split %r: %d of %d utterances are left out, words are not in the lexicon: %s",
+            "split %r: %d of %d utterances are left out, for words that are not in the lexicon: %s",
             split,
             len(missing),
             len(utterances),
@@ -71,7 +71,7 @@ class Task(CtcTask):
         if not phones:
             raise DataError(
                 f"split {self.data.train!r} has no {self.label} to learn from; name a lexicon with "
-                "--set task.lexicon=[PATH]"
+                "--set task.lexicon='[\"PATH\"]'"
             )
         return {"phones": sorted(set(phones))}
 
@@ -142,8 +142,8 @@ class Task(CtcTask):
         shown = [f"{word} ({name})" for word, name in list(first_in.items())[:_SHOWN]]
         more = f" and {len(first_in) - _SHOWN} more" if len(first_in) > _SHOWN else ""
         return (
-            f"split {split!r}: {len(first_in)} words of {len(missing)} utterances are not in the "
-            f"lexicon: {', '.join(shown)}{more}; add lines `WORD PHONE PHONE ...` to "
+            f"split {split!r}: {len(missing)} utterances have words that are not in the lexicon: "
+            f"{', '.join(shown)}{more}; add lines `WORD PHONE PHONE ...` to "
             f"{self.config.lexicon[-1]}, add a file that has them to task.lexicon, or leave those "
             "utterances out with --set task.missing_word=leave-out"
         )

@@ -56,7 +56,7 @@ def _read_split(
     headers, unreadable = read_headers(sorted(set(recordings.values())))
     problems += unreadable
     problems += [
-        Problem("turns of an unknown recording", turn.source)
+        Problem("turns of an unknown recording", f"{turn.source} ({turn.recording})")
         for turn in turns
         if turn.recording not in recordings
     ]

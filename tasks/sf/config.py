@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from orchestra.config.schema import TaskConfig
+from orchestra.config.schema import LabelChange, TaskConfig
 from orchestra.tasklib.ctc_config import (
     LIBRISPEECH_CHARACTERS,
     CharacterSet,
@@ -20,6 +20,7 @@ class Config(TaskConfig):
     """Character CTC with marks around slots. References are the manifests' `text` and `slots`."""
 
     aliases: ClassVar[tuple[str, ...]] = ("snips", "audio_snips")
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"speed"})
 
     kind: Literal["sf"] = "sf"
     characters: CharacterSet = LIBRISPEECH_CHARACTERS

@@ -24,11 +24,13 @@ from tests.benchmarks import (
     leases,
     logs,
     many_runs,
+    padding,
     plan,
     restart,
     save,
     selection,
     supervisor_cost,
+    task_new,
     throughput,
     tui,
     tui_day,
@@ -51,15 +53,17 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "evaluation_ranks": evaluation_ranks.measure,
     "feature_cache": feature_cache.measure,
     "throughput": throughput.measure,
+    "task_new": task_new.measure,
     "restart": restart.measure,
     "hang": hang.measure,
     "supervisor_cost": supervisor_cost.measure,
+    "padding": padding.measure,
     "deaths": deaths.measure,
     "deaths_standins": deaths.measure_standins,
     "many_runs": many_runs.measure,
     "tui_day": tui_day.measure,
 }
-LONG = ("deaths", "deaths_standins", "many_runs", "tui_day")
+LONG = ("padding", "deaths", "deaths_standins", "many_runs", "tui_day")
 
 
 def main() -> int:

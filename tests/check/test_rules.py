@@ -13,8 +13,10 @@ import torch
 from orchestra.check.compare import difference
 from orchestra.check.contract import RULES, Rule, check
 from orchestra.check.subject import Subject
+from orchestra.schedule import new_task as new_task_module
 from orchestra.testing import find, subject_of
-from orchestra.wire.errors import DataError
+from orchestra.wire.errors import DataError, OrchestraError
+from orchestra.workspace import init_workspace
 
 SMALL = ("task.train_utterances=12", "task.other_utterances=7", "train.max_steps=4")
 
@@ -346,6 +348,32 @@ def test_a_mistake_is_found_with_its_line_and_spares_the_other_rules(
     assert found["config"].ok, found["config"].text
     assert found["loss"].text == "task.py, line 2, in loss: KeyError: 'nothing'"
     assert found["loss"].state == "broken" and found["score"].ok
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "text"),
+    [
+        ("task.py", "import nothing_such\n", "task.py, line 1, in <module>: ModuleNotFoundError"),
+        ("task.py", "class Task(:\n", "SyntaxError: invalid syntax (task.py, line 1)"),
+        ("task.py", "Task = 3\n", "no class Task(orchestra.tasks.Task)"),
+        (
+            "tiny.py",
+            "def make(root, seed):\n    return 1 / 0\n",
+            "tiny.py, line 2, in make: ZeroDivisionError",
+        ),
+        ("tiny.py", "def make(root, seed):\n    pass\n", "its prepare.py can't read what tiny.py"),
+    ],
+)
+def test_code_that_can_not_even_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, code: str, text: str
+) -> None:
+    monkeypatch.setattr(new_task_module, "_make", lambda *given: None)
+    workspace = init_workspace(tmp_path / "workspace")
+    new_task_module.new_task(workspace, "mine")
+    (workspace.root / "tasks" / "mine" / file).write_text(code)
+    with pytest.raises(OrchestraError) as caught:
+        subject_of("mine", workspace.root, tmp_path / "folder")
+    assert text in str(caught.value)
 
 
 def test_without_data_nothing_else_is_looked_at(sound: Subject, example: Any) -> None:

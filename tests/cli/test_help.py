@@ -12,10 +12,8 @@ from tests.cli.conftest import Cli
 
 PROMISED = (
     "run resume clone eval export predict score tui ls queue show diff label checkpoints logs "
-    "run resume clone eval export predict score tui ls queue show diff label checkpoints logs "
-    "metrics events tensorboard replay wait stop rm gc gpus up reap service tasks task upstreams "
+    "metrics events tensorboard replay wait stop rm gc gpus up reap service task tasks upstreams "
     "fetch presets config data doctor init"
-    "presets config data doctor init"
 )
 
 

@@ -248,3 +248,17 @@ def test_config_key_by_key_with_origins(cli: Cli) -> None:
     lines = cli.ok("config", "show", "example", "--origins").splitlines()
     assert lines[0].split() == ["KEY", "VALUE", "FROM"]
     assert any(line.split()[0] == "train.precision" for line in lines)
+
+
+def test_the_corpora_of_a_workspaces_task_are_found(cli: Cli) -> None:
+    folder = cli.root / "tasks" / "whistling"
+    folder.mkdir(parents=True)
+    (folder / "config.py").write_text("")
+    (folder / "prepare.py").write_text(
+        'CORPUS = "whistles"\nHELP = "a file per whistle"\ndef prepare(root, out): ...\n'
+    )
+    found = {corpus["name"]: corpus for corpus in cli.json("data", "corpora")["corpora"]}
+    assert found["whistles"]["task"] == "whistling"
+    assert found["speech_commands"]["synth"] is True
+    done = cli("data", "prepare", "whistels", "--root", str(cli.root))
+    assert (done.returncode, "did you mean 'whistles'?" in done.stderr) == (3, True)

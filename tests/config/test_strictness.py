@@ -57,6 +57,11 @@ def test_control_lax_turns_no_into_false(task: TaskInfo) -> None:
     [
         ("asr", {"crop_s": 8.0}, r"leave out augment\.crop_s: the labels of task 'asr' .* was cut"),
         ("asr", {"speed": {}}, None),
+        ("pr", {"crop_s": 8.0}, "was cut"),
+        ("sf", {"crop_s": 8.0}, "was cut"),
+        ("sd", {"crop_s": 8.0}, "was cut"),
+        ("sid", {"crop_s": 8.0}, None),
+        ("asv", {"speed": {}}, "another speed"),
         ("example", {"speed": {}}, r"augment\.speed: .* 'example' .* at another speed"),
         ("example", {"noise": {"manifest": "n/a.jsonl"}}, None),
     ],

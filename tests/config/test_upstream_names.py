@@ -12,7 +12,8 @@ from orchestra.config.absolute import absolute_paths
 from orchestra.config.layers import Layer, merge
 from orchestra.config.schema import FileConfig, HuggingFaceConfig, UpstreamConfig
 from orchestra.config.upstream_names import expand_upstream, own_upstreams, resolve_upstream
-from orchestra.config.upstream_table import NOT_LOADABLE, UPSTREAMS, find_upstream
+from orchestra.config.upstream_table import NOT_LOADABLE, ONES_OWN, UPSTREAMS, find_upstream
+from orchestra.upstreams.families import FAMILIES
 from orchestra.wire.errors import UsageError
 
 
@@ -29,6 +30,24 @@ def test_every_known_name_is_a_valid_table(name: str, tmp_path: Path) -> None:
     assert config.kind == info.kind
     if isinstance(config, HuggingFaceConfig):
         assert (config.name, config.source) == (name, info.source)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"kind": "fbank", "name": "fbank", "mels": 80, "deltas": 2, "cmvn": True},
+        {
+            "kind": "huggingface",
+            "name": "wavlm",
+            "source": "microsoft/wavlm-base-plus",
+            "key": "hidden_states",
+            "normalize": False,
+            "trainable": False,
+        },
+    ],
+)
+def test_tables_that_were_frozen_before_there_were_other_kinds(table: dict[str, Any]) -> None:
+    assert validated(table).model_dump(exclude_none=True) == table
 
 
 def test_names_mean_what_they_mean_in_s3prl() -> None:
@@ -58,9 +77,20 @@ def test_what_only_s3prl_can_load_is_said_so(name: str, nearest: str, tmp_path: 
         resolve_upstream(name, tmp_path)
 
 
+@pytest.mark.parametrize("name", ONES_OWN)
+def test_s3prls_names_for_ones_own_weights_say_what_to_give(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give the hub id, URL, folder or Python file itself"):
+        resolve_upstream(name, tmp_path)
+
+
 def test_a_model_that_begins_like_one_of_s3prls_is_not_taken_for_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'wav2vec2'"):
         resolve_upstream("wav2vec22", tmp_path)
+
+
+def test_the_families_of_known_models_are_those_that_can_be_loaded() -> None:
+    families = {info.family for info in UPSTREAMS.values() if info.kind == "huggingface"}
+    assert families < FAMILIES.keys()
 
 
 def test_fbank_after_fbank_no_cmvn_is_normalised_again() -> None:

@@ -116,13 +116,19 @@ class HubModel:
     """Kept in LFS: redirected to another path, with sha256."""
 
 
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that are killed reset their connections."""
+
+
 @contextmanager
 def serving() -> Iterator[Server]:
     """A server on a free port of this machine, until the block ends."""
     state = Server()
     handler = type("Handler", (_Handler,), {"state": state})
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    http.daemon_threads = True
+    http = _Quiet(("127.0.0.1", 0), handler)
     state.url = f"http://127.0.0.1:{http.server_address[1]}"
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -15,12 +15,14 @@ import pytest
 from orchestra.fetch.cache import Cache, key_of
 from orchestra.fetch.download import Download, Expected, Received
 from orchestra.fetch.hashing import safetensors_flaw
-from orchestra.fetch.web import MissingError, retry_after_s
+from orchestra.fetch.retry import Patience
+from orchestra.fetch.web import MissingError, Web, retry_after_s
 from orchestra.wire.errors import DataError, DiskFullError, NotFoundError, OrchestraError
 from tests.fakes.disk import fill, mounted
 from tests.fetch.conftest import Told, safetensors
 from tests.fetch.server import (
     Drop,
+    Hold,
     IgnoreIfRange,
     IgnoreRange,
     Length,
@@ -105,6 +107,18 @@ def test_a_server_that_always_drops_is_given_up(
     server_with_file.faults[PATH] = []
     assert download(server_with_file, told, own_cache).sha256 == SHA256
     assert server_with_file.requests[-1].headers["Range"] == "bytes=7-"
+
+
+def test_a_silent_server_is_left_and_gone_on_with(server: Server, own_cache: Cache) -> None:
+    server.files[PATH] = CONTENT
+    hold = Hold(100_000)
+    server.faults[PATH] = [hold]
+    web = Web(print, Patience(failures=2, silence_s=0.3), lambda seconds: None)
+    url = server.url + PATH
+    received = Download(web, own_cache, key_of(url), url, Expected()).run()
+    hold.go.set()
+    assert received is not None and received.sha256 == SHA256
+    assert server.requests[-1].headers["Range"] == "bytes=100000-"
 
 
 def test_a_file_that_changed_between_tries_comes_anew(

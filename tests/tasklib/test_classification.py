@@ -142,9 +142,9 @@ def test_predictions_hold_no_reference_and_referred_ones_the_label() -> None:
     features, lengths, batch = batch_of(task, [0, 3])
     records = task.predict(head, features, lengths, batch)
     assert [set(record) for record in records] == [{"id", "predicted", "probability"}] * 2
-    shares = head(features, lengths).softmax(1)
+    shares = head(features, lengths).detach().softmax(1)
     assert records[0]["predicted"] == ["go", "no", "yes"][int(shares[0].argmax())]
-    assert records[0]["probability"] == pytest.approx(float(shares[0].max()), abs=1e-4)
+    assert records[0]["probability"] == pytest.approx(float(shares[0].max()), abs=1e-3)
     referred = task.refer(records[0], batch.utterances[0])
     assert referred == {**records[0], "label": "yes"}
     assert task.refer(records[0], utterance(0)) == records[0]

@@ -119,7 +119,7 @@ def test_a_phone_that_training_had_not_is_refused_when_its_split_is_read(tmp_pat
 def test_missing_words_are_refused_with_words_and_utterances(tmp_path: Path, lexicon: Path) -> None:
     lines = [*LINES, {"text": "A WASP"}, {"text": "WASP HIVE"}]
     said = (
-        r"split 'train': 2 words of 2 utterances .* lexicon: WASP \(u3\), HIVE \(u4\); "
+        r"split 'train': 2 utterances have words .* lexicon: WASP \(u3\), HIVE \(u4\); "
         r"add lines `WORD PHONE PHONE \.\.\.` to .*lexicon\.txt.*task\.missing_word=leave-out"
     )
     with pytest.raises(DataError, match=said):
@@ -226,7 +226,7 @@ def test_words_without_phones_are_counted_when_prepared(
     (tmp_path / "test-clean").symlink_to(corpus / "test-clean")
     (tmp_path / prepare.LEXICON).write_text("A AH0\n")
     assert not prepare.prepare(tmp_path, tmp_path).problems
-    assert "test-clean: 19 words of 50 of 50 utterances are not in the lexicon" in (
+    assert "test-clean: 50 of 50 utterances have words that are not in the lexicon (19 words)" in (
         capsys.readouterr().err
     )
 
@@ -235,6 +235,23 @@ def test_a_corpus_without_its_lexicon_is_refused(corpus: Path, tmp_path: Path) -
     (tmp_path / "test-clean").symlink_to(corpus / "test-clean")
     with pytest.raises(NotFoundError, match=r"no lexicon .*librispeech-lexicon\.txt"):
         prepare.prepare(tmp_path, tmp_path)
+
+
+def test_the_same_seed_makes_the_same_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny, "UTTERANCES", {"dev-clean": (("84",), 2)})
+
+    def made(name: str, seed: int) -> dict[str, bytes]:
+        root = tmp_path / name
+        root.mkdir()
+        tiny.make(root, seed)
+        return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*.*")}
+
+    first = made("a", 1)
+    assert len(first) == 4
+    assert made("b", 1) == first
+    assert made("c", 2) != first
 
 
 @pytest.mark.tasks

@@ -252,6 +252,22 @@ def test_another_layout_says_what_is_expected(tmp_path: Path) -> None:
         prepare(tmp_path, tmp_path)
 
 
+def test_the_same_seed_makes_the_same_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny, "TEXTS", {"test": 1})
+
+    def made(name: str, seed: int) -> dict[str, bytes]:
+        root = tmp_path / name
+        tiny.make(root, seed)
+        return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*.*")}
+
+    first = made("a", 1)
+    assert len(first) == 4 + 2
+    assert made("b", 1) == first
+    assert made("c", 2) != first
+
+
 @pytest.mark.tasks
 def test_learns_its_tiny_corpus(
     tiny_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from orchestra.config.schema import FileConfig
-from orchestra.upstreams import build_upstream
+from orchestra.upstreams import build_upstream, own
 from orchestra.upstreams.base import Upstream
 from orchestra.upstreams.featurizer import Featurizer
 from orchestra.upstreams.own import save_own
@@ -79,6 +80,14 @@ def test_its_layers_are_summed_and_its_options_given(write: Write) -> None:
     assert not any(parameter.requires_grad for parameter in upstream.parameters())
     with pytest.raises(DataError, match="one frame needs 160"):
         upstream(torch.ones(1, 100), torch.tensor([100]))
+
+
+def test_the_example_of_the_docs_works(write: Write) -> None:
+    documented = (own.__doc__ or "").split("\n\n", 2)[-1]
+    config = write(textwrap.dedent(documented))
+    features = run(build_upstream(config.model_copy(update={"options": {"decibels": True}})))
+    assert features.lengths.tolist() == [3, 2]
+    assert features.layers["hidden_states"][0].abs().max() < 1e-5, "ones have 0 dB"
 
 
 def test_trainable_it_has_gradients_and_one_layer_may_be_chosen(write: Write) -> None:

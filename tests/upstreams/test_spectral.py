@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from orchestra.config.schema import (
@@ -19,6 +20,7 @@ from orchestra.config.schema import (
     SpectralConfig,
     SpectrogramConfig,
 )
+from orchestra.config.upstream_table import UPSTREAMS, UpstreamInfo
 from orchestra.upstreams import build_upstream
 from orchestra.upstreams.spectral import add_deltas, delta_filters
 from orchestra.wire.errors import DataError, UsageError
@@ -258,6 +260,14 @@ def test_default_dimensions_are_s3prls_and_padding_changes_nothing(
         alone, alone_frames = extract(config, wavs[row : row + 1, :samples], lengths[row : row + 1])
         assert alone.shape[1] == alone_frames[0] == frames[row]
         torch.testing.assert_close(together[row, : frames[row]], alone[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("info", [i for i in UPSTREAMS.values() if not i.source])
+def test_the_listed_shapes_are_the_real_ones(info: UpstreamInfo) -> None:
+    adapter: TypeAdapter[SpectralConfig] = TypeAdapter(SpectralConfig)
+    config = adapter.validate_python({"kind": info.kind, "name": info.name, **info.options})
+    upstream = build_upstream(config)
+    assert (upstream.layer_dims("hidden_states"), upstream.stride) == ([info.dim], info.stride)
 
 
 def test_a_reflection_at_the_batchs_end_would_be_noticed() -> None:

@@ -111,6 +111,9 @@ def import_(
     end: Annotated[
         str | None, typer.Option(metavar="COL", help="Where it ends; empty: with the recording.")
     ] = None,
+    duration: Annotated[
+        str | None, typer.Option(metavar="COL", help="How long it lasts, instead of --end.")
+    ] = None,
     text: Annotated[str | None, typer.Option(metavar="COL", help="Transcripts.")] = None,
     label: Annotated[str | None, typer.Option(metavar="COL", help="Classes.")] = None,
     speaker: Annotated[str | None, typer.Option(metavar="COL", help="Speakers.")] = None,
@@ -136,6 +139,7 @@ def import_(
       orchestra data import train.jsonl dev.jsonl --out data/mine
       orchestra data import all.csv --out data/mine --path file --text sentence --split-column set
       orchestra data import words.tsv --out data/words --split train --column accent=accents
+      orchestra data import nemo.jsonl --out data/mine --path audio_filepath --duration duration
       orchestra data import kaldi/data/train kaldi/data/dev --out data/mine --audio-root kaldi
     """
     named: dict[str, str | Path | None] = {
@@ -143,6 +147,7 @@ def import_(
         "--path": path,
         "--start": start,
         "--end": end,
+        "--duration": duration,
         "--text": text,
         "--label": label,
         "--speaker": speaker,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -13,12 +12,8 @@ from orchestra.cli.context import workspace_if_any
 from orchestra.wire.errors import UsageError
 from orchestra.wire.exit_codes import cli_code
 
-if TYPE_CHECKING:
-    from orchestra.schedule.trained import Trained
-
 _STDIN = "-"
 _REFUSE, _REPORT = "refuse", "report"
-_ANY = "any"
 
 
 def predict(
@@ -77,7 +72,7 @@ def predict(
     import subprocess
 
     from orchestra.cli.interrupts import Interrupts
-    from orchestra.schedule.trained import find_trained, program_of
+    from orchestra.schedule.trained import find_trained, leased, program_of
 
     words = _source(paths or [], split, manifest)
     if on_error is None:
@@ -86,8 +81,7 @@ def predict(
         raise UsageError(f"--on-error {on_error}: it is {_REFUSE} or {_REPORT}")
     trained = find_trained(workspace_if_any(context), run)
     weights = trained.weights(checkpoint)
-    with ExitStack() as stack:
-        devices = _lease(stack, trained, gpu) if gpu else ()
+    with leased(trained, gpu) as devices:
         program = program_of(
             trained,
             "orchestra.train.predict",
@@ -101,8 +95,8 @@ def predict(
             os.environ,
             devices=devices,
         )
-        stack.enter_context(Interrupts())
-        done = subprocess.run(program.command, env=program.environment, check=False)
+        with Interrupts():
+            done = subprocess.run(program.command, env=program.environment, check=False)
     raise typer.Exit(cli_code(done.returncode))
 
 
@@ -121,13 +115,3 @@ def _source(paths: list[str], split: str | None, manifest: Path | None) -> list[
     if manifest is not None:
         return ["--manifest", str(manifest)]
     return ["--", *paths]
-
-
-def _lease(stack: ExitStack, trained: Trained, gpu: str) -> tuple[str, ...]:
-    """The UUID of the GPU, held until the stack is closed (ConflictError: it is not free)."""
-    from orchestra.gpu.leases import Leases
-
-    ids = () if gpu == _ANY else (gpu,)
-    holder = f"predict {trained.name}"
-    devices = stack.enter_context(Leases()).acquire(1, ids, holder, trained.workspace)
-    return tuple(device.uuid for device in devices)

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from orchestra.upstreams.framing import SHIFT, WINDOW
 from orchestra.wire.errors import UsageError
-
-WINDOW, SHIFT = 400, 160  # samples; as orchestra.upstreams.spectrum, which imports torch
 
 
 @dataclass(frozen=True)

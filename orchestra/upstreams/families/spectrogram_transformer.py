@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from orchestra.upstreams.families.base import HIDDEN_STATES, PretrainedUpstream
 from orchestra.upstreams.families.waveform import zero_padding
 from orchestra.upstreams.families.windows import cut_windows
+from orchestra.upstreams.framing import SHIFT, WINDOW
 from orchestra.upstreams.spectral import KALDI_LOW_HZ, kaldi_log_mel
 from orchestra.upstreams.spectrum import (
     KALDI_FFT,
-    SHIFT,
-    WINDOW,
     hann_window,
     kaldi_frames,
     mel_filters,

@@ -18,7 +18,8 @@ from orchestra.upstreams.base import valid_mask
 from orchestra.upstreams.families.base import LAST_HIDDEN_STATE, PretrainedUpstream
 from orchestra.upstreams.families.waveform import zero_padding
 from orchestra.upstreams.families.windows import cut_windows
-from orchestra.upstreams.spectrum import SHIFT, WINDOW, centred_power, hann_window, mel_filters
+from orchestra.upstreams.framing import SHIFT, WINDOW
+from orchestra.upstreams.spectrum import centred_power, hann_window, mel_filters
 
 _POWER_FLOOR = 1e-10
 _DECADES = 8.0  # what is fainter than the utterance's peak by more is raised to that

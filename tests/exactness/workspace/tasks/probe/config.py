@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from orchestra.config.schema import TaskConfig
+from orchestra.config.schema import LabelChange, TaskConfig
 
 
 class Config(TaskConfig):
     """See task.py."""
+
+    keeps_labels_under: ClassVar[frozenset[LabelChange]] = frozenset({"crop", "speed"})
 
     kind: Literal["probe"] = "probe"
     train_utterances: int = 90

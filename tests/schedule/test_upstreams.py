@@ -1,0 +1,120 @@
+"""A run's upstream is fetched before it is queued, pinned in its config and recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestra.schedule.preflight import PreflightError
+from orchestra.schedule.submission import Given, Submission
+from orchestra.schedule.submit import Plan, plan, plan_rows, staged
+from orchestra.workspace import Workspace, init_workspace
+from tests.fetch.conftest import model_files
+from tests.fetch.server import HubModel, Server, serving
+
+COMMIT = "a" * 40
+FILES = model_files()
+WEIGHTS = hashlib.sha256(FILES["model.safetensors"]).hexdigest()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with serving() as server:
+        server.models["lab/tiny"] = HubModel({COMMIT: FILES}, {"main": COMMIT})
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        monkeypatch.setenv("ORCHESTRA_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+        yield server
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.delenv("ORCHESTRA_RUNS_DIR", raising=False)
+    made = init_workspace(tmp_path / "workspace")
+    subprocess.run(["git", "init", "-q"], cwd=made.root, check=True)
+    return made
+
+
+def submission(upstream: str, **upstream_keys: str) -> Submission:
+    given = [Given(f"upstream.{key}", value, "--x") for key, value in upstream_keys.items()]
+    on_cpu = Given("launch.device", "cpu", "--cpu")
+    return Submission("example", given=(on_cpu, *given), upstream=upstream, argv=("x",))
+
+
+def upstream_row(made: Plan) -> str:
+    return next(detail for what, detail in plan_rows(made) if what == "upstream")
+
+
+def test_a_dry_run_tells_the_commit_and_fetches_no_weights(
+    workspace: Workspace, hub: Server
+) -> None:
+    made = plan(workspace, submission("lab/tiny"))
+    assert upstream_row(made) == (
+        f"lab/tiny = lab/tiny at commit {COMMIT[:12]}, 3 hidden states of 8, 293.0 KiB to download"
+    )
+    assert tomllib.loads(made.composed.toml.decode())["upstream"]["revision"] == COMMIT
+    assert hub.bodies(f"/lfs/{WEIGHTS}") == 0
+
+
+def test_a_submitted_run_has_its_upstream_here_pinned_and_recorded(
+    workspace: Workspace, hub: Server
+) -> None:
+    told: list[str] = []
+    with staged(workspace, submission("lab/tiny"), told.append) as stage:
+        run = stage.commit()
+    assert hub.bodies(f"/lfs/{WEIGHTS}") == 1
+    assert "to download" in told[0]
+    frozen = tomllib.loads(run.folder.job.config.read_text())
+    assert frozen["upstream"]["revision"] == COMMIT
+    assert json.loads(run.folder.job.origins.read_text())["upstream.revision"] == "fetched"
+    record = json.loads(run.folder.provenance.read_text())["upstream"]
+    assert record["commit"] == COMMIT
+    assert {file["name"]: file["sha256"] for file in record["files"]} == {
+        name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()
+    }
+
+
+def test_a_url_is_pinned_by_hash(workspace: Workspace, hub: Server) -> None:
+    hub.files |= {f"/m/{name}": content for name, content in FILES.items()}
+    with staged(workspace, submission(f"{hub.url}/m/")) as stage:
+        parts = stage.config.upstream.model_dump()["parts"]
+    assert parts["weights"] == f"{hub.url}/m/model.safetensors#sha256={WEIGHTS}"
+
+
+def test_an_alias_is_used_said_and_recorded(workspace: Workspace, hub: Server) -> None:
+    folder = workspace.root / "models" / "mine"
+    folder.mkdir(parents=True)
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    (workspace.root / "orchestra.toml").write_text('[upstreams]\n"lab/tiny" = "models/mine"\n')
+    made = plan(workspace, submission("lab/tiny"))
+    assert made.composed.notes[-1] == (
+        f"upstream 'lab/tiny' is {folder} (orchestra.toml [upstreams]), not the hub's model"
+    )
+    assert upstream_row(made).startswith(f"lab/tiny = {folder} in the place of lab/tiny, 3 hidden")
+    upstream = tomllib.loads(made.composed.toml.decode())["upstream"]
+    assert (upstream["source"], upstream["shadows"]) == (str(folder), "lab/tiny")
+    assert made.composed.origins["upstream.source"] == "orchestra.toml [upstreams]"
+    assert hub.requests == []
+    # Who asks for a revision of the hub gets that, and is told.
+    made = plan(workspace, submission("lab/tiny", revision="main"))
+    assert "it is not used, because the config asks for the hub's revision main" in str(
+        made.composed.notes
+    )
+    assert hub.requests != []
+
+
+def test_what_cannot_be_had_is_one_sentence(
+    workspace: Workspace, hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_OFFLINE", "1")
+    with pytest.raises(PreflightError, match=r"ORCHESTRA_OFFLINE forbids.*`orchestra fetch lab/"):
+        plan(workspace, submission("lab/tiny"))
+    assert hub.requests == []
