@@ -471,7 +471,7 @@ class CacheConfig(Table):
     folder: Path | None = None
     """Default: `.features` in the folder of all runs, which they share."""
     max_gb: PositiveFloat = 100.0
-    """10^9 bytes that the features of this run's splits may take; more is refused."""
+    """GiB that the features of this run's splits may take; more is refused."""
 
 
 class LaunchConfig(Table):

@@ -151,7 +151,7 @@ class FeatureStore:
         self._look_after_writer()
 
     def close(self) -> None:
-        """Write what waits to be written."""
+        """Write what waits to be written; no thread of it is left. What is put later goes on."""
         if self._writer is not None:
             self._writer.close()
             self._look_after_writer()

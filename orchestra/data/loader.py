@@ -65,6 +65,8 @@ class Loader:
             DataError: a recording or label can't be used; the message names its id.
         """
         reader = self._reader if store is None else replace(self._reader, store=store)
+        if store is not None:
+            store.close()  # workers are not forked beside a thread that writes
         # The generator is the loader's own: the global one must not move when iteration starts.
         loader = DataLoader(
             reader,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.config.schema import HuggingFaceConfig, RunConfig, SpectralConfig
+from orchestra.formats import size
 from orchestra.wire.errors import UsageError
 from orchestra.wire.features import (
     RESERVE_BYTES,
@@ -19,7 +20,7 @@ from orchestra.wire.features import (
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.manifest import parts_of, read_summary
 
-_GB = 10**9
+_GIB = 2**30
 _FEWER = "store fewer layers (cache.layers or upstream.layers)"
 
 
@@ -45,7 +46,7 @@ def feature_plan(
     free = shutil.disk_usage(_existing(folder)).free
     manifests = config.data.manifests
     if manifests is None:
-        return f"of unknown size (no manifests), {_gb(free)} free at {folder}"
+        return f"of unknown size (no manifests), {size(free)} free at {folder}"
     parts = dict.fromkeys(part for split in splits for part in parts_of(split))
     seconds = sum(read_summary(manifests, part).seconds for part in parts)
     needed = size_bytes(seconds, len(layers), int(model["dim"]), int(model["stride"]))
@@ -57,25 +58,21 @@ def feature_plan(
         precision=config.train.precision,
     ).bytes
     text = (
-        f"{_gb(needed)} for {'+'.join(parts)} ({seconds / 3600:.2f} h, {len(layers)} of {count} "
+        f"{size(needed)} for {'+'.join(parts)} ({seconds / 3600:.2f} h, {len(layers)} of {count} "
         f"layers)"
     )
-    if needed > config.cache.max_gb * _GB:
+    if needed > config.cache.max_gb * _GIB:
         raise UsageError(
             f"feature cache: {text}, more than cache.max_gb = {config.cache.max_gb:g}: raise it, "
             f"{_FEWER}, or set cache.features = false"
         )
     if needed - there > free - RESERVE_BYTES:
         raise UsageError(
-            f"feature cache: {text}, {_gb(there)} are there, but only {_gb(free)} are free on the "
-            f"disk of {folder}: make room (`orchestra gc --features 30`), set cache.folder to "
+            f"feature cache: {text}, {size(there)} are there, but only {size(free)} are free on "
+            f"the disk of {folder}: make room (`orchestra gc --features 30`), set cache.folder to "
             f"another disk, {_FEWER}, or set cache.features = false"
         )
-    return f"{text}; {_gb(there)} of such are there, {_gb(free)} free at {folder}"
-
-
-def _gb(size: int) -> str:
-    return f"{size / _GB:.2f} GB" if size < 10 * _GB else f"{size / _GB:.0f} GB"
+    return f"{text}; {size(there)} of such are there, {size(free)} free at {folder}"
 
 
 def _existing(folder: Path) -> Path:

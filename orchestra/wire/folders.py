@@ -15,6 +15,7 @@
         init/                        own copy of the weights it starts from (see wire/weights.py)
         export/                      its best weights, where checkpoint.export_best asks for them
     runs/.snapshots/<tree>/          code, laid out once per git tree
+    runs/.features/                  hidden states that runs share (see wire/features.py)
     runs/registry.db                 the index
 
 A job folder holds what one supervisor owns:

@@ -39,8 +39,8 @@ class Disk(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """100 GB are free."""
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(10**12, 0, 100 * 10**9))
+    """100 GiB are free."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(2**40, 0, 100 * 2**30))
 
 
 def configured(tmp_path: Path, **tables: dict[str, Any]) -> RunConfig:
@@ -60,17 +60,17 @@ def planned(tmp_path: Path, config: RunConfig, splits: tuple[str, ...] = SPLITS)
 
 def test_size_of_all_splits(tmp_path: Path) -> None:
     text = planned(tmp_path, configured(tmp_path))
-    assert text.startswith("43 GB for train+dev+test (12.00 h, 13 of 13 layers); 0.00 GB of such")
-    assert text.endswith(f"100 GB free at {tmp_path}/runs/.features")
+    assert text.startswith("40.2 GiB for train+dev+test (12.00 h, 13 of 13 layers); 0 B of such")
+    assert text.endswith(f"100.0 GiB free at {tmp_path}/runs/.features")
     joint = planned(tmp_path, configured(tmp_path), ("train+dev", "dev"))
-    assert joint.startswith("40 GB for train+dev (11.00 h")
+    assert joint.startswith("36.8 GiB for train+dev (11.00 h")
 
 
 def test_fewer_layers_are_smaller(tmp_path: Path) -> None:
-    assert "6.64 GB" in planned(tmp_path, configured(tmp_path, cache={"layers": [6, 12]}))
-    assert "3.32 GB" in planned(tmp_path, configured(tmp_path, upstream={"layers": 6}))
+    assert "6.2 GiB" in planned(tmp_path, configured(tmp_path, cache={"layers": [6, 12]}))
+    assert "3.1 GiB" in planned(tmp_path, configured(tmp_path, upstream={"layers": 6}))
     one = configured(tmp_path, upstream={"key": "last_hidden_state"})
-    assert "3.32 GB" in planned(tmp_path, one) and "1 of 1 layers" in planned(tmp_path, one)
+    assert "3.1 GiB" in planned(tmp_path, one) and "1 of 1 layers" in planned(tmp_path, one)
     with pytest.raises(UsageError, match="no layer 13; the upstream has 13, from 0 to 12"):
         planned(tmp_path, configured(tmp_path, cache={"layers": [13]}))
 
@@ -78,26 +78,26 @@ def test_fewer_layers_are_smaller(tmp_path: Path) -> None:
 def test_more_than_the_budget_is_refused_with_what_helps(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         planned(tmp_path, configured(tmp_path, cache={"max_gb": 40.0}))
-    assert "43 GB" in str(caught.value) and "cache.max_gb = 40: raise it" in str(caught.value)
+    assert "40.2 GiB" in str(caught.value) and "cache.max_gb = 40: raise it" in str(caught.value)
 
 
 def test_more_than_is_free_is_refused_unless_it_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(10**12, 0, 10 * 10**9))
-    with pytest.raises(UsageError, match=r"only 10.* GB are free on the disk of .*cache.folder"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(2**40, 0, 10 * 2**30))
+    with pytest.raises(UsageError, match=r"only 10.0 GiB are free on the disk of .*cache.folder"):
         planned(tmp_path, config)
     features = tmp_path / "runs/.features"
     kind = {"source": "lab/model", "output": "hidden_states", "layers": list(range(13))}
     path = entry_path(features, "0" * 16, "aa1")
     path.parent.mkdir(parents=True)
     path.touch()
-    monkeypatch.setattr("orchestra.wire.features._sizes", lambda kind: iter([40 * 10**9]))
+    monkeypatch.setattr("orchestra.wire.features._sizes", lambda kind: iter([40 * 2**30]))
     write_json(features / ("0" * 16) / "kind.json", {**kind, "precision": "fp32"})
-    assert "40 GB of such are there" in planned(tmp_path, config)
+    assert "40.0 GiB of such are there" in planned(tmp_path, config)
     write_json(features / ("0" * 16) / "kind.json", {**kind, "precision": "bf16"})
-    with pytest.raises(UsageError, match=r"0.00 GB are there"):
+    with pytest.raises(UsageError, match=r"0 B are there"):
         planned(tmp_path, config)
 
 
@@ -112,8 +112,8 @@ def test_preflight_says_it_and_an_evaluation_is_not_refused(
         found = preflight(config, runs, cpu_command="", splits=splits)
         return next(f.detail for f in found if f.what == "feature cache")
 
-    assert detail(config).startswith("43 GB for train+dev+test")
-    assert detail(config, ("test",)).startswith("3.59 GB for test")
+    assert detail(config).startswith("40.2 GiB for train+dev+test")
+    assert detail(config, ("test",)).startswith("3.3 GiB for test")
     small = configured(
         tmp_path, cache={"max_gb": 1.0}, batch={"max_micro_seconds": 4000.0}, data={}
     )

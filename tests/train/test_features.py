@@ -15,12 +15,19 @@ import soundfile
 import torch
 
 from orchestra.data import feature_store
-from orchestra.tasks import Batch
+from orchestra.tasks import Batch, Stored
+from orchestra.train import capsule_files
 from orchestra.train.features import kind_of
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.upstreams.families.base import PretrainedUpstream
 from orchestra.upstreams.rounded import LARGEST
-from orchestra.wire.capsules import capsules_in, read_document, what_happened
+from orchestra.wire.capsules import (
+    DOCUMENT,
+    capsule_of,
+    capsules_in,
+    read_document,
+    what_happened,
+)
 from orchestra.wire.errors import DataError, NotFiniteError, UsageError
 from orchestra.wire.features import usage
 from orchestra.wire.folders import Job
@@ -31,6 +38,7 @@ from tests.exactness.launching import (
     Kill,
     final_state,
     launch,
+    log_of,
     predicted,
     write_job,
 )
@@ -356,3 +364,33 @@ def test_training_on_features_that_are_not_finite_names_the_utterance(
     assert any(re.search(rf"step 1: {culprit}; capsule", text) for text in told)
     (capsule, *_) = capsules_in(job.run.capsules)
     assert re.fullmatch(culprit, what_happened(read_document(capsule)))
+
+
+def test_a_capsule_keeps_the_features_that_its_step_had(tmp_path: Path) -> None:
+    layers = torch.randn(3, 2, 9, 5, generator=torch.Generator().manual_seed(1)).half()
+    stored = Stored(layers, torch.tensor([9, 4]), ["a", "b"])
+    batch = dataclasses.replace(batch_of([0.2, 0.1]), stored=stored, seeds=[1, 2])
+    place = capsule_of(tmp_path / "capsules", 1, 1, 0)
+    place.folder.parents[1].mkdir()
+    capsule_files.write(place, {}, [(0, batch)], None)
+    document = json.loads((place.folder / DOCUMENT).read_bytes())
+    ((_, back),) = capsule_files.read_batches(place, document, torch.device("cpu"))
+    assert back.stored is not None
+    assert torch.equal(back.stored.layers, layers)
+    assert back.stored.lengths.tolist() == [9, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.exactness
+def test_two_ranks_share_a_cache(tmp_path: Path, hubert: Path) -> None:
+    """Each stores what it computes; a second run of both reads it, to the last bit."""
+    tables = {"batch": {"micro_batches": 4}, "data": {"workers": 1}}
+    job, again = (cached_job(tmp_path / f"runs/{name}", hubert, **tables) for name in "ab")
+    assert launch(job, ranks=2) == 0, log_of(job)
+    stored = usage(tmp_path / "runs/.features")
+    assert launch(again, ranks=2) == 0, log_of(again)
+    assert usage(tmp_path / "runs/.features") == stored
+    assert final_state(again) == final_state(job)
+    alone = cached_job(tmp_path / "alone/run", hubert, **tables)
+    assert launch(alone, ranks=2) == 0, log_of(alone)
+    assert final_state(alone) == final_state(job)

@@ -34,6 +34,7 @@ def gc(
     """
     from dataclasses import asdict
 
+    from orchestra.formats import size
     from orchestra.schedule.remove import collect, tidy_features
 
     workspace = workspace_of(context)
@@ -55,6 +56,6 @@ def gc(
     say(f"{len(garbage.folders)} folders and {len(garbage.refs)} git references removed")
     if gone.entries or left.entries:
         say(
-            f"cached features: {gone.bytes / 1e9:.2f} GB of {gone.entries} utterances removed, "
-            f"{left.bytes / 1e9:.2f} GB of {left.entries} left"
+            f"cached features: {size(gone.bytes)} of {gone.entries} utterances removed, "
+            f"{size(left.bytes)} of {left.entries} left"
         )
