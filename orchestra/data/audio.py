@@ -6,6 +6,7 @@ Every way in which a file can be bad ends as one DataError that names the uttera
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def read_header(path: Path) -> Header:
             ends before its header says so.
     """
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             header = Header(frames=file.frames, rate=file.samplerate, channels=file.channels)
             if header.frames <= 0:
                 raise DataError(f"{path}: no samples in it")
@@ -103,7 +104,7 @@ def _decode(utterance: Utterance) -> tuple[npt.NDArray[np.float32], int]:
     """(samples, channels) as the file has them, and its rate."""
     path = utterance.path
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             rate = int(file.samplerate)
             _require_rate(path, rate)
             start = round(utterance.offset_s * rate)
