@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,15 @@ class Given(NamedTuple):
     flag: str
 
 
+def said_of(point: Sequence[Given]) -> str:
+    """`task.fold=3`."""
+    return " ".join(f"{item.key}={item.value}" for item in point)
+
+
+EACH = "each"
+"""What the values of a member are said to come from."""
+
+
 class Member(NamedTuple):
     """The place of a run in a parent run."""
 
@@ -40,7 +50,7 @@ class Member(NamedTuple):
     @property
     def said(self) -> str:
         """`task.fold=3`."""
-        return " ".join(f"{item.key}={item.value}" for item in self.point)
+        return said_of(self.point)
 
 
 class Original(NamedTuple):
@@ -149,3 +159,13 @@ def cpu_command(arguments: Sequence[str]) -> str:
         count = len(value.split(",")) if option == "--gpu-ids" else value
         kept += ["--cpu", "--nproc", str(count)]
     return shlex.join(["orchestra", *kept, *([] if "--cpu" in kept else ["--cpu"])])
+
+
+def points(each: Mapping[str, Sequence[Any]], sets: Sequence[str]) -> list[tuple[Given, ...]]:
+    """What each member has for itself; empty where one run is meant.
+
+    A key that one of `sets` (`KEY=VALUE`) gives has that value alone.
+    """
+    fixed = {text.partition("=")[0].strip() for text in sets}
+    axes = [[Given(key, value, EACH) for value in each[key]] for key in each if key not in fixed]
+    return list(product(*axes)) if axes else []

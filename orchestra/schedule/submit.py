@@ -24,7 +24,7 @@ from orchestra.schedule.initial import check_initial, copy_initial, initial_valu
 from orchestra.schedule.labels import check_remark, check_tags
 from orchestra.schedule.names import check_name, default_names
 from orchestra.schedule.staging import Stage, building, make_runs_folder, new_stage
-from orchestra.schedule.submission import demand_of
+from orchestra.schedule.submission import Given, demand_of, points, said_of
 from orchestra.wire.errors import UsageError
 from orchestra.wire.files import write_atomic, write_json
 from orchestra.wire.folders import RunFolder
@@ -52,6 +52,8 @@ class Plan:
     entry: QueueEntry
     upstream: Mapping[str, Any] | None
     """What a pretrained one is, for the record (see schedule.upstreams)."""
+    members: tuple[tuple[Given, ...], ...] = ()
+    """Of a parent run: what each has for itself; empty where one run is meant."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,9 @@ def plan(
         found.append(Finding("init", f"{entry.init_from} of that time"))
     elif composed.config.init is not None:
         found.append(Finding("init", check_initial(composed.config.init)))
-    return Plan(composed, tuple(found), entry, upstream)
+    alone = submission.original is not None or submission.member is not None
+    members = () if alone else points(composed.config.each, submission.sets)
+    return Plan(composed, tuple(found), entry, upstream, tuple(members))
 
 
 def plan_rows(made: Plan) -> list[tuple[str, str]]:
@@ -125,16 +129,16 @@ def plan_rows(made: Plan) -> list[tuple[str, str]]:
         ("ends", ", ".join(f"{key} = {limit}" for key, limit in config.train.limits().items())),
         ("step", f"{config.batch.seconds:g} s in {config.batch.micro_batches} micro-batches"),
         ("seed", str(config.seed)),
-        *((("each", _each(config.each)),) if config.each else ()),
+        *([("members", _members(made.members))] if made.members else []),
         *([("changed", ", ".join(made.composed.changed))] if made.composed.changed else []),
         *((finding.what, finding.detail) for finding in made.findings),
         ("config", f"sha256 {made.composed.sha256}"),
     ]
 
 
-def _each(each: Mapping[str, Sequence[Any]]) -> str:
-    axes = "; ".join(f"{key} = {', '.join(map(str, values))}" for key, values in each.items())
-    return f"a member for {axes} (--set KEY=VALUE trains one)"
+def _members(members: Sequence[tuple[Given, ...]]) -> str:
+    said = "; ".join(said_of(point) for point in members)
+    return f"{len(members)}: {said} (--set KEY=VALUE trains one)"
 
 
 class Staged:
@@ -146,13 +150,13 @@ class Staged:
         row: NewRun,
         registry: Registry,
         notes: Sequence[str],
-        config: RunConfig,
+        plan: Plan,
     ) -> None:
         self._stage = stage
         self._row = row
         self._registry = registry
         self._notes = tuple(notes)
-        self.config = config
+        self.plan = plan
 
     @property
     def run_id(self) -> str:
@@ -209,7 +213,7 @@ def staged(
                 labels.write(stage.folder)
             _write(stage.folder, row, made, snapshot, environment, submission)
             notes = (*registry.notes, *made.composed.notes, *snapshot.warnings)
-            yield Staged(stage, row, registry, notes, made.composed.config)
+            yield Staged(stage, row, registry, notes, made)
         finally:
             with _interrupts_wait():
                 if stage is not None and not registry.knows(stage.run_id):

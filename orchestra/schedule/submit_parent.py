@@ -6,23 +6,18 @@ On GPUs each waits for its own; on the CPU, where runs start at once, each waits
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestra.registry.store import open_registry
 from orchestra.schedule.names import check_name, default_names, draw_id
-from orchestra.schedule.submission import Given, Member, Submission
-from orchestra.schedule.submit import Staged, Submitted, staged
+from orchestra.schedule.submission import EACH, Given, Member, Submission
+from orchestra.schedule.submit import Plan, Staged, Submitted, staged
 from orchestra.wire.errors import ConflictError
 from orchestra.workspace import Workspace
 
 if TYPE_CHECKING:
-    from orchestra.config.schema import UpstreamConfig
-
-FLAG = "each"
-"""What the values of a member are said to come from."""
+    from orchestra.config.schema import RunConfig, UpstreamConfig
 
 
 @dataclass(frozen=True)
@@ -34,42 +29,27 @@ class SubmittedParent:
     members: tuple[Submitted, ...]
 
 
-def points(each: Mapping[str, Sequence[Any]], sets: Sequence[str]) -> list[tuple[Given, ...]]:
-    """What each member has for itself; empty where one run is meant.
-
-    A key that one of `sets` (`KEY=VALUE`) gives has that value alone.
-    """
-    fixed = {text.partition("=")[0].strip() for text in sets}
-    axes = [[Given(key, value, FLAG) for value in each[key]] for key in each if key not in fixed]
-    return list(product(*axes)) if axes else []
-
-
-def submit_members(
-    workspace: Workspace,
-    submission: Submission,
-    first: Staged,
-    wanted: Sequence[tuple[Given, ...]],
-) -> SubmittedParent:
-    """Queue a member for each of `wanted` (see `points`).
+def submit_members(workspace: Workspace, submission: Submission, made: Plan) -> SubmittedParent:
+    """Queue a member for each of the plan's.
 
     Args:
-        first: the submission staged as one run, which is not committed.
+        made: the submission's plan as one run.
 
     Raises:
         As `staged`, and ConflictError: a member's name is taken. Nothing is left of any then.
     """
-    parent = draw_id()
-    name = check_name(submission.name) if submission.name else _free_name(workspace, first, parent)
-    _require_free(workspace, name, len(wanted))
+    parent, config = draw_id(), made.composed.config
+    name = check_name(submission.name) if submission.name else _free_name(workspace, config, parent)
+    _require_free(workspace, name, len(made.members))
     with contextlib.ExitStack() as stack:
         members: list[Staged] = []
-        for number, point in enumerate(wanted, 1):
-            after = members[-1].run_id if members and first.config.launch.device == "cpu" else ""
+        for number, point in enumerate(made.members, 1):
+            after = members[-1].run_id if members and config.launch.device == "cpu" else ""
             member = Member(parent, number, point, after)
             # Drawn once: members differ in what `each` says, and in nothing else.
-            given = (Given("seed", first.config.seed, FLAG), *submission.given)
+            given = (Given("seed", config.seed, EACH), *submission.given)
             if not any(each.key.startswith("upstream") for each in point):
-                given += found(first.config.upstream)
+                given += found(config.upstream)
             one = replace(submission, given=given, member=member, name=f"{name}.{number}")
             members.append(stack.enter_context(staged(workspace, one)))
         return SubmittedParent(parent, name, tuple(member.commit() for member in members))
@@ -83,12 +63,12 @@ def found(upstream: UpstreamConfig) -> tuple[Given, ...]:
         return ()
     parts = upstream.parts.model_dump(exclude_none=True) if upstream.parts is not None else None
     pins = {"revision": upstream.revision, "parts": parts}
-    return tuple(Given(f"upstream.{key}", value, FLAG) for key, value in pins.items() if value)
+    return tuple(Given(f"upstream.{key}", value, EACH) for key, value in pins.items() if value)
 
 
-def _free_name(workspace: Workspace, first: Staged, parent: str) -> str:
+def _free_name(workspace: Workspace, config: RunConfig, parent: str) -> str:
     with open_registry(workspace.runs) as registry:
-        names = default_names(first.config.task.kind, first.config.upstream.name, parent)
+        names = default_names(config.task.kind, config.upstream.name, parent)
         return next(name for name in names if not registry.is_held(f"{name}.1"))
 
 

@@ -228,14 +228,13 @@ class Actions:
 
     def _start(self, submission: Submission) -> str:
         from orchestra.schedule.submit import staged
-        from orchestra.schedule.submit_parent import points, submit_members
+        from orchestra.schedule.submit_parent import submit_members
 
         with staged(self.workspace, submission) as stage:
-            wanted = () if submission.original else points(stage.config.each, submission.sets)
-            if not wanted:
+            if not stage.plan.members:
                 submitted = stage.commit()
                 return self._begin(submitted.key, submitted.name, submitted.notes)
-            parent = submit_members(self.workspace, submission, stage, wanted)
+            parent = submit_members(self.workspace, submission, stage.plan)
         begun = [self._begin(each.key, each.name, each.notes) for each in parent.members]
         return "\n".join([f"parent run {parent.id} ({parent.name}) of {len(begun)}", *begun])
 

@@ -54,6 +54,7 @@ def first_rank_with_a_checkpoint(cli: Cli, run: str) -> int:
     return int(wait_for("a checkpoint", rank))
 
 
+@pytest.mark.chaos
 @pytest.mark.fault("code edited")
 def test_a_restart_runs_the_submitted_code(cli: Cli) -> None:
     long = ("--set", "train.max_steps=20", "--set", "checkpoint.every=5")

@@ -18,6 +18,7 @@ def test_it_needs_a_name(cli: Cli) -> None:
     assert "--name" in done.stderr
 
 
+@pytest.mark.chaos
 def test_stopped_it_resumes_and_completed_it_does_nothing(cli: Cli) -> None:
     run_id = cli.ok(*NIGHTLY, "--detach").strip()
     cli.ok("stop", "nightly", "--now")

@@ -13,6 +13,7 @@ from tests.cli.conftest import Cli
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.tasks
 def test_a_new_task_passes_its_test_and_a_broken_one_is_found(cli: Cli) -> None:
     listed = cli.ok("task", "new", "mine").splitlines()
     assert "tasks/mine/task.py" in listed and "data/mine" in listed

@@ -80,6 +80,7 @@ def test_weights_that_do_not_fit_end_the_run_with_a_remedy(trained: Cli) -> None
     assert "--set 'init.parts=[" in reason and "not retried" in reason
 
 
+@pytest.mark.chaos
 def test_evaluation_of_weights_from_elsewhere(trained: Cli) -> None:
     own = trained.json("show", "first")["evaluations"][0]
     shown = trained.ok("export", "first", "models/again")

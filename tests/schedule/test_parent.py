@@ -11,8 +11,7 @@ import pytest
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.parent import find_parent, scores_of, state_of
-from orchestra.schedule.submission import Given
-from orchestra.schedule.submit_parent import points
+from orchestra.schedule.submission import Given, points
 from orchestra.wire.errors import NotFoundError
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace, init_workspace

@@ -13,6 +13,8 @@ import pytest
 from tests.exactness.launching import REPOSITORY, write_job
 from tests.train import slow_ranks
 
+pytestmark = pytest.mark.chaos
+
 
 def run_ranks(folder: Path, *mode: str) -> list[subprocess.CompletedProcess[str]]:
     """What became of rank 0 and rank 1."""

@@ -74,7 +74,7 @@ def run(
     """
     from orchestra.schedule import submit
     from orchestra.schedule.submission import Submission, cpu_command, launch_values, seed_value
-    from orchestra.schedule.submit_parent import points, submit_members
+    from orchestra.schedule.submit_parent import submit_members
     from orchestra.schedule.withdraw import forget
 
     if or_resume and name is None:
@@ -108,20 +108,19 @@ def run(
     with ExitStack() as stack:
         try:
             with submit.staged(workspace, submission, say) as staged:
-                wanted = points(staged.config.each, submission.sets)
-                if wanted:
-                    refuse_for_members(len(wanted), or_resume=or_resume, no_queue=no_queue)
+                if members := len(staged.plan.members):
+                    refuse_for_members(members, or_resume=or_resume, no_queue=no_queue)
                 # From the commit on there is a run: Ctrl-C is then a question about it.
                 interrupts = stack.enter_context(Interrupts())
-                if wanted:
-                    parent = submit_members(workspace, submission, staged, wanted)
+                if members:
+                    parent = submit_members(workspace, submission, staged.plan)
                 else:
                     submitted = staged.commit()
         except ConflictError:  # the same command, given at the same moment, may have been faster
             if or_resume and again():
                 return
             raise
-        if wanted:
+        if members:
             launch_parent(workspace, parent, interrupts, detach=detach, quiet=quiet)
             return
         for note in () if quiet else submitted.notes:
