@@ -90,7 +90,7 @@ class Task(orchestra.tasks.Task):
 
     def target(self, utterance: Utterance) -> int | None:
         """The speaker's class, UNSEEN for a speaker of another split, None if none is told."""
-        if "speaker" not in utterance.fields:
+        if utterance.fields.get("speaker") is None:
             return None
         return self._class_of.get(_speaker(utterance), UNSEEN)
 
@@ -168,9 +168,14 @@ class Task(orchestra.tasks.Task):
 
 
 def _speaker(utterance: Utterance) -> str:
-    if "speaker" not in utterance.fields:
+    speaker = utterance.fields.get("speaker")
+    if speaker is None:
         raise DataError(f"utterance {utterance.id} has no speaker to train on")
-    return str(utterance.fields["speaker"])
+    if not isinstance(speaker, str) or not speaker.strip():
+        raise DataError(
+            f"utterance {utterance.id}: speaker must be a text that is not empty, not {speaker!r}"
+        )
+    return speaker
 
 
 def _trials(utterance: Utterance) -> list[tuple[str, int]]:

@@ -134,7 +134,13 @@ def test_speakers_are_learnt_from_the_training_split_alone(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "said"), [(["ann", "ann"], "one speaker only"), (["ann", None], "utt-1 has no")]
+    ("names", "said"),
+    [
+        (["ann", "ann"], "one speaker only"),
+        (["ann", None], "utt-1 has no"),
+        (["ann", " "], "utt-1: speaker must be a text"),
+        (["ann", 7], "utt-1: speaker must be a text"),
+    ],
 )
 def test_a_training_split_without_speakers_is_refused(names: list[Any], said: str) -> None:
     utterances = [
