@@ -134,7 +134,7 @@ def print_parent(workspace: Workspace, parent_id: str, *, json: bool = False) ->
 
     with open_registry(workspace.runs) as registry:
         parent = Parent(parent_id, tuple(registry.members(parent_id)))
-        document = parent_document(registry, parent)
+        document = parent_document(workspace, registry, parent)
     if json:
         emit_json(document)
         return

@@ -104,7 +104,7 @@ def compose(request: Request) -> Composed:
     if request.base is not None:
         return _compose_upon(request.base, request, task, workspace)
     reader = PresetReader(workspace)
-    presets, problems = _presets(request, workspace)
+    presets, problems = _presets(request, task, workspace)
     layers = [Layer(_TASK_ARGUMENT, {"task": {"kind": task.name}}, {})]
     for preset in presets:
         layers += reader.read(preset)
@@ -299,9 +299,11 @@ def _related(key: str, other: str) -> bool:
     return long == short or long.startswith((short + ".", short + "["))
 
 
-def _presets(request: Request, workspace: Path) -> tuple[list[PresetInfo], list[Problem]]:
+def _presets(
+    request: Request, task: TaskInfo, workspace: Path
+) -> tuple[list[PresetInfo], list[Problem]]:
     """The task's own preset where there is one, then those asked for."""
-    presets = [preset for preset in list_presets(workspace) if preset.name == request.task]
+    presets = [preset for preset in list_presets(workspace) if preset.name == task.name]
     problems = []
     for name in request.presets:
         try:

@@ -55,6 +55,17 @@ def read_headers(paths: Sequence[Path]) -> tuple[dict[Path, Header], list[Proble
     return headers, problems
 
 
+def read_lines(path: Path, problems: list[Problem]) -> list[str]:
+    """The lines of a corpus's text file; none, and a problem, if it can't be read."""
+    try:
+        return path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        problems.append(Problem("unreadable files", f"{path}: not UTF-8 (byte {error.start + 1})"))
+    except OSError as error:
+        problems.append(Problem("unreadable files", f"{path}: {error.strerror}"))
+    return []
+
+
 def _header_or_problem(path: Path) -> Header | Problem:
     try:
         return read_header(path)

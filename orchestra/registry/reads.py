@@ -284,6 +284,9 @@ class Reads:
         return [(str(run_id), str(name)) for run_id, name in rows]
 
     def _nothing_like(self, reference: str) -> NotFoundError:
+        if members := self.members(reference):
+            names = ", ".join(row.name for row in members[:_CANDIDATES])
+            return NotFoundError(f"{reference} is a parent run: name one of its members ({names})")
         newest = self.list_runs(limit=_CANDIDATES)
         if not newest:
             return missing_run(reference)

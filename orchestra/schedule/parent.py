@@ -15,11 +15,13 @@ from orchestra.registry.store import open_registry
 from orchestra.schedule.listing import any_runs, list_row
 from orchestra.schedule.stop import stop_run
 from orchestra.wire.errors import ConflictError, NotFoundError
+from orchestra.wire.job import EvaluationSpec
 from orchestra.wire.states import ENDED, LIVE, RunState
 
 if TYPE_CHECKING:
     from orchestra.registry.rows import EvaluationRow, JobKey, RunRow
     from orchestra.registry.store import Registry
+    from orchestra.wire.folders import RunFolder
     from orchestra.workspace import Workspace
 
 #: Which member's state is the parent's, where they differ; one at work comes before all of these.
@@ -145,9 +147,15 @@ def stop_members(workspace: Workspace, parent: Parent, *, now: bool) -> list[Job
     return [key for row in reversed(left) for key in stop_run(workspace, row.id, now=now)]
 
 
-def scores_of(registry: Registry, parent: Parent) -> list[Score]:
-    """Every metric of the members' own final evaluations, a test split at a time."""
-    results = [_results(registry.evaluations(member.id)) for member in parent.members]
+def scores_of(workspace: Workspace, registry: Registry, parent: Parent) -> list[Score]:
+    """Every metric of the members' own final evaluations, a test split at a time.
+
+    What `orchestra eval` was asked for besides, of any checkpoint, counts for nothing.
+    """
+    results = [
+        _results(_own(workspace.runs.run(member.id), registry.evaluations(member.id)))
+        for member in parent.members
+    ]
     found = []
     for place in range(max((len(result) for result in results), default=0)):
         there = [result[place] if place < len(result) else None for result in results]
@@ -164,23 +172,34 @@ def scores_of(registry: Registry, parent: Parent) -> list[Score]:
     return found
 
 
+def _own(run: RunFolder, evaluations: Sequence[EvaluationRow]) -> list[EvaluationRow]:
+    """Those that the run's ranks did after their last step, as far as their folders are there."""
+    folders = [(row, run.evaluation(row.number)) for row in evaluations]
+    return [
+        row
+        for row, folder in folders
+        if row.state is RunState.COMPLETED
+        and folder.spec.is_file()
+        and EvaluationSpec.read(folder).origin == "run"
+    ]
+
+
 def _results(evaluations: Sequence[EvaluationRow]) -> list[EvaluationRow]:
     """The newest result of each split, in the order in which the splits came first."""
     newest: dict[str, EvaluationRow] = {}
     for row in evaluations:
-        if row.state is RunState.COMPLETED:
-            newest[row.split] = row
+        newest[row.split] = row
     return list(newest.values())
 
 
-def parent_document(registry: Registry, parent: Parent) -> dict[str, Any]:
+def parent_document(workspace: Workspace, registry: Registry, parent: Parent) -> dict[str, Any]:
     """The parent as one JSON document."""
     return {
         "id": parent.id,
         "name": parent.name,
         "state": parent.state.value,
         "members": [list_row(member) for member in parent.members],
-        "scores": [_score(score) for score in scores_of(registry, parent)],
+        "scores": [_score(score) for score in scores_of(workspace, registry, parent)],
     }
 
 

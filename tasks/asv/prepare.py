@@ -19,7 +19,7 @@ from typing import Any
 
 from orchestra.data.audio import Header
 from orchestra.data.corpora import Prepared
-from orchestra.data.problems import Problem, read_headers
+from orchestra.data.problems import Problem, read_headers, read_lines
 from orchestra.wire.errors import NotFoundError
 
 CORPUS = "voxceleb1-trials"
@@ -105,12 +105,7 @@ def draw_trials(recordings: Sequence[Recording]) -> Trials:
 def read_trials(path: Path, known: dict[str, Recording], problems: list[Problem]) -> Trials:
     """The trials of a list; what can't be used is added to `problems` with its line."""
     trials: Trials = defaultdict(list)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(Problem("unreadable lists of trials", f"{path}: {error}"))
-        return trials
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_lines(path, problems), 1):
         words = line.split()
         if not words:
             continue

@@ -47,12 +47,28 @@ class Task(orchestra.tasks.Task):
                         f"split {split!r}: a trial of utterance {utterance.id} names {other!r}, "
                         "which is not in the split; prepare the manifests again"
                     )
-        if split == self.data.valid and not any(map(_trials, utterances)):
+        kinds = {target for utterance in utterances for _, target in _trials(utterance)}
+        if len(kinds) == 1:
+            which = "different speakers" if kinds == {1} else "the same speaker"
+            raise DataError(
+                f"split {split!r}: no trial is of {which}, so that no error rate is defined"
+            )
+        if split == self.data.valid:
+            self._require_trials(split, len(utterances), bool(kinds))
+        return utterances
+
+    def _require_trials(self, split: str, count: int, there: bool) -> None:
+        """Refuse to train for hours towards a validation that can't be scored (DataError)."""
+        if not there:
             raise DataError(
                 f"split {split!r} has no trials, so it can't be validated on; "
                 "name one that has as data.valid (see tasks/asv/README.md)"
             )
-        return utterances
+        if (self.data.valid_utterances or count) < count:
+            raise DataError(
+                f"data.valid_utterances: split {split!r} has trials among its {count} utterances, "
+                "so all of them must be predicted; take the key away"
+            )
 
     def learn(self, utterances: Sequence[Utterance]) -> dict[str, Any]:
         """{speakers}: those of the training split, sorted.
@@ -74,7 +90,7 @@ class Task(orchestra.tasks.Task):
 
     def target(self, utterance: Utterance) -> int | None:
         """The speaker's class, UNSEEN for a speaker of another split, None if none is told."""
-        if "speaker" not in utterance.fields:
+        if utterance.fields.get("speaker") is None:
             return None
         return self._class_of.get(_speaker(utterance), UNSEEN)
 
@@ -152,9 +168,14 @@ class Task(orchestra.tasks.Task):
 
 
 def _speaker(utterance: Utterance) -> str:
-    if "speaker" not in utterance.fields:
+    speaker = utterance.fields.get("speaker")
+    if speaker is None:
         raise DataError(f"utterance {utterance.id} has no speaker to train on")
-    return str(utterance.fields["speaker"])
+    if not isinstance(speaker, str) or not speaker.strip():
+        raise DataError(
+            f"utterance {utterance.id}: speaker must be a text that is not empty, not {speaker!r}"
+        )
+    return speaker
 
 
 def _trials(utterance: Utterance) -> list[tuple[str, int]]:

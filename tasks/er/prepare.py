@@ -109,13 +109,15 @@ def _read_session(root: Path, session: int, problems: list[Problem]) -> list[Rat
     found = []
     for source in ratings:
         text = source.read_text(encoding="utf-8", errors="replace")
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             match = _RATED.match(line)
+            place = f"{source}, line {number}"
             if match and match[2] in EMOTIONS:
                 dialog = match[1].rpartition("_")[0]
                 path = folder / "sentences" / "wav" / dialog / f"{match[1]}.wav"
-                place = f"{source}, line {number}"
                 found.append(Rated(match[1], session, EMOTIONS[match[2]], path, place))
+            elif not match and line.startswith("["):
+                problems.append(Problem("malformed lines", f"{place}: {line.strip()!r}"))
     lacking = sorted(set(EMOTIONS.values()) - {each.label for each in found})
     if ratings and lacking:
         problems.append(Problem("sessions without an emotion", f"{folder}: {', '.join(lacking)}"))

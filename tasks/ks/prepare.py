@@ -21,7 +21,7 @@ from typing import Any
 
 from orchestra.data.audio import Header
 from orchestra.data.corpora import Prepared
-from orchestra.data.problems import Problem, read_headers
+from orchestra.data.problems import Problem, read_headers, read_lines
 from orchestra.wire.errors import NotFoundError
 
 CORPUS = "speech_commands"
@@ -117,13 +117,16 @@ def _split_by_list(train: Path, recordings: list[Path], problems: list[Problem])
         return dict.fromkeys(recordings, "train")
     split_of = dict.fromkeys(recordings, "train")
     for split, name in LISTS.items():
-        for number, entry in enumerate((train / name).read_text().splitlines(), 1):
+        for number, entry in enumerate(read_lines(train / name, problems), 1):
             path = train / entry.strip()
-            if path in split_of:
+            place = f"{entry.strip()} ({train / name}, line {number})"
+            if path not in split_of:
+                if entry.strip():
+                    problems.append(Problem("recordings in a list that are missing", place))
+            elif split_of[path] not in ("train", split):
+                problems.append(Problem("recordings in both lists", place))
+            else:
                 split_of[path] = split
-            elif entry.strip():
-                place = f"{entry.strip()} ({train / name}, line {number})"
-                problems.append(Problem("recordings in a list that are missing", place))
     return split_of
 
 

@@ -89,16 +89,16 @@ class Task(CtcTask):
         said = utterance.fields.get("text" if self.config.lexicon else "phones")
         if said is None:
             return None
-        if not str(said).split():
+        if not isinstance(said, str) or not said.split():
             raise DataError(
-                f"utterance {utterance.id}: its reference is empty; correct it, or take the "
-                "utterance out of the manifest"
+                f"utterance {utterance.id}: its reference must be a text that is not empty, not "
+                f"{said!r}; correct it, or take the utterance out of the manifest"
             )
         if not self.config.lexicon:
-            return self._stressed(str(said).split())
+            return self._stressed(said.split())
         if missing := self._missing(utterance):
             raise DataError(f"utterance {utterance.id}: {missing[0]!r} is not in the lexicon")
-        return self._stressed(self.lexicon.pronounce(str(said)))
+        return self._stressed(self.lexicon.pronounce(said))
 
     def predict(
         self, head: torch.nn.Module, features: torch.Tensor, lengths: torch.Tensor, batch: Batch

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestra.data.problems import Problem
+from orchestra.data.problems import Problem, read_lines
 
 _RTTM_FIELDS = 8
 """Up to the speaker's name; two more may follow."""
@@ -97,12 +97,7 @@ _OTHER_TYPES = {
 
 def _lines(path: Path, problems: list[Problem]) -> Iterator[_Line]:
     """Those that hold anything."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(Problem("unreadable files", f"{path}: {error}"))
-        return
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_lines(path, problems), 1):
         words = line.split()
         if words:
             yield _Line(words, " ".join(words), f"{path}, line {number}")

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,12 @@ def _read_split(
         for turn in turns
         if turn.recording not in recordings
     ]
+    turns_in: dict[str, list[SourcedTurn]] = defaultdict(list)
+    for turn in turns:
+        turns_in[turn.recording].append(turn)
     lines = []
     for name, path in sorted(recordings.items()):
-        own = [turn for turn in turns if turn.recording == name]
+        own = turns_in[name]
         if not own:
             problems.append(Problem("recordings without a turn", f"{name} ({folder}/wav.scp)"))
         if path not in headers:

@@ -42,6 +42,11 @@ class Task(orchestra.tasks.Task):
                 f"{bare[0]} for one; add theirs (an empty list where nobody speaks), or take them "
                 "from all to have them predicted only"
             )
+        if utterances and not bare and not any(turns.values()):
+            raise DataError(
+                f"split {split!r}: nobody speaks in any of its {len(utterances)} recordings, so "
+                "there is nothing to learn or to score; check their turns"
+            )
         if split == self.data.train:
             self._require_outputs(turns)
         return utterances

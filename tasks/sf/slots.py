@@ -56,14 +56,15 @@ def read_marked(fields: Mapping[str, Any], utterance_id: str) -> Marked | None:
             "of the manifest"
         )
     slots = []
-    for entry in fields["slots"]:
+    entries = fields["slots"]
+    for entry in entries if isinstance(entries, list) else [entries]:
         match entry:
-            case [str(kind), int(first), int(end)] if kind.split() == [kind]:
+            case [str(kind), int(first), int(end)] if kind.split() == [kind] and kind[0] != "/":
                 slots.append(Slot(kind, first, end))
             case _:
                 raise DataError(
                     f"utterance {utterance_id}: slot {entry!r} is not [type, first, end], a name "
-                    "without spaces and two numbers of words"
+                    "without spaces and a leading slash, and two numbers of words"
                 )
     ends = 0
     for slot in slots:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.data.corpora import Prepared
-from orchestra.data.problems import Problem, read_headers
+from orchestra.data.problems import Problem, read_headers, read_lines
 from orchestra.wire.errors import NotFoundError
 
 CORPUS = "voxceleb1"
@@ -81,8 +81,8 @@ def _read_list(
     source: Path, recordings: dict[str, Path], problems: list[Problem]
 ) -> dict[str, str]:
     """The split of every recording that is named and there."""
-    split_of = {}
-    for number, line in enumerate(source.read_text().splitlines(), 1):
+    split_of: dict[str, str] = {}
+    for number, line in enumerate(read_lines(source, problems), 1):
         code, _, name = line.strip().partition(" ")
         place = f"{name or line.strip()} ({source}, line {number})"
         if not code:
@@ -92,6 +92,8 @@ def _read_list(
             problems.append(Problem(kind, place))
         elif name not in recordings:
             problems.append(Problem("recordings of the list that are missing", place))
+        elif split_of.get(name, SPLITS[code]) != SPLITS[code]:
+            problems.append(Problem("recordings that the list gives to two splits", place))
         else:
             split_of[name] = SPLITS[code]
     return split_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -13,6 +13,7 @@ from orchestra.registry.store import Registry, open_registry
 from orchestra.schedule.parent import find_parent, scores_of, state_of
 from orchestra.schedule.submission import Given, points
 from orchestra.wire.errors import NotFoundError
+from orchestra.wire.job import EvaluationSpec
 from orchestra.wire.states import RunState
 from orchestra.workspace import Workspace, init_workspace
 
@@ -37,9 +38,20 @@ def add(registry: Registry, name: str, parent: str, ids: list[str]) -> None:
         registry.create_run(replace(RUN, id=run_id, name=f"{name}.{number}", **member))
 
 
-def evaluate(registry: Registry, run_id: str, number: int, split: str, **metrics: float) -> None:
+def evaluate(
+    workspace: Workspace,
+    registry: Registry,
+    run_id: str,
+    number: int,
+    split: str,
+    accuracy: float,
+    origin: Literal["run", "user"] = "run",
+) -> None:
+    folder = workspace.runs.run(run_id).evaluation(number)
+    folder.path.mkdir(parents=True)
+    EvaluationSpec(split, "best", 1.0, origin).write(folder)
     registry.create_evaluation(run_id, number, split, "best", state=S.RUNNING)
-    registry.finish_evaluation(run_id, number, metrics, 100)
+    registry.finish_evaluation(run_id, number, {"accuracy": accuracy}, 100)
 
 
 @pytest.mark.parametrize(
@@ -87,11 +99,13 @@ def test_scores_are_the_mean_and_the_spread_of_the_members(workspace: Workspace)
             ("a2", "fold2-test", 70.0),
             ("a3", "fold3-test", 80.0),
         ):
-            evaluate(registry, run_id, 1, split, accuracy=accuracy - 50.0)
-            evaluate(registry, run_id, 2, split, accuracy=accuracy)  # the newer one counts
+            evaluate(workspace, registry, run_id, 1, split, accuracy - 50.0)
+            evaluate(workspace, registry, run_id, 2, split, accuracy)  # the newer one counts
+            # Another checkpoint, looked at by hand: none of the parent's business.
+            evaluate(workspace, registry, run_id, 3, split, 0.0, origin="user")
         parent = find_parent(workspace, "pa11")
         assert parent is not None
-        (score,) = scores_of(registry, parent)
+        (score,) = scores_of(workspace, registry, parent)
     assert score.split == "fold1-test, fold2-test, fold3-test"
     assert score.values == (60.0, 70.0, 80.0)
     assert (score.mean, score.deviation) == (70.0, 10.0)
@@ -99,11 +113,11 @@ def test_scores_are_the_mean_and_the_spread_of_the_members(workspace: Workspace)
 
 def test_a_member_without_a_result_is_not_counted_as_one(workspace: Workspace) -> None:
     with open_registry(workspace.runs) as registry:
-        evaluate(registry, "b1", 1, "test", accuracy=40.0)
+        evaluate(workspace, registry, "b1", 1, "test", 40.0)
         registry.create_evaluation("b2", 1, "test", "best", state=S.RUNNING)
         parent = find_parent(workspace, "pb22")
         assert parent is not None
-        (score,) = scores_of(registry, parent)
+        (score,) = scores_of(workspace, registry, parent)
         assert (score.values, score.mean, score.deviation) == ((40.0, None), 40.0, None)
         registry.transition(JobKey("b1"), {S.QUEUED}, S.RUNNING)
     found = find_parent(workspace, "pb22")

@@ -134,7 +134,13 @@ def test_speakers_are_learnt_from_the_training_split_alone(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "said"), [(["ann", "ann"], "one speaker only"), (["ann", None], "utt-1 has no")]
+    ("names", "said"),
+    [
+        (["ann", "ann"], "one speaker only"),
+        (["ann", None], "utt-1 has no"),
+        (["ann", " "], "utt-1: speaker must be a text"),
+        (["ann", 7], "utt-1: speaker must be a text"),
+    ],
 )
 def test_a_training_split_without_speakers_is_refused(names: list[Any], said: str) -> None:
     utterances = [
@@ -188,7 +194,7 @@ def manifest(folder: Path, **trials: list[Any]) -> Task:
 
 
 def test_trials_that_cannot_be_scored_are_refused_when_read(tmp_path: Path) -> None:
-    assert len(manifest(tmp_path, a=[["b", 0]], b=[]).utterances("dev")) == 2
+    assert len(manifest(tmp_path, a=[["b", 0], ["a", 1]], b=[]).utterances("dev")) == 2
     with pytest.raises(DataError, match="split 'dev': a trial of utterance a names 'x'"):
         manifest(tmp_path, a=[["x", 1]]).utterances("dev")
     for broken in (["b"], [["b", 2]], [["b"]], 7):
@@ -196,6 +202,12 @@ def test_trials_that_cannot_be_scored_are_refused_when_read(tmp_path: Path) -> N
             manifest(tmp_path, a=broken, b=[]).utterances("dev")  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"'dev' has no trials.*data\.valid"):
         manifest(tmp_path, a=[], b=[]).utterances("dev")
+    with pytest.raises(DataError, match="'dev': no trial is of different speakers"):
+        manifest(tmp_path, a=[["b", 1]], b=[]).utterances("dev")
+    part = manifest(tmp_path, a=[["b", 0], ["a", 1]], b=[])
+    part.data = DataConfig(manifests=tmp_path, valid_utterances=1)
+    with pytest.raises(DataError, match=r"valid_utterances: .* all of them must be predicted"):
+        part.utterances("dev")
 
 
 # ---- VoxCeleb1 as it lies on disk

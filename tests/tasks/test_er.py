@@ -8,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from orchestra.config.compose import Request, compose
-from orchestra.tasks import find_task
 from orchestra.wire.errors import NotFoundError
 from tasks.er import tiny
 from tasks.er.config import Config
@@ -94,11 +93,15 @@ def test_what_is_missing_is_named_with_its_place(root: Path) -> None:
     ratings_of(root, 4).unlink()
     ratings = ratings_of(root, 5)
     ratings.write_text(ratings.read_text().replace("\tsad\t", "\txxx\t"))
+    spaced = ratings_of(root, 1)
+    spaced.write_text(spaced.read_text() + "[1.0 - 2.0] Ses01F_impro01_M099 sad\n")
+    last = len(spaced.read_text().splitlines())
     ratings.with_name("._" + ratings.name).write_bytes(b"\x00\x05\x16\x07")
     assert kinds_of(prepare(root, root)) == {
         "rated utterances without a recording": [f"{gone} ({ratings_of(root, 2)}, line 7)"],
         "sessions without ratings": [f"{ratings_of(root, 4).parent}/<dialog>.txt"],
         "sessions without an emotion": [f"{root / 'Session5'}: sad"],
+        "malformed lines": [f"{spaced}, line {last}: '[1.0 - 2.0] Ses01F_impro01_M099 sad'"],
     }
 
 
@@ -108,9 +111,8 @@ def test_another_layout_is_told_what_is_expected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fold", [1, 4])
-def test_the_presets_splits_follow_the_fold(tmp_path: Path, fold: int) -> None:
-    assert find_task("emotion", tmp_path).name == "er"
-    config = compose(Request(tmp_path, "er", sets=(f"task.fold={fold}",))).config
+def test_the_presets_splits_follow_the_fold_also_by_s3prls_name(tmp_path: Path, fold: int) -> None:
+    config = compose(Request(tmp_path, "emotion", sets=(f"task.fold={fold}",))).config
     data = config.data
     assert (data.train, data.valid) == (f"fold{fold}-train", f"fold{fold}-dev")
     assert data.test == [f"fold{fold}-test"]

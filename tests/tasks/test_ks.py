@@ -94,7 +94,9 @@ def test_silence_is_slices_of_noise_none_in_two_splits(root: Path) -> None:
 
 def test_lists_decide_where_they_are(root: Path) -> None:
     (root / "validation_list.txt").write_text(f"yes/{TRAINED}_nohash_0.wav\n")
-    (root / "testing_list.txt").write_text(f"no/{TRAINED}_nohash_0.wav\nno/nobody_nohash_0.wav\n")
+    (root / "testing_list.txt").write_text(
+        f"no/{TRAINED}_nohash_0.wav\nno/nobody_nohash_0.wav\nyes/{TRAINED}_nohash_0.wav\n"
+    )
     prepared = prepare(root, root)
     ids = {
         split: [line["id"] for line in lines if line["label"] != SILENCE]
@@ -104,6 +106,8 @@ def test_lists_decide_where_they_are(root: Path) -> None:
     assert ids["test"] == [f"no-{TRAINED}_nohash_0"]
     (where,) = kinds_of(prepared)["recordings in a list that are missing"]
     assert where.startswith("no/nobody_nohash_0.wav") and "testing_list.txt, line 2" in where
+    (where,) = kinds_of(prepared)["recordings in both lists"]
+    assert where.startswith(f"yes/{TRAINED}_nohash_0.wav") and "testing_list.txt, line 3" in where
 
 
 def test_one_list_without_the_other_is_a_problem(root: Path) -> None:
@@ -213,7 +217,7 @@ def test_the_tiny_corpus_has_the_real_layout_and_new_voices_in_test(tmp_path: Pa
 def test_the_tiny_corpus_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifests = prepare_tiny("speech_commands", tmp_path / "corpus")
     trained = train_here("ks", "ks-tiny", manifests, tmp_path, monkeypatch)
-    assert trained.metrics["accuracy"] >= 60
+    assert trained.metrics["accuracy"] >= 70
 
 
 @needs_fsdd

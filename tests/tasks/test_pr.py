@@ -145,12 +145,14 @@ def test_nothing_is_logged_where_nothing_is_left_out(
     assert not caplog.text
 
 
-@pytest.mark.parametrize(("line", "config"), [({"text": " "}, True), ({"phones": ""}, False)])
-def test_an_empty_reference_is_refused(
+@pytest.mark.parametrize(
+    ("line", "config"), [({"text": " "}, True), ({"phones": ""}, False), ({"phones": ["B"]}, False)]
+)
+def test_a_reference_that_is_empty_or_no_text_is_refused(
     tmp_path: Path, lexicon: Path, line: dict[str, Any], config: bool
 ) -> None:
     task = task_on(tmp_path, [line], lexicon=[lexicon] if config else [])
-    with pytest.raises(DataError, match="utterance u0: its reference is empty"):
+    with pytest.raises(DataError, match="utterance u0: its reference must be a text"):
         task.utterances("train")
 
 

@@ -204,6 +204,8 @@ def test_turns_that_cannot_be_used_are_refused_when_read(tmp_path: Path) -> None
     for broken in ([["a", 0.5, 0.5]], [["a", 0.5, 1.2]], [["a", 0.1]], [["a", "x", 1.0]], 7):
         with pytest.raises(DataError, match=r"utterance r0: .* is no turn"):
             split_of(tmp_path, broken).utterances("train")
+    with pytest.raises(DataError, match=r"split 'train': nobody speaks in any of its 2"):
+        split_of(tmp_path, [], []).utterances("train")
 
 
 def test_more_speakers_than_outputs_are_refused_for_training(tmp_path: Path) -> None:

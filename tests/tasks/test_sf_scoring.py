@@ -91,6 +91,8 @@ def test_dropped_characters_move_words_and_slots() -> None:
         ({"text": " ", "slots": []}, "utterance u1: its text is empty"),
         ({"text": "A B", "slots": [["a", 1]]}, r"slot \['a', 1\] is not \[type, first, end\]"),
         ({"text": "A B", "slots": [["a b", 0, 1]]}, "name without spaces"),
+        ({"text": "A B", "slots": [["/a", 0, 1]]}, "leading slash"),
+        ({"text": "A B", "slots": 7}, r"slot 7 is not \[type"),
         ({"text": "A B", "slots": [["a", 1, 3]]}, "within the 2 words"),
         ({"text": "A B", "slots": [["a", 1, 1]]}, r"\['a', 1, 1\]"),
         ({"text": "A B", "slots": [["a", 0, 2], ["b", 1, 2]]}, r"\['b', 1, 2\] does not lie"),

@@ -64,6 +64,7 @@ def test_s3prls_name_of_the_list_is_known(root: Path) -> None:
 def test_what_does_not_fit_is_named(root: Path) -> None:
     (root / "iden_split.txt").write_text(
         "1 id10001/aBc-1/00001.wav\n2 id10270/aBc-1/00001.wav\n3 id10001/gone/00001.wav\n7 what\n"
+        "3 id10001/aBc-1/00001.wav\n"
     )
     write_noise(root / "dev/wav/id10001/more/00001.wav")
     places = kinds_of(prepare(root, root))
@@ -72,8 +73,16 @@ def test_what_does_not_fit_is_named(root: Path) -> None:
     (line,) = places.pop("lines of the list that are not 1, 2 or 3 and a recording")
     assert line.startswith("what (") and "line 4" in line
     assert len(places.pop("recordings that the list does not name")) == 3
+    (twice,) = places.pop("recordings that the list gives to two splits")
+    assert twice.startswith("id10001/aBc-1/00001.wav (") and "line 5" in twice
     assert places.pop("speakers without a training recording") == ["id10270"]
     assert not places
+
+
+def test_a_list_that_is_no_text_is_named(root: Path) -> None:
+    (root / "iden_split.txt").write_bytes(b"1 id10001/\xe9/00001.wav\n")
+    (place,) = kinds_of(prepare(root, root))["unreadable files"]
+    assert place == f"{root / 'iden_split.txt'}: not UTF-8 (byte 11)"
 
 
 def test_another_layout_is_told_what_is_expected(tmp_path: Path) -> None:

@@ -127,10 +127,14 @@ def _composed(
     """Of a task: as `run` would compose it. Of a run: its frozen config."""
     from orchestra.config.compose import Request, compose
     from orchestra.schedule.frozen import frozen_config
-    from orchestra.tasks import discover
-    from orchestra.wire.errors import UsageError
+    from orchestra.tasks import find_task
+    from orchestra.wire.errors import NotFoundError, UsageError
 
-    if target in discover(workspace.root):
+    try:
+        find_task(target, workspace.root)
+    except NotFoundError:
+        pass  # a run
+    else:
         return compose(
             Request(
                 workspace.root,
