@@ -228,6 +228,9 @@ def test_other_weights_layers_and_precisions_are_other_kinds(
     assert kind("f", hubert, cache={"layers": [-4, 1, 2, 3]}) == same
     assert kind("g", hubert, train={"precision": "bf16"}) != same
     assert kind("h", hubert, upstream={"key": "last_hidden_state"}) != same
+    assert kind("i", hubert, train={"deterministic": True}) != same, "a GPU then rounds otherwise"
+    job = cached_job(tmp_path / "j", hubert)
+    assert kind_of(config_of(job)[0], model_of(job).to("meta")).name != same, "another device"
 
 
 def test_the_sum_is_learnt_over_the_chosen_layers(tmp_path: Path, hubert: Path) -> None:
