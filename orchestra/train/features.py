@@ -43,7 +43,7 @@ def open_features(
     store = FeatureStore(
         folder,
         kind_of(config, model),
-        _content(session.task, RecordingHashes(folder / RECORDINGS)),
+        content_of(session.task, RecordingHashes(folder / RECORDINGS)),
         lambda text: session.tell(step(), text),
     )
     model.keep_features(store.put)
@@ -93,7 +93,7 @@ def _tensors_sha256(upstream: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _content(task: Task, hashes: RecordingHashes) -> Callable[[Utterance], str]:
+def content_of(task: Task, hashes: RecordingHashes) -> Callable[[Utterance], str]:
     """Names the audio of an utterance."""
 
     def of_recording(utterance: Utterance) -> str:
