@@ -72,6 +72,7 @@ def count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def counted(self: Any, wavs: torch.Tensor, lengths: torch.Tensor) -> Any:
         rows.append(len(wavs))
+        assert wavs.shape[1] == lengths.max(), "no neighbour's padding"
         return extract(self, wavs, lengths)
 
     monkeypatch.setattr(PretrainedUpstream, "extract", counted)
