@@ -36,12 +36,22 @@ def refuse_for_members(count: int, *, or_resume: bool, no_queue: bool) -> None:
             )
 
 
-def say_members(parent: SubmittedParent) -> None:
-    """What was submitted, for people."""
-    for note in dict.fromkeys(note for member in parent.members for note in member.notes):
-        say(f"note: {note}")
-    names = ", ".join(f"{member.run_id} ({member.name})" for member in parent.members)
-    say(f"parent run {parent.id} ({parent.name}) of {len(parent.members)}: {names}")
+def launch_parent(
+    workspace: Workspace,
+    parent: SubmittedParent,
+    interrupts: Interrupts,
+    *,
+    detach: bool,
+    quiet: bool,
+) -> None:
+    """Tell what was submitted, then start and follow it (see `launch_members`)."""
+    if not quiet:
+        for note in dict.fromkeys(note for member in parent.members for note in member.notes):
+            say(f"note: {note}")
+        names = ", ".join(f"{member.run_id} ({member.name})" for member in parent.members)
+        say(f"parent run {parent.id} ({parent.name}) of {len(parent.members)}: {names}")
+    keys = [member.key for member in parent.members]
+    launch_members(workspace, parent.id, keys, interrupts, detach=detach, quiet=quiet)
 
 
 def launch_members(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def read_header(path: Path) -> Header:
             ends before its header says so.
     """
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             header = Header(frames=file.frames, rate=file.samplerate, channels=file.channels)
             if header.frames <= 0:
                 raise DataError(f"{path}: no samples in it")
@@ -110,7 +111,7 @@ def _decode(utterance: Utterance) -> tuple[npt.NDArray[np.float32], int]:
     """(samples, channels) as the file has them, and its rate."""
     path = utterance.path
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             rate = int(file.samplerate)
             _require_rate(path, rate)
             start = round(utterance.offset_s * rate)

@@ -6,6 +6,7 @@ that all of it is told at once.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -106,7 +107,8 @@ def _utterance(recording: Recording, header: Header) -> Utterance:
 
 
 def _without_suffix(path: Path) -> str:
-    return path.with_suffix("").as_posix()
+    """Text that can be written anywhere; file names may hold bytes that are no UTF-8."""
+    return os.fsencode(path.with_suffix("")).decode("utf-8", "backslashreplace")
 
 
 def _require_own_ids(recordings: Sequence[Recording]) -> None:

@@ -6,7 +6,7 @@ On GPUs each waits for its own; on the CPU, where runs start at once, each waits
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -44,18 +44,19 @@ def points(each: Mapping[str, Sequence[Any]], sets: Sequence[str]) -> list[tuple
     return list(product(*axes)) if axes else []
 
 
-@contextlib.contextmanager
-def staged_members(
-    workspace: Workspace, submission: Submission, first: Staged, wanted: Sequence[tuple[Given, ...]]
-) -> Iterator[StagedParent]:
-    """Members that are ready to `commit`; if the block ends without that, nothing is left of them.
+def submit_members(
+    workspace: Workspace,
+    submission: Submission,
+    first: Staged,
+    wanted: Sequence[tuple[Given, ...]],
+) -> SubmittedParent:
+    """Queue a member for each of `wanted` (see `points`).
 
     Args:
         first: the submission staged as one run, which is not committed.
-        wanted: see `points`.
 
     Raises:
-        As `staged`, and ConflictError: a member's name is taken.
+        As `staged`, and ConflictError: a member's name is taken. Nothing is left of any then.
     """
     parent = draw_id()
     name = check_name(submission.name) if submission.name else _free_name(workspace, first, parent)
@@ -71,19 +72,7 @@ def staged_members(
                 given += found(first.config.upstream)
             one = replace(submission, given=given, member=member, name=f"{name}.{number}")
             members.append(stack.enter_context(staged(workspace, one)))
-        yield StagedParent(parent, name, members)
-
-
-class StagedParent:
-    """Runs that are whole on disk but not yet known to anybody."""
-
-    def __init__(self, parent: str, name: str, members: Sequence[Staged]) -> None:
-        self._parent, self._name, self._members = parent, name, members
-
-    def commit(self) -> SubmittedParent:
-        """Make them queued runs."""
-        made = tuple(member.commit() for member in self._members)
-        return SubmittedParent(self._parent, self._name, made)
+        return SubmittedParent(parent, name, tuple(member.commit() for member in members))
 
 
 def found(upstream: UpstreamConfig) -> tuple[Given, ...]:

@@ -90,7 +90,10 @@ def _windows(arguments: argparse.Namespace) -> tuple[Iterable[Sequence[Item]], i
 def _from_lines(lines: Iterable[str]) -> Iterator[Item]:
     """A path each; empty lines are none."""
     for line in lines:
-        if path := line.rstrip("\r\n"):
+        path = line.rstrip("\r\n")
+        if "\0" in path:  # `find -print0`
+            raise UsageError("stdin: give one path in a line, not separated by NUL")
+        if path:
             yield from measured([recording(Path(path))])
 
 

@@ -42,7 +42,7 @@ class Matched:
 def read_rows(path: Path) -> list[Row]:
     """The references in a file (DataError names the line, UsageError: there is none)."""
     if not path.is_file():
-        raise UsageError(f"--refs {path}: no such file")
+        raise UsageError(f"--refs {path}: No such file or directory")
     rows = _of_table(path) if path.suffix.lower() in _TABLES else list(_of_lines(path))
     if not rows:
         raise DataError(f"{path}: no references in it")

@@ -228,10 +228,16 @@ class Actions:
 
     def _start(self, submission: Submission) -> str:
         from orchestra.schedule.submit import staged
+        from orchestra.schedule.submit_parent import points, submit_members
 
         with staged(self.workspace, submission) as stage:
-            submitted = stage.commit()
-        return self._begin(submitted.key, submitted.name, submitted.notes)
+            wanted = () if submission.original else points(stage.config.each, submission.sets)
+            if not wanted:
+                submitted = stage.commit()
+                return self._begin(submitted.key, submitted.name, submitted.notes)
+            parent = submit_members(self.workspace, submission, stage, wanted)
+        begun = [self._begin(each.key, each.name, each.notes) for each in parent.members]
+        return "\n".join([f"parent run {parent.id} ({parent.name}) of {len(begun)}", *begun])
 
     def _begin(self, key: JobKey, what: str, notes: tuple[str, ...] = ()) -> str:
         place = begin(self.workspace, key)

@@ -31,6 +31,7 @@ from tests.benchmarks import (
     selection,
     supervisor_cost,
     task_new,
+    tasks,
     throughput,
     tui,
     tui_day,
@@ -57,13 +58,14 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "restart": restart.measure,
     "hang": hang.measure,
     "supervisor_cost": supervisor_cost.measure,
+    "tasks": tasks.measure,
     "padding": padding.measure,
     "deaths": deaths.measure,
     "deaths_standins": deaths.measure_standins,
     "many_runs": many_runs.measure,
     "tui_day": tui_day.measure,
 }
-LONG = ("padding", "deaths", "deaths_standins", "many_runs", "tui_day")
+LONG = ("tasks", "padding", "deaths", "deaths_standins", "many_runs", "tui_day")
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ KEYS = {
     "id", "name", "state", "reason", "task", "upstream", "created_at", "started_at", "ended_at",
     "step", "max_steps", "loss", "audio_s_per_s", "eta_s", "metric", "score", "best_score",
     "attempt", "host", "gpus", "devices", "commit", "branch", "dirty", "tags", "note",
-    "doing", "says", "silent_s",
+    "parent", "member", "doing", "says", "silent_s",
 }  # fmt: skip
 
 

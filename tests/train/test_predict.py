@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,17 @@ def test_neither_order_nor_batches_nor_neighbours_matter(
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join([*names, ""])))
     _, streamed, _ = program.predict("-", on_error="report")
     assert streamed == straight
+    monkeypatch.setattr("sys.stdin", io.StringIO("\0".join(names)))
+    code, records, err = program.predict("-", on_error="report")
+    assert (code, records) == (ExitCode.USAGE, []) and "one path in a line" in err
+
+
+def test_names_of_files_need_not_be_utf8(program: Program, recordings: Path) -> None:
+    odd = recordings / os.fsdecode(b"sub/\xe4.wav")
+    odd.write_bytes((recordings / "a.wav").read_bytes())
+    _, records, _ = program.predict(str(recordings / "sub"))
+    assert (records[-1]["id"], records[-1]["path"]) == (r"\xe4", str(odd))
+    assert records[-1]["hyp"] == program.predict(str(recordings / "a.wav"))[1][0]["hyp"]
 
 
 def test_an_export_predicts_without_the_run(

@@ -65,7 +65,7 @@ def captured(words: list[str], monkeypatch: pytest.MonkeyPatch, root: Path) -> S
     """What `orchestra` makes of a command line."""
     found: list[Submission] = []
 
-    def staged(workspace: Workspace, asked: Submission) -> None:
+    def staged(workspace: Workspace, asked: Submission, tell: object) -> None:
         found.append(asked)
         raise UsageError("enough")
 

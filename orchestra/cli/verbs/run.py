@@ -13,7 +13,7 @@ from orchestra.cli import options
 from orchestra.cli.context import workspace_of
 from orchestra.cli.interrupts import Interrupts
 from orchestra.cli.launch import launch
-from orchestra.cli.members import launch_members, refuse_for_members, say_members
+from orchestra.cli.members import launch_parent, refuse_for_members
 from orchestra.cli.output import emit, say
 from orchestra.cli.plan import print_plan
 from orchestra.cli.result import print_result
@@ -74,7 +74,7 @@ def run(
     """
     from orchestra.schedule import submit
     from orchestra.schedule.submission import Submission, cpu_command, launch_values, seed_value
-    from orchestra.schedule.submit_parent import points, staged_members
+    from orchestra.schedule.submit_parent import points, submit_members
     from orchestra.schedule.withdraw import forget
 
     if or_resume and name is None:
@@ -108,24 +108,22 @@ def run(
     with ExitStack() as stack:
         try:
             with submit.staged(workspace, submission, say) as staged:
-                if wanted := points(staged.config.each, submission.sets):
+                wanted = points(staged.config.each, submission.sets)
+                if wanted:
                     refuse_for_members(len(wanted), or_resume=or_resume, no_queue=no_queue)
-                    with staged_members(workspace, submission, staged, wanted) as members:
-                        interrupts = stack.enter_context(Interrupts())
-                        parent = members.commit()
-                    if not quiet:
-                        say_members(parent)
-                    keys = [member.key for member in parent.members]
-                    follow = partial(launch_members, workspace, parent.id, keys, interrupts)
-                    follow(detach=detach, quiet=quiet)
-                    return
                 # From the commit on there is a run: Ctrl-C is then a question about it.
                 interrupts = stack.enter_context(Interrupts())
-                submitted = staged.commit()
+                if wanted:
+                    parent = submit_members(workspace, submission, staged, wanted)
+                else:
+                    submitted = staged.commit()
         except ConflictError:  # the same command, given at the same moment, may have been faster
             if or_resume and again():
                 return
             raise
+        if wanted:
+            launch_parent(workspace, parent, interrupts, detach=detach, quiet=quiet)
+            return
         for note in () if quiet else submitted.notes:
             say(f"note: {note}")
         made = f"run {submitted.run_id} ({submitted.name}) in {submitted.folder.path}"
