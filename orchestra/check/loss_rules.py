@@ -45,6 +45,12 @@ def loss_adds_up(subject: Subject) -> str:
     built.model.eval()
     together = numbers(built.loss(subject.batch(subject.few)))
     alone = [numbers(built.loss(single)) for single in subject.singles(subject.few)]
+    for utterance, terms in zip(subject.few, alone, strict=True):
+        if not terms["weight"] > 0:
+            raise Violation(
+                f"loss: the weight of {utterance.id} alone is {terms['weight']:g}; it must be "
+                "above 0 in every batch: refuse in `target` what can't be learnt from"
+            )
     for name, value in together.items():
         missing = [number for number, terms in enumerate(alone) if name not in terms]
         if missing:

@@ -6,6 +6,7 @@ Every way in which a file can be bad ends as one DataError that names the uttera
 from __future__ import annotations
 
 import io
+import re
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,11 @@ holds nothing."""
 
 MISSING_TOLERANCE_S = 0.02
 """Manifests round their times; a file may end this much before its manifest says so."""
+
+_STREAM_BYTES = 0x7FFF0000
+"""A header that says so many was written by a program that did not know the end."""
+_SIZES = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""In libsndfile's log of a WAV, AIFF or AU file, which it takes to be as long as it is."""
 
 Waveform = npt.NDArray[np.float32]
 """(samples,) at SAMPLE_RATE, in [-1, 1]."""
@@ -59,6 +65,7 @@ def read_header(path: Path) -> Header:
             if header.frames <= 0:
                 raise DataError(f"{path}: no samples in it")
             _require_rate(path, header.rate)
+            _require_whole(path, file.extra_info)
             file.seek(header.frames - 1)
             last = file.read(1, dtype="float32")
     except soundfile.LibsndfileError as error:
@@ -128,6 +135,18 @@ def _decode(utterance: Utterance) -> tuple[npt.NDArray[np.float32], int]:
     if not np.isfinite(samples).all():
         raise DataError(f"{path}: samples that are not finite (NaN or infinity)")
     return samples, rate
+
+
+def _require_whole(path: Path, log: str) -> None:
+    found = _SIZES.search(log)
+    if found is None:
+        return
+    promised, there = int(found[1]), int(found[2])
+    if there < promised < _STREAM_BYTES:
+        raise DataError(
+            f"{path}: {there} of the {promised} bytes of samples that its header promises: copy "
+            "it again, or write what is left of it anew"
+        )
 
 
 def _require_rate(path: Path, rate: int) -> None:

@@ -18,11 +18,11 @@ from typing import Any, BinaryIO
 import httpx2
 
 from orchestra.fetch.cache import Cache, unwritable
-from orchestra.fetch.hashing import git_hash_of, remember, sha256_of
+from orchestra.fetch.hashing import git_hash_of, remember
 from orchestra.fetch.retry import TransientError
 from orchestra.fetch.web import Web
 from orchestra.wire.errors import DataError, DiskFullError
-from orchestra.wire.files import DISK_FULL, sync_folder
+from orchestra.wire.files import DISK_FULL, sha256_of, sync_folder
 from orchestra.wire.identity import boot_id
 
 _TELL_EVERY_S = 10.0

@@ -10,15 +10,10 @@ from typing import Any
 
 from orchestra.fetch.cache import Cache, key_of
 from orchestra.wire.errors import OrchestraError
+from orchestra.wire.files import sha256_of
 
 _LARGEST_HEADER = 100 * 2**20
 """Bytes; the limit of safetensors itself."""
-
-
-def sha256_of(path: Path) -> str:
-    """Of the file's content, in hexadecimal; about 1 s per GB (OSError)."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def git_hash_of(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,19 +73,23 @@ def fetch(
     """
     lines: list[str] = []
     words = [*command(upstream), "--weights", *(["--newest"] if newest else [])]
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
+    with (
+        # Not a pipe, which a long answer fills while its stderr is read.
+        tempfile.TemporaryFile("w+", encoding="utf-8") as answer,
+        subprocess.Popen(words, stdout=answer, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        assert process.stderr is not None
         try:
             for line in process.stderr:
                 lines.append(line)
                 if not line.startswith(_PREFIX):
                     say(line.rstrip("\n"))
-            document = process.stdout.read()
+            process.wait()
         except BaseException:
             process.kill()
             raise
+        answer.seek(0)
+        document = answer.read()
     if process.returncode == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if process.returncode != 0:

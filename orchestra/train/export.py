@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import os
 import shutil
 import subprocess
@@ -36,7 +35,7 @@ from orchestra.train.weights import HEAD, UPSTREAM
 from orchestra.wire import lifeline
 from orchestra.wire.checkpoints import BadCheckpointError, verify
 from orchestra.wire.errors import OrchestraError
-from orchestra.wire.files import read_json, sync_folder, write_json
+from orchestra.wire.files import read_json, sha256_of, sync_folder, write_json
 from orchestra.wire.folders import RunFolder
 from orchestra.wire.identity import is_of_dead_writer, marked
 from orchestra.wire.job import CODE
@@ -221,9 +220,8 @@ def _seal(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
         name = path.relative_to(folder).as_posix()
-        files[name] = {"size": path.stat().st_size, "sha256": digest}
+        files[name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
     for path in folder.rglob("*"):
         if path.is_dir():
             sync_folder(path)

@@ -21,6 +21,8 @@ from orchestra.wire.features import RECORDINGS, default_folder
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.manifest import Utterance
 
+_COMPUTES = ("soundfile", "soxr", "torch", "transformers")
+
 
 def open_features(
     session: Session, model: SpeechModel, step: Callable[[], int]
@@ -41,7 +43,7 @@ def open_features(
     store = FeatureStore(
         folder,
         kind_of(config, model),
-        _content(session.task, RecordingHashes(folder / RECORDINGS)),
+        content_of(session.task, RecordingHashes(folder / RECORDINGS)),
         lambda text: session.tell(step(), text),
     )
     model.keep_features(store.put)
@@ -51,7 +53,8 @@ def open_features(
 def kind_of(config: RunConfig, model: SpeechModel) -> Kind:
     """What the features of this model follow from, but for the audio.
 
-    Other versions of what computes may round otherwise, so that they have entries of their own.
+    Other versions of what decodes, resamples and computes may round otherwise, as may a GPU, and
+    one without TensorFloat-32: they have entries of their own.
 
     Raises:
         UsageError: the upstream has no identity.
@@ -72,7 +75,9 @@ def kind_of(config: RunConfig, model: SpeechModel) -> Kind:
         "output": key,
         "layers": layers,
         "precision": config.train.precision,
-        "versions": {name: metadata.version(name) for name in ("torch", "transformers")},
+        "device": next(model.parameters()).device.type,
+        "deterministic": config.train.deterministic,
+        "versions": {name: metadata.version(name) for name in _COMPUTES},
     }
     dim = model.upstream.layer_dims(key)[layers[0]]
     return Kind(causes, {"source": identity.get("source", "")}, len(layers), dim)
@@ -80,13 +85,15 @@ def kind_of(config: RunConfig, model: SpeechModel) -> Kind:
 
 def _tensors_sha256(upstream: nn.Module) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(upstream.state_dict().items()):
+    # Buffers that no checkpoint holds may be drawn too.
+    tensors = {**dict(upstream.named_buffers()), **upstream.state_dict()}
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
-def _content(task: Task, hashes: RecordingHashes) -> Callable[[Utterance], str]:
+def content_of(task: Task, hashes: RecordingHashes) -> Callable[[Utterance], str]:
     """Names the audio of an utterance."""
 
     def of_recording(utterance: Utterance) -> str:

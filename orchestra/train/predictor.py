@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from orchestra.config.frozen import read_frozen
-from orchestra.config.schema import HuggingFaceConfig, RunConfig
+from orchestra.config.schema import FileConfig, RunConfig
 from orchestra.data.batches import plan_evaluation
 from orchestra.data.loader import CHECK_HINT, Loader, Request, to_device
 from orchestra.data.recordings import without_labels
@@ -142,12 +143,14 @@ def load_predictor(
 
 def _with_own_upstream(config: RunConfig, folder: Path) -> RunConfig:
     """An export holds the whole of an upstream that was tuned: where it came from may be gone."""
-    own = folder / UPSTREAM
+    chosen, own = config.upstream, folder / UPSTREAM
     if not (weights.is_export(folder) and own.is_dir()):
         return config
-    assert isinstance(config.upstream, HuggingFaceConfig), "others have no folder in an export"
-    update = {"source": str(own), "revision": None}
-    return config.model_copy(update={"upstream": config.upstream.model_copy(update=update)})
+    if isinstance(chosen, FileConfig):
+        update: dict[str, Any] = {"source": str(own / Path(chosen.source).name)}
+    else:
+        update = {"source": str(own), "revision": None, "parts": None}
+    return config.model_copy(update={"upstream": chosen.model_copy(update=update)})
 
 
 def _answer(utterance: Utterance, record: Prediction, *, is_silent: bool) -> Answer:

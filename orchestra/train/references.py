@@ -1,18 +1,19 @@
 """References of predictions that were made elsewhere: read, and matched with the predictions.
 
-A table of references is JSON Lines, or CSV with a header; a manifest is one. Each row has `id` or
-`path`, and the labels under the names that the task's manifests have (`text`, `label` ...).
+A table of references is JSON Lines, or CSV or TSV with a header; a manifest is one. Each row has
+`id` or `path`, and the labels under the names that the task's manifests have (`text`, `label` ...).
 """
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestra.data import import_csv
+from orchestra.data.import_rows import read_text
 from orchestra.data.program import say
 from orchestra.tasks import Prediction
 from orchestra.wire.errors import DataError, UsageError
@@ -21,6 +22,7 @@ from orchestra.wire.manifest import Utterance
 Row = dict[str, Any]
 By = Literal["id", "path"]
 _NAMED = 3
+_TABLES = (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,24 @@ class Matched:
 
 def read_rows(path: Path) -> list[Row]:
     """The references in a file (DataError names the line, UsageError: there is none)."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"--refs {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start + 1})") from error
-    rows = list(_csv(path, text) if path.suffix.lower() == ".csv" else read_lines(str(path), text))
+    if not path.is_file():
+        raise UsageError(f"--refs {path}: No such file or directory")
+    rows = _of_table(path) if path.suffix.lower() in _TABLES else list(_of_lines(path))
     if not rows:
         raise DataError(f"{path}: no references in it")
-    if path.suffix.lower() == ".csv":
-        _tell_numbers(path, rows)
+    return rows
+
+
+def _of_lines(path: Path) -> Iterator[Row]:
+    return read_lines(str(path), read_text(path))
+
+
+def _of_table(path: Path) -> list[Row]:
+    table = import_csv.read(path)
+    if table.problems:
+        raise DataError(f"{table.problems[0].where} cells, as the header has")
+    rows = [dict(row.cells) for row in table.rows]
+    _tell_numbers(path, rows)
     return rows
 
 
@@ -148,20 +157,11 @@ def _keyed(
     return keyed
 
 
-def _csv(path: Path, text: str) -> Iterator[Row]:
-    rows = csv.DictReader(text.splitlines(), strict=True)
-    try:
-        for row in rows:
-            if None in row or None in row.values():
-                raise DataError(f"{path}, line {rows.line_num}: not as many cells as the header")
-            yield dict(row)
-    except csv.Error as error:
-        raise DataError(f"{path}, line {rows.line_num}: {error}") from error
-
-
 def _tell_numbers(path: Path, rows: Sequence[Row]) -> None:
     """The number 3 and the text "3" are not the same label."""
-    columns = [c for c in rows[0] if all(row[c].lstrip("-").isdecimal() for row in rows)]
+    columns = [
+        c for c in next(iter(rows), {}) if all(row[c].lstrip("-").isdecimal() for row in rows)
+    ]
     for column in columns:
         if column != "id":
             say(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -64,6 +65,12 @@ def read_json(path: Path) -> Any:
         raise
     except (OSError, ValueError) as error:
         raise OrchestraError(f"cannot read {path}: {error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Of the file's content, in hexadecimal; about 1 s per GB (OSError)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

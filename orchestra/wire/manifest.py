@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra.wire.errors import DataError, NotFoundError, OrchestraError
-from orchestra.wire.files import read_json, write_atomic, write_json
+from orchestra.wire.files import read_json, sha256_of, write_atomic, write_json
 
 VERSION = 1
 
@@ -186,15 +186,10 @@ def manifest_sha256(folder: Path | None, split: str) -> str | None:
     paths = [manifest_path(folder, part) for part in parts_of(split)]
     if not all(path.is_file() for path in paths):
         return None
-    hashes = [_sha256(path) for path in paths]
+    hashes = [sha256_of(path) for path in paths]
     if len(hashes) == 1:
         return hashes[0]
     return hashlib.sha256("".join(f"{digest}\n" for digest in hashes).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _summarise(rows: Sequence[dict[str, Any]], prepared_by: str) -> Summary:

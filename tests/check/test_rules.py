@@ -168,6 +168,14 @@ def test_a_mean_is_no_sum(sound: Subject, example: Any) -> None:
     found = finding("loss adds up", sound, Mean)
     assert found.state == "broken" and "give sums, not means" in found.text
 
+    class Less(example):
+        def loss(self, *given: Any) -> Any:
+            terms = super().loss(*given)
+            return replace(terms, weight=terms.weight - 1)
+
+    text = finding("loss adds up", sound, Less).text
+    assert "alone is 0; it must be above 0 in every batch" in text and "train-000" in text
+
     class Some(example):
         def loss(self, *given: Any) -> Any:
             terms = super().loss(*given)

@@ -159,9 +159,12 @@ def test_paths_become_absolute(workspace: Path, monkeypatch: pytest.MonkeyPatch)
     assert Path(config.upstream.source).samefile(workspace / "models" / "tiny")
     noise = set_(workspace, "augment.noise.manifest=noise/all.jsonl").config.augment.noise
     assert noise and noise.manifest == workspace / "noise" / "all.jsonl"
-    by_set = set_(workspace, "upstream.source=models/tiny").config.upstream
+    by_set = set_(workspace, "upstream.source=models/tiny")
     source = str(workspace / "models/tiny")
-    assert by_set == HuggingFaceConfig(name="tiny", source=source, shadows="models/tiny")
+    expected = HuggingFaceConfig(name="tiny", source=source, shadows="models/tiny")
+    assert by_set.config.upstream == expected
+    said = f"upstream 'models/tiny' is {source} (a folder of that name), not the hub's model"
+    assert said in by_set.notes
 
 
 def test_seed_is_drawn_once_and_recorded(workspace: Path) -> None:

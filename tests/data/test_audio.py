@@ -171,3 +171,24 @@ def test_silence_lies_below_90_decibel(decibel: float, silent: bool) -> None:
     wav[50] = -(10 ** (decibel / 20))
     assert is_silent(wav) is silent
     assert is_silent(np.zeros(0, np.float32))
+
+
+@pytest.mark.parametrize("format", ["WAV", "AIFF", "AU"])
+def test_a_file_that_is_cut_is_not_taken_for_a_shorter_one(tmp_path: Path, format: str) -> None:
+    path = tmp_path / "a"
+    soundfile.write(path, tone(440, 0.5, SAMPLE_RATE), SAMPLE_RATE, format=format)
+    assert read_header(path).frames == 8000
+    whole = path.read_bytes()
+    path.write_bytes(whole[:9000])
+    with pytest.raises(DataError, match=rf"{path}: \d+ of the 160\d\d bytes of samples"):
+        read_header(path)
+
+
+def test_a_stream_whose_end_was_not_known_is_as_long_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(440, 0.5, SAMPLE_RATE), SAMPLE_RATE)
+    whole = path.read_bytes()
+    for size in (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000):  # ffmpeg's and sox's, into a pipe
+        promised = size.to_bytes(4, "little")
+        path.write_bytes(whole[:4] + promised + whole[8:40] + promised + whole[44:])
+        assert read_header(path).frames == 8000

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from orchestra.fetch import download as downloading
 from orchestra.fetch.cache import Cache, key_of
 from orchestra.fetch.download import Download, Expected, Received
 from orchestra.fetch.hashing import safetensors_flaw
@@ -154,6 +155,21 @@ def test_a_server_without_validators_is_only_resumed_if_a_hash_can_tell(
     server_with_file.faults[PATH] = [Drop(100_000)]
     download(server_with_file, told, own_cache, expected=Expected(sha256=SHA256))
     assert server_with_file.requests[-1].headers["Range"] == "bytes=100000-"
+
+
+def test_a_part_from_before_a_crash_of_the_machine_is_only_resumed_if_a_hash_can_tell(
+    server_with_file: Server, told: Told, own_cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk may have kept the length of a file, and not its last bytes."""
+    for expected, asked in ((Expected(), None), (Expected(sha256=SHA256), "bytes=100000-")):
+        server_with_file.faults[PATH] = [Drop(100_000), *[Drop(0)] * 9]
+        with pytest.raises(NotFoundError):
+            download(server_with_file, told, own_cache)
+        server_with_file.faults[PATH] = []
+        with monkeypatch.context() as later:
+            later.setattr(downloading, "boot_id", lambda: "another")
+            download(server_with_file, told, own_cache, expected=expected)
+        assert server_with_file.requests[-1].headers.get("Range") == asked
 
 
 def test_parts_that_do_not_fit_together_are_fetched_once_more(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestra.config.schema import HuggingFaceConfig
+from orchestra.schedule import upstreams
 from orchestra.schedule.preflight import PreflightError
 from orchestra.schedule.submission import Given, Submission
 from orchestra.schedule.submit import Plan, plan, plan_rows, staged
@@ -118,3 +121,13 @@ def test_what_cannot_be_had_is_one_sentence(
     with pytest.raises(PreflightError, match=r"ORCHESTRA_OFFLINE forbids.*`orchestra fetch lab/"):
         plan(workspace, submission("lab/tiny"))
     assert hub.requests == []
+
+
+def test_an_answer_longer_than_a_pipe_holds_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the list of a model in hundreds of files."""
+    answer = "json.dumps(['x' * 99] * 4000)"
+    program = f"import json, sys; print('hello', file=sys.stderr); print({answer})"
+    monkeypatch.setattr(upstreams, "command", lambda _: [sys.executable, "-c", program])
+    said: list[str] = []
+    found = upstreams.fetch(HuggingFaceConfig(name="a", source="a/b"), said.append)
+    assert (len(found), said) == (4000, ["hello"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.train import export as module
 from orchestra.train.export import exporter
+from orchestra.train.predictor import load_predictor
 from orchestra.train.weights import read_weights_from
 from orchestra.upstreams import build_upstream
 from orchestra.wire import weights
@@ -25,7 +27,7 @@ from orchestra.wire.errors import ConflictError, OrchestraError
 from orchestra.wire.files import write_json
 from orchestra.wire.folders import Job
 from orchestra.wire.job import CODE
-from tests.exactness.launching import REPOSITORY, write_job
+from tests.exactness.launching import REPOSITORY, WORKSPACE, write_job
 from tests.train.exporting import STEP, export_of, trained, tuning_job
 from tests.train.running import open_here
 from tests.upstreams.conftest import SaveModel
@@ -108,6 +110,20 @@ def test_a_tuned_own_upstream_comes_back_with_its_file(
     again = read_weights_from(tmp_path / "out", model)
     assert again.keys() == model.saved_state().keys() >= {"upstream.model.project.weight"}
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.saved_state().items())
+    (tmp_path / "mine.py").unlink()
+    load_predictor(job.config, WORKSPACE, tmp_path / "out", torch.device("cpu"), None)
+
+
+def test_a_tuned_upstream_is_predicted_with_where_its_parts_are_gone(
+    save_model: SaveModel, tmp_path: Path
+) -> None:
+    source = save_model("wav2vec2")
+    parts = {"weights": str(source / "model.safetensors")}
+    job = tuning_job(tmp_path / "run", source, parts=parts)
+    trained(job)
+    export_of(job, tmp_path / "out")
+    shutil.rmtree(source)
+    load_predictor(job.config, WORKSPACE, tmp_path / "out", torch.device("cpu"), None)
 
 
 def test_a_folder_that_holds_something_is_refused_and_kept(job: Job, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ import soundfile
 import torch
 
 from orchestra.data import feature_store
-from orchestra.tasks import Batch, Stored
+from orchestra.data.recording_hashes import RecordingHashes
+from orchestra.tasks import Batch, Stored, Task
 from orchestra.train import capsule_files
-from orchestra.train.features import kind_of
+from orchestra.train.features import content_of, kind_of
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.upstreams.families.base import PretrainedUpstream
 from orchestra.upstreams.rounded import LARGEST
@@ -32,7 +33,7 @@ from orchestra.wire.errors import DataError, NotFiniteError, UsageError
 from orchestra.wire.features import usage
 from orchestra.wire.folders import Job
 from orchestra.wire.job import CODE, EvaluationSpec
-from orchestra.wire.manifest import write_manifest
+from orchestra.wire.manifest import Utterance, write_manifest
 from tests.exactness.launching import (
     WORKSPACE,
     Kill,
@@ -71,6 +72,7 @@ def count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def counted(self: Any, wavs: torch.Tensor, lengths: torch.Tensor) -> Any:
         rows.append(len(wavs))
+        assert wavs.shape[1] == lengths.max(), "no neighbour's padding"
         return extract(self, wavs, lengths)
 
     monkeypatch.setattr(PretrainedUpstream, "extract", counted)
@@ -228,6 +230,32 @@ def test_other_weights_layers_and_precisions_are_other_kinds(
     assert kind("f", hubert, cache={"layers": [-4, 1, 2, 3]}) == same
     assert kind("g", hubert, train={"precision": "bf16"}) != same
     assert kind("h", hubert, upstream={"key": "last_hidden_state"}) != same
+    assert kind("i", hubert, train={"deterministic": True}) != same, "a GPU then rounds otherwise"
+    job = cached_job(tmp_path / "j", hubert)
+    assert kind_of(config_of(job)[0], model_of(job).to("meta")).name != same, "another device"
+
+
+def test_audio_is_named_by_its_recording_and_which_part_of_it(tmp_path: Path) -> None:
+    def named(task: Task, name: str, offset_s: float = 0.0, duration_s: float = 0.5) -> str:
+        found = Utterance("u", tmp_path / name, offset_s, duration_s, {})
+        return content_of(task, RecordingHashes(tmp_path / "hashes"))(found)
+
+    for name, level in (("a", 0.1), ("b", 0.1), ("c", 0.2)):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(16000, level), 16000)
+    config, info = config_of(write_job(tmp_path / "run", kind="asr"))
+    task = info.task_class()(config.task, config.data)
+    first = named(task, "a.wav")
+    assert named(task, "b.wav") == first, "a copy"
+    others = [("c.wav", 0.0, 0.5), ("a.wav", 0.25, 0.5), ("a.wav", 0.0, 0.25)]
+    assert first not in {named(task, *other) for other in others}
+
+    class Louder(type(task)):  # type: ignore[misc]
+        def read(self, utterance: Utterance) -> Any:
+            return 2 * super().read(utterance)
+
+    louder = Louder(config.task, config.data)
+    assert named(louder, "a.wav") != first
+    assert named(louder, "a.wav") == named(louder, "a.wav", 0.25), "the same samples"
 
 
 def test_the_sum_is_learnt_over_the_chosen_layers(tmp_path: Path, hubert: Path) -> None:
