@@ -1,8 +1,9 @@
 """The typed config of a run: pydantic v2, strict, unknown keys forbidden.
 
-Both planes import this module, `frozen`, `problems` and `validation`, and no other one of this
-package: the frozen config is validated again by the code that runs, so a snapshot never trusts
-another version's reading. Imports pydantic only.
+Both planes import this module (and through it its parts `table`, `upstream_schema` and
+`audio_schema`), `frozen`, `problems` and `validation`, and no other one of this package: the frozen
+config is validated again by the code that runs, so a snapshot never trusts another version's
+reading. Imports pydantic only.
 """
 
 from __future__ import annotations
@@ -10,44 +11,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    SerializeAsAny,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, PositiveInt, SerializeAsAny, model_validator
 from pydantic_core import PydanticCustomError
 
-NonNegativeFloat = Annotated[float, Field(ge=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-LabelChange = Literal["crop", "speed"]
-"""Augmentation after which a label may no longer hold."""
+from orchestra.config.audio_schema import AugmentConfig as AugmentConfig
+from orchestra.config.audio_schema import CacheConfig as CacheConfig
+from orchestra.config.audio_schema import DataConfig as DataConfig
+from orchestra.config.audio_schema import NoiseConfig as NoiseConfig
+from orchestra.config.audio_schema import RirConfig as RirConfig
+from orchestra.config.audio_schema import SpeedConfig as SpeedConfig
+from orchestra.config.table import LabelChange as LabelChange
+from orchestra.config.table import NonNegativeFloat as NonNegativeFloat
+from orchestra.config.table import NonNegativeInt as NonNegativeInt
+from orchestra.config.table import Share as Share
+from orchestra.config.table import Table as Table
+from orchestra.config.upstream_schema import FbankConfig as FbankConfig
+from orchestra.config.upstream_schema import FileConfig as FileConfig
+from orchestra.config.upstream_schema import HuggingFaceConfig as HuggingFaceConfig
+from orchestra.config.upstream_schema import LayeredConfig as LayeredConfig
+from orchestra.config.upstream_schema import LinearConfig as LinearConfig
+from orchestra.config.upstream_schema import MelConfig as MelConfig
+from orchestra.config.upstream_schema import MfccConfig as MfccConfig
+from orchestra.config.upstream_schema import SpectralConfig as SpectralConfig
+from orchestra.config.upstream_schema import SpectrogramConfig as SpectrogramConfig
+from orchestra.config.upstream_schema import UpstreamConfig as UpstreamConfig
+from orchestra.config.upstream_schema import UpstreamParts as UpstreamParts
 
 INCOMPLETE = "incomplete"
 """Error type: several keys could give what is missing."""
-
-
-class Table(BaseModel):
-    """One TOML table. Task configs derive from `TaskConfig` below."""
-
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-
-def _is_manifest(path: Path) -> Path:
-    if path.suffix != ".jsonl":
-        raise ValueError("must be a manifest, FOLDER/SPLIT.jsonl")
-    return path
-
-
-ManifestPath = Annotated[Path, AfterValidator(_is_manifest)]
 
 
 class TaskConfig(Table):
@@ -64,227 +55,6 @@ class TaskConfig(Table):
     """
 
     kind: str
-
-
-class FbankConfig(Table):
-    """Log mel filter banks, as Kaldi computes them."""
-
-    kind: Literal["fbank"] = "fbank"
-    name: str = "fbank"
-    mels: PositiveInt = 80
-    deltas: Annotated[int, Field(ge=0, le=2)] = 2
-    """Orders of deltas appended: 2 gives 240 dimensions from 80 mels."""
-    cmvn: bool = True
-    """Mean and variance normalisation over each utterance."""
-
-
-class MfccConfig(Table):
-    """Mel-frequency cepstral coefficients, as Kaldi computes them."""
-
-    kind: Literal["mfcc"] = "mfcc"
-    name: str = "mfcc"
-    coefficients: PositiveInt = 13
-    mels: PositiveInt = 23
-    deltas: Annotated[int, Field(ge=0, le=2)] = 2
-    """Orders of deltas appended: 2 gives 39 dimensions from 13 coefficients."""
-    cmvn: bool = True
-    """Mean and variance normalisation over each utterance."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.coefficients > self.mels:
-            raise ValueError(f"{self.mels} mels have no {self.coefficients} coefficients")
-        return self
-
-
-class MelConfig(Table):
-    """Log mel energies of a centred short-time Fourier transform."""
-
-    kind: Literal["mel"] = "mel"
-    name: str = "mel"
-    mels: PositiveInt = 80
-    deltas: Annotated[int, Field(ge=0, le=2)] = 0
-    cmvn: bool = True
-    """Mean and variance normalisation over each utterance."""
-
-
-class LinearConfig(Table):
-    """Log power spectra (201 bands) of a centred short-time Fourier transform."""
-
-    kind: Literal["linear"] = "linear"
-    name: str = "linear"
-    deltas: Annotated[int, Field(ge=0, le=2)] = 0
-    cmvn: bool = True
-    """Mean and variance normalisation over each utterance."""
-
-
-class SpectrogramConfig(Table):
-    """Log power spectra (257 bands, the lowest is the energy), as Kaldi computes them."""
-
-    kind: Literal["spectrogram"] = "spectrogram"
-    name: str = "spectrogram"
-    deltas: Annotated[int, Field(ge=0, le=2)] = 0
-    cmvn: bool = True
-    """Mean and variance normalisation over each utterance."""
-
-
-class UpstreamParts(Table):
-    """Sources of single parts of a model: a hub id (`ORG/MODEL@REVISION`), a URL or a local path.
-
-    A URL or path of one file may have any name; `URL#sha256=...` names the content it must have.
-    """
-
-    config: str | None = None
-    preprocessor: str | None = None
-    weights: str | None = None
-
-
-class HuggingFaceConfig(Table):
-    """A pretrained speech model as transformers loads it."""
-
-    kind: Literal["huggingface"] = "huggingface"
-    name: str
-    """What the user called it."""
-    source: str
-    """Hub id, URL of a folder, or the absolute path of a folder, as save_pretrained writes it."""
-    revision: str | None = None
-    """Of the hub: branch, tag or commit; the commit it means is frozen when a run is made."""
-    parts: UpstreamParts | None = None
-    """What does not come from `source`; the files of a URL are frozen here with their hashes."""
-    shadows: str | None = None
-    """The hub id in whose place `source` stands: an alias of orchestra.toml, or a local folder."""
-    key: str = "hidden_states"
-    """Which of the model's outputs is used: "hidden_states" or "last_hidden_state"."""
-    layers: int | None = None
-    """One layer (Python indexing, -1 is the last) instead of the learnt sum of all."""
-    normalize: bool = False
-    """Layer norm without parameters on each layer before the sum (S3PRL's feature_normalize)."""
-    trainable: bool = False
-    lr: PositiveFloat | None = None
-    """Learning rate of the upstream when trainable; default: optim.lr."""
-
-
-class FileConfig(Table):
-    """A user's own upstream: a Python file of the workspace with one class."""
-
-    kind: Literal["file"] = "file"
-    name: str
-    """What the user called it."""
-    source: str
-    """The file, relative to the workspace; what runs is the copy in the run's snapshot."""
-    options: dict[str, Any] = {}
-    """Keyword arguments of its class."""
-    key: str = "hidden_states"
-    """Which of its outputs is used."""
-    layers: int | None = None
-    """One layer (Python indexing, -1 is the last) instead of the learnt sum of all."""
-    normalize: bool = False
-    """Layer norm without parameters on each layer before the sum (S3PRL's feature_normalize)."""
-    trainable: bool = False
-    lr: PositiveFloat | None = None
-    """Learning rate of the upstream when trainable; default: optim.lr."""
-
-
-SpectralConfig = FbankConfig | MfccConfig | MelConfig | LinearConfig | SpectrogramConfig
-"""Without weights, one layer."""
-LayeredConfig = HuggingFaceConfig | FileConfig
-"""With weights or code of their own, perhaps several layers, perhaps trainable."""
-UpstreamConfig = Annotated[SpectralConfig | LayeredConfig, Field(discriminator="kind")]
-
-
-class DataConfig(Table):
-    """Where the manifests are and which splits are used."""
-
-    root: Path | None = None
-    """The corpus."""
-    manifests: Path | None = None
-    """Folder of <split>.jsonl files, as `orchestra data prepare` writes them."""
-    prepare: str | None = None
-    """The command that makes them, told where they are missing; `{root}`, `{manifests}` filled."""
-    train: str = "train"
-    """A split; "a+b" is the manifests a and b as one split, here and wherever a split is named."""
-    valid: str = "dev"
-    valid_utterances: PositiveInt | None = None
-    """Validate on so many utterances, drawn by the seed; at the end the best checkpoint is
-    evaluated on the whole split."""
-    test: list[str] = ["test"]
-    """Splits evaluated at the end of the run with the best checkpoint."""
-    workers: NonNegativeInt = 2
-    """Loader processes per rank; 0 reads in the training process."""
-    silent: Literal["refuse", "report"] = "report"
-    """An utterance below -90 dB of full scale ends the run, or is used and told."""
-
-
-class NoiseConfig(Table):
-    """Recordings that are added to the speech."""
-
-    manifest: ManifestPath
-    """A .jsonl file; of each line path, offset_s and duration_s count."""
-    snr_db: tuple[float, float] = (5.0, 20.0)
-    """Lowest and highest ratio of speech to noise, drawn evenly in dB."""
-    probability: Probability = 1.0
-    """Share of the utterances that get some."""
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if self.snr_db[0] > self.snr_db[1]:
-            raise ValueError("snr_db is [lowest, highest]; swap them")
-        return self
-
-
-class RirConfig(Table):
-    """Rooms that the speech is put into, as impulse responses."""
-
-    manifest: ManifestPath
-    """A .jsonl file; of each line path, offset_s and duration_s count."""
-    probability: Probability = 1.0
-
-
-class SpeedConfig(Table):
-    """Speech played faster or slower, pitch included (Ko et al., Interspeech 2015)."""
-
-    factors: list[Annotated[float, Field(ge=0.5, le=2)]] = [0.9, 1.0, 1.1]
-    """One of them is drawn; 1.1 makes an utterance shorter by 1 / 1.1."""
-
-    @model_validator(mode="after")
-    def _has_one(self) -> Self:
-        if not self.factors:
-            raise ValueError("factors is empty; 1.0 is the speed as it is")
-        return self
-
-
-class AugmentConfig(Table):
-    """What happens to the audio in training, and there alone; keyed by (seed, epoch, id)."""
-
-    speed: SpeedConfig | None = None
-    rir: RirConfig | None = None
-    noise: NoiseConfig | None = None
-    crop_s: NonNegativeFloat = 0.0
-    """Train on a random part of so many seconds of what is longer; 0 leaves it whole."""
-
-    def is_on(self) -> bool:
-        """Whether any part is configured."""
-        return bool(self.speed or self.rir or self.noise or self.crop_s)
-
-    def manifests(self) -> dict[str, Path]:
-        """Those that it reads, by the key of their table."""
-        tables = {"augment.noise": self.noise, "augment.rir": self.rir}
-        return {key: table.manifest for key, table in tables.items() if table is not None}
-
-    def changes(self) -> dict[LabelChange, str]:
-        """What may make labels untrue, with the key that asks for it."""
-        changes: dict[LabelChange, str] = {}
-        if self.speed is not None:
-            changes["speed"] = "augment.speed"
-        if self.crop_s:
-            changes["crop"] = "augment.crop_s"
-        return changes
-
-    def longest_s(self, duration_s: float) -> float:
-        """The most that is ever made of an utterance of so many seconds."""
-        slowest = min(self.speed.factors) if self.speed else 1.0
-        made_s = duration_s / slowest
-        return min(made_s, self.crop_s) if self.crop_s else made_s
 
 
 class BatchConfig(Table):
@@ -458,20 +228,6 @@ class InitConfig(Table):
     """Of its manifest."""
     parts: list[str] = []
     """Beginnings of parameter names (up to a dot) to take, such as `upstream`; default: all."""
-
-
-class CacheConfig(Table):
-    """Hidden states of a frozen upstream, kept on disk so that they are computed once."""
-
-    features: bool = False
-    """Store them, rounded to float16; later epochs and other runs read them instead of audio."""
-    layers: list[int] | None = None
-    """Layers (Python indexing) that are stored, and that the learnt sum then sums; default: all,
-    or the one of upstream.layers."""
-    folder: Path | None = None
-    """Default: `.features` in the folder of all runs, which they share."""
-    max_gb: PositiveFloat = 100.0
-    """GiB that the features of this run's splits may take; more is refused."""
 
 
 class LaunchConfig(Table):
