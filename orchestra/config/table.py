@@ -1,4 +1,4 @@
-"""What every table of the config derives from, and the types of its numbers. Imports pydantic only."""
+"""What all tables of the config derive from, and the types of their numbers. Pydantic only."""
 
 from __future__ import annotations
 
