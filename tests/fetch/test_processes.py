@@ -90,7 +90,7 @@ def test_without_the_lock_each_downloads_for_itself(
         wanted = Wanted(server.url + BASE)
         open_model(wanted, told=told.sentences.append, web=told.web()).folder()
         held.go.set()
-    assert server.bodies(WEIGHTS) == 2
+    assert server.bodies(WEIGHTS) > 1  # they also disturb each other
 
 
 def test_what_was_killed_in_mid_download_goes_on_from_there(

@@ -87,7 +87,7 @@ def test_a_submitted_run_has_its_upstream_here_pinned_and_recorded(
 def test_a_url_is_pinned_by_hash(workspace: Workspace, hub: Server) -> None:
     hub.files |= {f"/m/{name}": content for name, content in FILES.items()}
     with staged(workspace, submission(f"{hub.url}/m/")) as stage:
-        parts = stage.config.upstream.model_dump()["parts"]
+        parts = stage.plan.composed.config.upstream.model_dump()["parts"]
     assert parts["weights"] == f"{hub.url}/m/model.safetensors#sha256={WEIGHTS}"
 
 
