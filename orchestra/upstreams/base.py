@@ -48,10 +48,9 @@ class Upstream(nn.Module, ABC):
         """
         shortest, longest = torch.stack(torch.aminmax(lengths)).tolist()
         if shortest < self.min_samples:
-            row = int(lengths.argmin())
+            # Whoever knows ids says whose.
             raise DataError(
-                f"utterance {row} of the batch has {shortest} samples, but one frame needs "
-                f"{self.min_samples}; remove it from the manifest"
+                f"{shortest} samples, but one frame needs {self.min_samples}; leave it out"
             )
         return self.extract(wavs[:, :longest], lengths)
 
