@@ -131,7 +131,7 @@ def faults(prepared: Prepared) -> list[Problem]:
     if not prepared.splits and not problems:
         problems.append(Problem("corpora without a split", "nothing was found"))
     for split, lines in prepared.splits.items():
-        if not lines and not problems:
+        if not lines and not prepared.problems:
             problems.append(Problem("splits without an utterance", split))
         counts = Counter(line["id"] for line in lines)
         problems += [
