@@ -108,7 +108,8 @@ def unknown(name: str, found: Found, *, synth: bool = False) -> NotFoundError:
     names = [corpus["name"] for corpus in corpora]
     of_task = [corpus["name"] for corpus in corpora if corpus["task"] == name]
     near = of_task or get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+    meant = " or ".join(map(repr, near))
+    hint = f"did you mean {meant}?" if near else f"there are {', '.join(names)}"
     what = "to be made" if synth else "to be read"
     return NotFoundError("; ".join([f"no corpus {name!r} {what}: {hint}", *found.broken]))
 
@@ -131,7 +132,7 @@ def faults(prepared: Prepared) -> list[Problem]:
     if not prepared.splits and not problems:
         problems.append(Problem("corpora without a split", "nothing was found"))
     for split, lines in prepared.splits.items():
-        if not lines and not problems:
+        if not lines and not prepared.problems:
             problems.append(Problem("splits without an utterance", split))
         counts = Counter(line["id"] for line in lines)
         problems += [

@@ -81,7 +81,10 @@ class LinearHead(nn.Module):
 
 
 class SuperbHead(nn.Module):
-    """Linear, bidirectional LSTMs, linear (Yang et al. 2021, SUPERB, ASR)."""
+    """Linear, bidirectional LSTMs, linear (Yang et al. 2021, SUPERB, ASR).
+
+    Dropout acts behind each LSTM, the last one too, as S3PRL's does.
+    """
 
     def __init__(self, config: SuperbHeadConfig, dim: int, symbols: int) -> None:
         super().__init__()
@@ -99,9 +102,9 @@ class SuperbHead(nn.Module):
         self, features: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `build_head`."""
-        hidden = _run(self.lstms[0], self.projection(features), lengths)
-        for lstm in self.lstms[1:]:
-            hidden = _run(lstm, self.dropout(hidden), lengths)
+        hidden = self.projection(features)
+        for lstm in self.lstms:
+            hidden = self.dropout(_run(lstm, hidden, lengths))
         return self.output(hidden), lengths
 
 

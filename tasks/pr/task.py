@@ -142,8 +142,7 @@ class Task(CtcTask):
         shown = [f"{word} ({name})" for word, name in list(first_in.items())[:_SHOWN]]
         more = f" and {len(first_in) - _SHOWN} more" if len(first_in) > _SHOWN else ""
         return (
-            f"split {split!r}: {len(missing)} utterances have words that are not in the lexicon: "
-            f"{', '.join(shown)}{more}; add lines `WORD PHONE PHONE ...` to "
-            f"{self.config.lexicon[-1]}, add a file that has them to task.lexicon, or leave those "
-            "utterances out with --set task.missing_word=leave-out"
+            "add a file of `WORD PHONE PHONE ...` lines to task.lexicon, or leave utterances out "
+            f"with --set task.missing_word=leave-out: {len(missing)} of split {split!r} have words "
+            f"that are not in the lexicon: {', '.join(shown)}{more}"
         )

@@ -117,7 +117,9 @@ def test_dry_run_prints_the_plan_and_writes_nothing(cli: Cli) -> None:
 
 
 def test_read_commands_have_json(cli: Cli) -> None:
-    assert {row["name"] for row in cli.json("tasks")} >= {"asr", "example"}
+    aliases = {row["name"]: row["aliases"] for row in cli.json("tasks")}
+    assert (aliases["asr"], aliases["er"]) == ([], ["emotion"])
+    assert 'kind = "er"' in cli.ok("config", "show", "emotion")
     assert {row["name"] for row in cli.json("presets")} >= {"asr", "debug"}
     assert {row["name"] for row in cli.json("upstreams")} >= {"fbank", "wavlm"}
     assert cli.json("ls") == []

@@ -92,6 +92,14 @@ def test_a_beginning_of_two_parents_names_both(workspace: Workspace) -> None:
         find_parent(workspace, "p")
 
 
+def test_where_a_run_is_meant_a_parent_names_its_members(workspace: Workspace) -> None:
+    with (
+        open_registry(workspace.runs) as registry,
+        pytest.raises(NotFoundError, match=r"pb22 is a parent run.*\(er-second\.1, er-second\.2\)"),
+    ):
+        registry.resolve("pb22")
+
+
 def test_scores_are_the_mean_and_the_spread_of_the_members(workspace: Workspace) -> None:
     with open_registry(workspace.runs) as registry:
         for run_id, split, accuracy in (

@@ -13,8 +13,9 @@ DIM = 6
 SYMBOLS = 5
 
 
-def test_superb_heads_dropout_is_that_between_layers_and_follows_the_seed() -> None:
-    config = SuperbHeadConfig(projection=8, hidden=8, dropout=0.5, layers=3)
+@pytest.mark.parametrize("layers", [1, 3])
+def test_superb_heads_dropout_is_behind_each_layer_and_follows_the_seed(layers: int) -> None:
+    config = SuperbHeadConfig(projection=8, hidden=8, dropout=0.5, layers=layers)
     head = build_head(config, DIM, 160, SYMBOLS)
     features, lengths = torch.randn(2, 9, DIM), torch.tensor([9, 5])
 

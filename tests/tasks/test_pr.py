@@ -119,8 +119,8 @@ def test_a_phone_that_training_had_not_is_refused_when_its_split_is_read(tmp_pat
 def test_missing_words_are_refused_with_words_and_utterances(tmp_path: Path, lexicon: Path) -> None:
     lines = [*LINES, {"text": "A WASP"}, {"text": "WASP HIVE"}]
     said = (
-        r"split 'train': 2 utterances have words .* lexicon: WASP \(u3\), HIVE \(u4\); "
-        r"add lines `WORD PHONE PHONE \.\.\.` to .*lexicon\.txt.*task\.missing_word=leave-out"
+        r"add a file of `WORD PHONE PHONE \.\.\.` lines to .*task\.missing_word=leave-out: "
+        r"2 of split 'train' have words .* lexicon: WASP \(u3\), HIVE \(u4\)$"
     )
     with pytest.raises(DataError, match=said):
         task_on(tmp_path, lines, lexicon=[lexicon]).utterances("train")

@@ -31,6 +31,7 @@ def tasks(context: typer.Context, json: options.Json = False) -> None:
             [
                 {
                     "name": task.name,
+                    "aliases": list(task.aliases()),
                     "summary": task.summary(),
                     "folder": str(task.folder),
                     "builtin": task.builtin,
@@ -44,7 +45,7 @@ def tasks(context: typer.Context, json: options.Json = False) -> None:
     table(
         [
             {
-                "task": task.name,
+                "task": ", ".join((task.name, *task.aliases())),
                 "summary": task.summary(),
                 "from": "built in" if task.builtin else str(task.folder),
                 "note": "; ".join(filter(None, (_shadows(task), _error(task)))),
