@@ -177,8 +177,9 @@ def _sigterm() -> None:
 
 
 def _sigstop() -> NoReturn:
-    while True:  # it is continued to write its stacks
+    while True:  # it is continued to write its stacks, which any of its threads may do
         os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(0.3)
 
 
 def _kill_a_loader_worker() -> NoReturn:
