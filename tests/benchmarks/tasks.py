@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.benchmarks.table import Row
 from tests.benchmarks.workspaces import fresh_workspace, orchestra, show
+from tests.tasks.training import UNTRAINED
 
 RECORDINGS = "ORCHESTRA_RECORDINGS"
 
@@ -65,9 +66,7 @@ def _tiny(workspace: Path, case: Case) -> Iterator[Row]:
         orchestra(workspace, "data", program, case.corpus, "--root", str(root))
     data = f"data.root='{root}'"
     value, seconds = _train(workspace, case, data)
-    # One step of a learning rate that moves nothing.
-    still = ("train.max_steps=1", "train.eval_every=1", "optim.lr=1e-12", "schedule.warmup_steps=0")
-    untrained, _ = _train(workspace, case, data, *still)
+    untrained, _ = _train(workspace, case, data, *UNTRAINED)
     yield _row(case, f"{value:.2f} (untrained {untrained:.2f})", seconds)
 
 

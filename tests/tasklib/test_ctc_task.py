@@ -23,14 +23,12 @@ from orchestra.tasklib.ctc_task import CtcTask
 from orchestra.tasks import Batch, Prediction
 from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance, write_manifest
+from tests.tasklib.ctc_batches import DIM, batch_of, utterance
 
-DIM = 6
 SMALL = SmallHeadConfig(frame_ms=20, projection=8, hidden=8)
 SUPERB = SuperbHeadConfig(projection=8, hidden=8)
 LINEAR = LinearHeadConfig(projection=8)
 MASKS = SpecAugmentConfig()
-TEXTS = ["THE CAT", "A", "", "SEE  IT'S BOOK"]
-LENGTHS = [60, 25, 11, 48]
 
 
 @dataclass(frozen=True)
@@ -72,31 +70,6 @@ def task_with(head: CtcHeadConfig) -> tuple[Spelling, torch.nn.Module]:
 
 def without_dropout(config: CtcHeadConfig) -> CtcHeadConfig:
     return config if config.kind == "linear" else config.model_copy(update={"dropout": 0.0})
-
-
-def utterance(text: str | None, number: int = 0) -> Utterance:
-    fields: dict[str, Any] = {} if text is None else {"text": text}
-    return Utterance(f"utt-{number}", Path("x.flac"), 0.0, 1.0, fields)
-
-
-def batch_of(task: Spelling, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor, Batch]:
-    """Features, lengths and batch of some of the four utterances; padding is garbage."""
-    utterances = [utterance(TEXTS[row], row) for row in rows]
-    lengths = torch.tensor([LENGTHS[row] for row in rows])
-    features = torch.full((len(rows), int(lengths.max()), DIM), 1e3)
-    for place, row in enumerate(rows):
-        own = torch.randn(LENGTHS[row], DIM, generator=torch.Generator().manual_seed(row))
-        features[place, : LENGTHS[row]] = own
-    targets = task.collate([task.target(u) for u in utterances])
-    batch = Batch(
-        [u.id for u in utterances],
-        torch.zeros(len(rows), 1),
-        lengths * 160,
-        targets,
-        rows,
-        utterances,
-    )
-    return features, lengths, batch
 
 
 @pytest.mark.parametrize("config", [SMALL, SUPERB, LINEAR])

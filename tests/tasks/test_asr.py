@@ -12,45 +12,18 @@ from pydantic import ValidationError
 from orchestra.config.schema import DataConfig
 from orchestra.tasks import Batch, builtin_folder, find_task
 from orchestra.wire.errors import DataError
-from orchestra.wire.manifest import Utterance, write_manifest
+from orchestra.wire.manifest import write_manifest
 from tasks.asr.config import Config, SmallHeadConfig, SpecAugmentConfig, SuperbHeadConfig
 from tasks.asr.task import Task
+from tests.tasklib.ctc_batches import DIM, batch_of, utterance
 
-DIM = 6
 SMALL = SmallHeadConfig(frame_ms=20, projection=8, hidden=8)
-TEXTS = ["THE CAT", "A", "", "SEE  IT'S BOOK"]
-LENGTHS = [60, 25, 11, 48]
 
 
 def task_with(head: SmallHeadConfig) -> tuple[Task, torch.nn.Module]:
     task = Task(Config(head=head), DataConfig())
     torch.manual_seed(0)
     return task, task.build_head(DIM, 160)
-
-
-def utterance(text: str | None, number: int = 0) -> Utterance:
-    fields: dict[str, Any] = {} if text is None else {"text": text}
-    return Utterance(f"utt-{number}", Path("x.flac"), 0.0, 1.0, fields)
-
-
-def batch_of(task: Task, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor, Batch]:
-    """Features, lengths and batch of some of the four utterances; padding is garbage."""
-    utterances = [utterance(TEXTS[row], row) for row in rows]
-    lengths = torch.tensor([LENGTHS[row] for row in rows])
-    features = torch.full((len(rows), int(lengths.max()), DIM), 1e3)
-    for place, row in enumerate(rows):
-        own = torch.randn(LENGTHS[row], DIM, generator=torch.Generator().manual_seed(row))
-        features[place, : LENGTHS[row]] = own
-    targets = task.collate([task.target(u) for u in utterances])
-    batch = Batch(
-        [u.id for u in utterances],
-        torch.zeros(len(rows), 1),
-        lengths * 160,
-        targets,
-        rows,
-        utterances,
-    )
-    return features, lengths, batch
 
 
 def test_unknown_character_names_the_utterance_and_the_character() -> None:

@@ -20,7 +20,7 @@ from tasks.asv.config import Config
 from tasks.asv.head import LOST_FRAMES, Head
 from tasks.asv.prepare import Recording, draw_trials, held_out_speakers, prepare
 from tasks.asv.task import Task
-from tests.tasks.training import kinds_of, prepare_tiny, train_here, write_noise
+from tests.tasks.training import UNTRAINED, kinds_of, prepare_tiny, train_here, write_noise
 
 DIM = 6
 SMALL = Config(hidden=8, pooled=12, embedding=8)
@@ -325,9 +325,7 @@ def test_it_learns_voices_it_never_heard(tmp_path: Path, monkeypatch: pytest.Mon
     """The README's score: at most half of an untrained model's equal error rate."""
     manifests = prepare_tiny("voxceleb1-trials", tmp_path / "corpus")
     untrained = train_here(
-        *("asv", "asv-tiny", manifests, tmp_path / "untrained", monkeypatch),
-        *("train.max_steps=1", "optim.lr=1e-12", "train.eval_every=1", "checkpoint.every=1"),
-        *('schedule.kind="constant"', "schedule.warmup_steps=0"),
+        "asv", "asv-tiny", manifests, tmp_path / "untrained", monkeypatch, *UNTRAINED
     )
     trained = train_here("asv", "asv-tiny", manifests, tmp_path / "trained", monkeypatch)
     assert trained.metrics["eer"] <= untrained.metrics["eer"] / 2

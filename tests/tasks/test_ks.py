@@ -29,17 +29,16 @@ from tasks.ks.prepare import (
 )
 from tasks.ks.task import Task
 from tests.tasks.training import (
+    FSDD,
     accuracy_by_length,
     corpus_named,
     kinds_of,
+    needs_fsdd,
     prepare_corpus,
     prepare_tiny,
     train_here,
     write_noise,
 )
-
-FSDD = Path(__file__).parents[3] / "shared" / "data" / "fsdd"
-needs_fsdd = pytest.mark.skipif(not FSDD.is_dir(), reason="the real digit recordings are not here")
 
 # Speakers as the corpus's own lists have them.
 TRAINED, VALIDATED, TESTED = "0a7c2a8d", "026290a7", "0c40e715"

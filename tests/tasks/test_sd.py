@@ -26,7 +26,7 @@ from tasks.sd.head import Head, frame_labels, permutation_invariant_loss
 from tasks.sd.prepare import chunks, prepare
 from tasks.sd.task import Task
 from tasks.sd.turns import median_filter, turns_from_frames
-from tests.tasks.training import kinds_of, prepare_tiny, train_here
+from tests.tasks.training import UNTRAINED, kinds_of, prepare_tiny, train_here
 
 DIM, STRIDE = 6, 160
 LENGTHS = [60, 25, 40, 48]
@@ -355,9 +355,7 @@ def test_it_learns_who_speaks_when(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """The README's score: at most half of an untrained model's error rate."""
     manifests = prepare_tiny("libri2mix", tmp_path / "corpus")
     untrained = train_here(
-        *("sd", "sd-tiny", manifests, tmp_path / "untrained", monkeypatch),
-        *("train.max_steps=1", "optim.lr=1e-12", "train.eval_every=1", "checkpoint.every=1"),
-        *('schedule.kind="constant"', "schedule.warmup_steps=0"),
+        "sd", "sd-tiny", manifests, tmp_path / "untrained", monkeypatch, *UNTRAINED
     )
     trained = train_here("sd", "sd-tiny", manifests, tmp_path / "trained", monkeypatch)
     assert trained.metrics["der"] <= untrained.metrics["der"] / 2

@@ -12,17 +12,16 @@ from orchestra.wire.errors import NotFoundError
 from tasks.sid import tiny
 from tasks.sid.prepare import prepare
 from tests.tasks.training import (
+    FSDD,
     accuracy_by_length,
     corpus_named,
     kinds_of,
+    needs_fsdd,
     prepare_corpus,
     prepare_tiny,
     train_here,
     write_noise,
 )
-
-FSDD = Path(__file__).parents[3] / "shared" / "data" / "fsdd"
-needs_fsdd = pytest.mark.skipif(not FSDD.is_dir(), reason="the real digit recordings are not here")
 
 LIST = """\
 1 id10001/aBc-1/00001.wav

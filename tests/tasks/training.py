@@ -24,6 +24,13 @@ from orchestra.wire.job import CODE
 from orchestra.wire.manifest import write_manifest
 
 SEED = 1
+FSDD = Path(__file__).parents[3] / "shared" / "data" / "fsdd"
+needs_fsdd = pytest.mark.skipif(not FSDD.is_dir(), reason="the real digit recordings are not here")
+UNTRAINED = (
+    *("train.max_steps=1", "optim.lr=1e-12", "train.eval_every=1", "checkpoint.every=1"),
+    *('schedule.kind="constant"', "schedule.warmup_steps=0"),
+)
+"""One step of a learning rate that moves nothing: what a task scores without training."""
 
 
 @dataclass(frozen=True)
