@@ -17,6 +17,12 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is fetched and hashed here, in this process and in others, stays out of the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 def _same_environment_afterwards() -> Iterator[None]:
     """Programs called in-process announce themselves to their children by an environment variable;
     ranks started by a later test would see the wrong parent and end at once."""
