@@ -66,10 +66,10 @@ async def showing(
 
 
 async def seen(pilot: Pilot[None], *words: str) -> str:
-    """The screen's text, once it has all of these, wrapped or not."""
+    """The screen's text, once it has all of these, wrapped or not, beside a pane or not."""
     for _ in range(_LOOKS):
         text: str = pilot.app.text  # type: ignore[attr-defined]
-        flat = " ".join(text.split())
+        flat = " ".join(text.replace("▏", " ").split())
         if all(word in text or word in flat for word in words):
             return text
         await pilot.pause(0.01)
