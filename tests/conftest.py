@@ -1,4 +1,4 @@
-"""What every test gets: the environment it changes in this process is put back."""
+"""What every test gets: nothing of the user's environment; what it changes in it is put back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from orchestra.provenance.git_environment import FOREIGN
 from tests.chaos.matrix import pytest_runtest_setup, pytest_terminal_summary, saw
 
 __all__ = ["pytest_runtest_setup", "pytest_terminal_summary", "saw"]
@@ -17,10 +18,27 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+#: What a terminal, a shell's start file, a cluster or a git hook may have said; programs print and
+#: do other things by it.
+_SAID_ELSEWHERE = (
+    *("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TMUX", "CUDA_VISIBLE_DEVICES"),
+    *("ORCHESTRA_GLYPHS", "ORCHESTRA_LEASES", "ORCHESTRA_OFFLINE", "ORCHESTRA_RUNS"),
+    *("ORCHESTRA_CACHE", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN"),
+    *("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", *FOREIGN),
+    # Every program that is started would compile all of ours again.
+    *("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"),
+)
+
+
 @pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What is fetched and hashed here, in this process and in others, stays out of the user's."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+def own_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing that the user has set for other programs holds here, in this process and in others,
+    and what is fetched, hashed and remembered here stays out of the user's folders."""
+    for name in _SAID_ELSEWHERE:
+        os.environ.pop(name, None)
+    for name in ("CACHE", "CONFIG", "STATE"):
+        os.environ[f"XDG_{name}_HOME"] = str(tmp_path_factory.mktemp(name.lower()))
+    os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
 def _same_environment_afterwards() -> Iterator[None]:

@@ -19,7 +19,7 @@ from orchestra.wire.identity import start_ticks
 from orchestra.wire.stacks import STACKS_SIGNAL
 
 _LOOK_S = 0.02
-_QUIET_S = 0.1  # a file that has grown and stays so for this time is whole
+_QUIET_S = 0.3  # a file that has grown and stays so for this time is whole
 
 
 def dump(ranks: Sequence[Beat], folder: AttemptFolder, wait_s: float) -> str:

@@ -76,7 +76,8 @@ def _own(job: Job) -> None:
 def _run(job: Job, attempt: AttemptFolder, pulse: Heartbeat) -> int:
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    @record  # writes what is raised to the file that the agent reads
+    from orchestra.train.error_file import WholeErrorFile
+
     def run() -> None:
         from orchestra.train.distributed import leave
         from orchestra.train.final import evaluate_job
@@ -96,7 +97,7 @@ def _run(job: Job, attempt: AttemptFolder, pulse: Heartbeat) -> int:
                 raise
             raise OutOfMemoryError(f"out of memory: {str(error).splitlines()[0]}") from error
 
-    run()
+    record(run, WholeErrorFile())()  # tells the agent what is raised
     return ExitCode.OK
 
 

@@ -34,7 +34,7 @@ from orchestra.wire.job import Attempt, JobState
 from orchestra.wire.states import ENDED, RunState
 from orchestra.workspace import Workspace
 
-PATIENCE_S = 40.0
+PATIENCE_S = 100.0
 HERE = Path(__file__).parent
 PACKAGE = Path(orchestra.__file__).parent
 

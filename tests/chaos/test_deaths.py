@@ -115,7 +115,7 @@ def test_stopped_rank_is_killed(sandbox: Sandbox) -> None:
     attempt = sandbox.held(job)
     os.kill(attempt.ranks[0], signal.SIGSTOP)
     os.kill(attempt.ranks[1], signal.SIGKILL)
-    wait_for("the second attempt", lambda: len(sandbox.attempts(job)) == 2, 10)
+    wait_for("the second attempt", lambda: len(sandbox.attempts(job)) == 2)
     sandbox.release(job)
     assert sandbox.wait_end(job).state == RunState.COMPLETED
     assert sandbox.attempts(job)[0].reason.startswith("rank 1 was killed by SIGKILL")

@@ -306,7 +306,7 @@ def test_revived_on_a_disk_that_is_still_full(sandbox: Sandbox) -> None:
         [sys.executable, "-c", FULL_DISK, *arguments, "--workspace", str(job.folder)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert "failed: cannot write" in done.stderr
     assert "Traceback" not in done.stderr
@@ -326,7 +326,7 @@ def test_second_supervisor_ends_by_the_lock(sandbox: Sandbox) -> None:
     job = sandbox.start(sandbox.add_run(hold=True))
     sandbox.held(job)
     rival = sandbox.supervise(job)
-    _, said = rival.communicate(timeout=20)
+    _, said = rival.communicate(timeout=60)
     assert rival.returncode == ExitCode.CONFLICT
     assert b"has a supervisor already" in said
     sandbox.release(job)
@@ -415,7 +415,7 @@ def test_an_evaluation_has_each_state_once_and_no_steps(sandbox: Sandbox) -> Non
     JobState(RunState.QUEUED, "", 0, time.time()).write(job)
     with sandbox.registry() as registry:
         registry.create_evaluation(run.id, 1, "test", "best")
-    assert sandbox.supervise(job).wait(30) == 0
+    assert sandbox.supervise(job).wait(60) == 0
     with sandbox.registry() as registry:
         events = [event for event in registry.events(run.id) if event.evaluation == 1]
         row = registry.evaluations(run.id)[0]
@@ -494,7 +494,7 @@ def test_code_of_an_orchestra_without_launcher_is_refused_with_a_sentence(sandbo
 
 def test_a_logout_that_removes_heartbeats_kills_no_run(sandbox: Sandbox) -> None:
     """logind's RemoveIPC unlinks all that a user has in /dev/shm; ranks beat on."""
-    launch = {"step_deadline_s": 1.0}
+    launch = {"step_deadline_s": 2.0}
     job = sandbox.start(sandbox.add_run(hold=True, beats=True, launch=launch))
     attempt = sandbox.held(job)
     shutil.rmtree(pages_folder(attempt.tag))

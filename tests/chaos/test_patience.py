@@ -50,7 +50,7 @@ def test_without_a_deadline_a_hang_lasts(sandbox: Sandbox, saw: Saw) -> None:
     never = {"step_deadline_s": 1e6, "long_deadline_s": 1e6}
     lasts = sandbox.start(sandbox.add_run(hold=True, launch=never))
     sandbox.held(lasts)
-    soon = {"step_deadline_s": 0.5, "long_deadline_s": 20.0}
+    soon = {"step_deadline_s": 1.5, "long_deadline_s": 20.0}
     ends = sandbox.start(sandbox.add_run(hold=True, launch=soon))
     state = sandbox.wait_end(ends)
     assert state.state == RunState.FAILED

@@ -154,7 +154,7 @@ def test_watch_follows_what_happens_with_one_child(gpus: FakeNvml, watch: Watch)
     gpus.write(H100)
     read_until(process.stdout, "free")
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
+    assert process.wait(60) == 130
     assert not Path(f"/proc/{child}").exists()
     assert process.stderr is not None and "Traceback" not in process.stderr.read()
 
@@ -169,7 +169,7 @@ def test_watch_redraws_a_terminal(gpus: FakeNvml, watch: Watch) -> None:
         gpus.write(H100, f"process {os.getpid()} 9")
         assert "\x1b[H\x1b[2J" in read_until(screen, "foreign process")
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
 
 
 def test_the_host_and_who_had_a_gpu(cli: Cli, gpus: FakeNvml, tmp_path: Path) -> None:

@@ -295,7 +295,7 @@ def test_ctrl_c_on_a_terminal_asks_and_detaches(cli: Cli) -> None:
     assert no_process_of(run["id"])
 
 
-def _read_until(terminal: int, text: bytes, seconds: float = 30.0) -> bytes:
+def _read_until(terminal: int, text: bytes, seconds: float = 60.0) -> bytes:
     seen = b""
     deadline = time.monotonic() + seconds
     while text not in seen:

@@ -109,7 +109,7 @@ def test_it_serves_the_points_until_it_is_interrupted(
 
 
 def ask(address: str) -> Any:
-    with urllib.request.urlopen(address, timeout=20) as answer:
+    with urllib.request.urlopen(address, timeout=60) as answer:
         return json.load(answer)
 
 

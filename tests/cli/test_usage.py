@@ -222,7 +222,7 @@ def on_terminal(cli: Cli, *words: str) -> str:
     except OSError:  # the last writer has gone
         pass
     os.close(ours)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=60) == 0
     return seen.decode()
 
 

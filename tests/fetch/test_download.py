@@ -114,7 +114,7 @@ def test_a_silent_server_is_left_and_gone_on_with(server: Server, own_cache: Cac
     server.files[PATH] = CONTENT
     hold = Hold(100_000)
     server.faults[PATH] = [hold]
-    web = Web(print, Patience(failures=2, silence_s=0.3), lambda seconds: None)
+    web = Web(print, Patience(failures=9, silence_s=0.5), lambda seconds: None)
     url = server.url + PATH
     received = Download(web, own_cache, key_of(url), url, Expected()).run()
     hold.go.set()

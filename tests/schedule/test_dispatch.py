@@ -118,7 +118,7 @@ def test_registry_that_missed_the_end_is_corrected(sandbox: Sandbox, missed: Run
 def test_supervisor_of_a_job_that_had_ended_corrects_the_registry(sandbox: Sandbox) -> None:
     job = sandbox.add_run()
     replace(JobState.read(job), state=RunState.STOPPED, reason="by hand").write(job)
-    assert sandbox.supervise(job).wait(20) == 0
+    assert sandbox.supervise(job).wait(60) == 0
     with sandbox.registry() as registry:
         row = registry.get_run(job.run.id)
     assert (row.state, row.reason) == (RunState.STOPPED, "by hand")

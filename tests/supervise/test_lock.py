@@ -48,7 +48,7 @@ def test_grandchildren_do_not_inherit_it(tmp_path: Path) -> None:
     lock.close()
     try:
         # An exec closes one descriptor after the other; Popen waits for that of its own pipe only.
-        freed = FileLock.acquire(tmp_path / "lock", timeout_s=5.0)
+        freed = FileLock.acquire(tmp_path / "lock", timeout_s=60.0)
         assert freed is not None
         freed.close()
     finally:
@@ -64,7 +64,7 @@ def test_who_only_looks_keeps_nobody_from_the_lock(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as thread:
         wanted = thread.submit(FileLock.acquire_if_free, path)
         os.close(looker)
-        lock = wanted.result(10)
+        lock = wanted.result(60)
     assert lock is not None
     with lock:
         assert is_held(path)

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from orchestra.supervise import stacks
 from orchestra.supervise.signs import read_signs
 from orchestra.supervise.stacks import dump, tidy
 from orchestra.wire.folders import AttemptFolder
@@ -43,7 +45,7 @@ HOLDS_GIL = "deque(repeat(0), maxlen=0)  # one call into C that never ends"
 IN_A_THREAD = "threading.Thread(target=time.sleep, args=(600,)).start(); " + SLEEPS
 ENDS = "pass"
 DEAF = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); " + SLEEPS
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 Start = Callable[..., Beat]
 
@@ -111,11 +113,27 @@ def test_a_stopped_rank_is_continued_to_tell(ranks: Ranks) -> None:
     assert "in hanging_here" in ranks.stacks(0)
 
 
+def test_a_pause_in_the_middle_of_a_report_is_waited_for(
+    ranks: Ranks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a rank that waits for the disk, or for its turn on a busy machine."""
+    path, clock = ranks.folder.rank_stacks(0), [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        path.write_text("Thread" if clock[0] < 0.25 else "Thread most recent call first")
+
+    monkeypatch.setattr(stacks, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    stacks._wait_until_written({path: 0}, PATIENCE_S)
+    assert ranks.stacks(0).endswith("first")
+    assert clock[0] < 1.0
+
+
 def test_one_that_says_nothing_costs_a_bounded_wait(ranks: Ranks) -> None:
     beats = [ranks.start(), ranks.start(DEAF)]
     wait_for("it to be deaf", lambda: _blocked(beats[1].pid))
     started = time.monotonic()
-    said = dump(beats, ranks.folder, 0.5)
+    said = dump(beats, ranks.folder, 2.0)
     assert time.monotonic() - started < PATIENCE_S
     assert said == f"stacks of rank 0 are in {ranks.folder.logs}; rank 1 wrote no stacks"
     assert "in hanging_here" in ranks.stacks(0)

@@ -17,6 +17,7 @@ from orchestra.wire.identity import ProcessIdentity
 from orchestra.wire.job import JOB, RUN, TAG, WORKSPACE
 
 Start = Callable[..., subprocess.Popen[bytes]]
+PATIENCE_S = 60.0
 FORKS_FOR_EVER = "import os, time\nwhile os.fork() == 0:\n time.sleep(0.03)\n"
 
 
@@ -36,7 +37,7 @@ def start(tag: str) -> Iterator[Start]:
     def start(*command: str, tag: str = tag) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(command or ("/bin/sleep", "600"), env={TAG: tag})
         processes.append(process)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         wanted = f"{TAG}={tag}".encode()
         while process.poll() is None and wanted not in environment(process.pid):  # still in exec
             assert time.monotonic() < deadline
@@ -52,22 +53,22 @@ def test_sweep_kills_all_of_a_tag_and_nothing_else(start: Start, tag: str) -> No
     mine = [start(), start()]
     others = [start(tag=tag + "x"), start(tag=tag[:-1]), start(tag="")]
     assert {process.pid for process in tree.tagged(tag)} == {process.pid for process in mine}
-    assert tree.sweep(tag, deadline_s=5.0).killed == 2
-    assert [process.wait(5) for process in mine] == [-9, -9]
+    assert tree.sweep(tag, deadline_s=PATIENCE_S).killed == 2
+    assert [process.wait(PATIENCE_S) for process in mine] == [-9, -9]
     assert all(process.poll() is None for process in others)
 
 
 def test_spared_pids_live(start: Start, tag: str) -> None:
     spared, other = start(), start()
-    tree.sweep(tag, deadline_s=5.0, spare=(spared.pid,))
-    assert other.wait(5) == -9
+    tree.sweep(tag, deadline_s=PATIENCE_S, spare=(spared.pid,))
+    assert other.wait(PATIENCE_S) == -9
     assert spared.poll() is None
 
 
 def test_sweep_catches_up_with_forks(start: Start, tag: str) -> None:
     """Each process forks and ends: one scan alone would often miss the newest child."""
     start(sys.executable, "-S", "-E", "-c", FORKS_FOR_EVER)
-    result = tree.sweep(tag, deadline_s=5.0)
+    result = tree.sweep(tag, deadline_s=PATIENCE_S)
     assert result.leftovers == ()
     assert tree.tagged(tag) == []
 
@@ -82,7 +83,7 @@ def test_reused_pid_is_not_killed(start: Start, tag: str) -> None:
     assert not tree.kill(identity, tag + "x")
     assert process.poll() is None
     assert tree.kill(identity, tag)
-    assert process.wait(5) == -9
+    assert process.wait(PATIENCE_S) == -9
     assert not tree.kill(identity, tag)
 
 
@@ -103,15 +104,15 @@ def test_several_tags_are_swept_at_once(start: Start, tag: str) -> None:
     untagged = start(tag="")
     tags = {tag, f"{tag}.launcher", ""}
     assert {process.pid for process in tree.tagged(tags)} == {process.pid for process in both}
-    assert tree.sweep(tags, deadline_s=5.0).killed == 2
-    assert [process.wait(5) for process in both] == [-9, -9]
+    assert tree.sweep(tags, deadline_s=PATIENCE_S).killed == 2
+    assert [process.wait(PATIENCE_S) for process in both] == [-9, -9]
     assert untagged.poll() is None
 
 
 def test_a_scan_tells_what_a_process_belongs_to(tag: str) -> None:
     environment = {TAG: tag, RUN: "r", JOB: "/runs/r", WORKSPACE: "/w\udcff"}
     process = subprocess.Popen(["/bin/sleep", "600"], env=environment)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while not (found := [item for item in tree.scan() if item.tag == tag]):
         assert time.monotonic() < deadline
     process.kill()
@@ -143,6 +144,6 @@ def test_setproctitle_keeps_the_tag_only_if_told_so(tag: str, spared: bool) -> N
     assert process.stdout is not None
     assert process.stdout.readline() == "titled\n"
     assert (tree.tagged(tag) != []) == spared
-    assert tree.sweep(tag, deadline_s=5.0).killed == spared
+    assert tree.sweep(tag, deadline_s=PATIENCE_S).killed == spared
     process.communicate()
     assert process.returncode == (-9 if spared else 0)

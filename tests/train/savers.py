@@ -21,7 +21,7 @@ from orchestra.wire import checkpoints
 from orchestra.wire.checkpoints import silently
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Told:

@@ -289,7 +289,7 @@ def test_a_save_that_fails_hides_no_error_of_training(
     ends = threading.Event()
 
     def broken(*arguments: Any) -> Any:
-        assert ends.wait(20.0)
+        assert ends.wait(60.0)
         raise OSError(errno.EIO, "Input/output error")
 
     def teapot(saver: Saver) -> None:

@@ -9,14 +9,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 
+from orchestra.train import rank as rank_module
 from orchestra.wire import lifeline
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.folders import Job
-from orchestra.wire.heartbeat import Phase, pages_folder, read_beats
+from orchestra.wire.heartbeat import Heartbeat, Phase, pages_folder, read_beats
 from orchestra.wire.job import CODE, TAG, Result
 from tests.exactness.launching import REPOSITORY, WORKSPACE, log_of, write_job
 
@@ -122,3 +125,30 @@ def test_by_hand_leaves_no_heartbeat_page(tmp_path: Path) -> None:
     job = write_job(tmp_path / "run", train={"max_steps": 2})
     assert by_hand(job).returncode == 0, log_of(job)
     assert not pages_folder(f"{job.run.id}.1.plain").exists()
+
+
+def test_a_rank_that_is_killed_while_it_tells_leaves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun would die of what it can't read, and no rank's failure would be on record."""
+    path = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(path))
+
+    def broken(*arguments: object) -> None:
+        raise ValueError("boom")
+
+    def killed(data: object, file: IO[str]) -> None:
+        file.write('{"mess')
+        raise KeyboardInterrupt
+
+    job = Job("train", tmp_path)
+    run = partial(rank_module._run, job, job.attempt(1), cast(Heartbeat, None))
+    monkeypatch.setattr("orchestra.train.session.open_session", broken)
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dump", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert not path.exists()
+    with pytest.raises(ValueError, match="boom"):
+        run()
+    assert json.loads(path.read_text())["message"]["message"] == "ValueError: boom"

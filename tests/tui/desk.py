@@ -17,7 +17,7 @@ from orchestra.tui.actions import Actions
 from orchestra.tui.background import Background
 from orchestra.workspace import Workspace
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 
 
 class Runs(Acting):

@@ -18,7 +18,7 @@ from orchestra.tui.pane import Focus, Pane
 from orchestra.wire.states import RunState
 from tests.tui.loop import driven
 
-_LOOKS = 1000
+_LOOKS = 4000  # of 10 ms and more
 
 
 class Shown(App[None]):
@@ -66,14 +66,18 @@ async def showing(
 
 
 async def seen(pilot: Pilot[None], *words: str) -> str:
-    """The screen's text, once it has all of these, wrapped or not, beside a pane or not."""
+    """The screen's text, once it has all of these, however they are wrapped."""
     for _ in range(_LOOKS):
         text: str = pilot.app.text  # type: ignore[attr-defined]
-        flat = " ".join(text.replace("▏", " ").split())
-        if all(word in text or word in flat for word in words):
+        if all(word in text or _squeezed(word) in _squeezed(text) for word in words):
             return text
         await pilot.pause(0.01)
     raise AssertionError(f"never saw {words} in:\n{text}")
+
+
+def _squeezed(text: str) -> str:
+    """Without blanks and borders: a long path is cut anywhere, by the length of the folder's."""
+    return "".join(text.replace("▏", "").split())
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:

@@ -121,7 +121,7 @@ class Terminal:
         """The screen with colours: `cells.buffer[row][column]`."""
         return self._screen
 
-    def wait_for(self, what: str | Callable[[str], bool], timeout_s: float = 30.0) -> str:
+    def wait_for(self, what: str | Callable[[str], bool], timeout_s: float = 60.0) -> str:
         """The screen's text once it contains `what`, or once `what` says so of it."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -178,7 +178,7 @@ class Terminal:
         self._screen.resize(rows, columns)
         os.kill(self._process.pid, signal.SIGWINCH)
 
-    def exit_code(self, timeout_s: float = 30.0) -> int:
+    def exit_code(self, timeout_s: float = 60.0) -> int:
         """Wait for its end; all it said until then is in `sent`."""
         deadline = time.monotonic() + timeout_s
         while self._process.poll() is None:

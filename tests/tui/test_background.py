@@ -11,7 +11,7 @@ import pytest
 from orchestra.tui.background import Background
 from orchestra.wire.errors import OrchestraError
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def at_once(answer: Callable[[], None]) -> None:
@@ -56,7 +56,9 @@ def test_the_last_thing_happens_in_the_thread_and_nothing_is_answered_after_it()
     background = Background("test", at_once)
     where: list[str] = []
     background.start()
-    background.stop(last=lambda: where.append(threading.current_thread().name))
+    background.stop(
+        last=lambda: where.append(threading.current_thread().name), timeout_s=PATIENCE_S
+    )
     background.ask("late", lambda: "late", where.append, unexpected)
     assert where == ["test"]
 

@@ -275,7 +275,7 @@ def test_reap_kills_what_was_shown_and_tells_the_run(
 
     try:
         asyncio.run(work())
-        assert process.wait(10) == -9
+        assert process.wait(60) == -9
     finally:
         process.kill()
         process.wait()

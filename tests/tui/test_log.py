@@ -68,7 +68,7 @@ class Driven:
         return str(widget.render()) if widget.display else ""
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, f"{self.told('state')}\n{self.seen()}"
             await self.pilot.pause()
@@ -287,7 +287,7 @@ async def test_what_is_asked_while_the_reader_is_busy_is_not_lost(
     gate, read = threading.Event(), log_reading.answer
 
     def gated(*arguments: Any) -> log_reading.Looked:
-        assert gate.wait(20)
+        assert gate.wait(60)
         return read(*arguments)
 
     gate.set()

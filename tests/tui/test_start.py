@@ -63,7 +63,7 @@ def test_rows_that_are_long_in_coming_hold_up_nothing(
     look = Watcher.look
 
     def slow(self: Watcher, wanted: object) -> object:
-        unlocked.wait(20)
+        unlocked.wait(60)
         return look(self, wanted)  # type: ignore[arg-type]
 
     assert start._first_rows(workspace) is not None

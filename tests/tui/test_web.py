@@ -51,7 +51,7 @@ def test_the_token_opens_once() -> None:
     assert door.token is not None and len(door.token) > 40 and door.token in door.url
     by_token = asked(token=door.token)
     assert "good for one browser" in str(door.admit(asked()))
-    assert door.admit(asked(token="x" + door.token[1:])) is not None
+    assert door.admit(asked(token=door.token.swapcase())) is not None
     assert door.admit(asked(token=door.token, path="/static/js/textual.js")) is not None
     assert door.admit(by_token) is None
     assert "good for one browser" in str(door.admit(by_token)), "it is spent"

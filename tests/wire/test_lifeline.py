@@ -62,7 +62,7 @@ def test_a_parent_that_died_before_the_child_armed_is_noticed() -> None:
     """Arming alone leaves a race: the new parent would live for ever."""
     orphan = start(CHILD, **{PARENT_PID: "1"})
     assert first_line(orphan) == ""
-    assert orphan.wait(30) == 1
+    assert orphan.wait(60) == 1
 
 
 def test_started_by_hand_it_arms_nothing() -> None:
@@ -84,5 +84,5 @@ def test_control_the_signal_follows_the_thread_of_the_parent() -> None:
     thread = threading.Thread(target=from_a_thread)
     thread.start()
     thread.join()
-    assert started[0].wait(30) == -signal.SIGKILL
+    assert started[0].wait(60) == -signal.SIGKILL
     started[0].communicate()

@@ -248,7 +248,7 @@ async def test_the_old_curve_stays_until_the_new_one_is_read(
         go_on = threading.Event()
         look = seen.pane._source.look
         monkeypatch.setattr(
-            seen.pane._source, "look", lambda question: go_on.wait(10) and look(question)
+            seen.pane._source, "look", lambda question: go_on.wait(60) and look(question)
         )
         await seen.show(run_view("bbbb"))
         assert "asr-aaaa" in seen.text() and "asr-bbbb" not in seen.text()

@@ -7,6 +7,7 @@ the last one.
 from __future__ import annotations
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ import time
 import tomllib
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +27,7 @@ import torch.distributed as dist
 
 from orchestra.wire.checkpoints import committed, step_of
 from orchestra.wire.folders import Job
-from orchestra.wire.heartbeat import Beat, Phase, pages_folder, read_beats
+from orchestra.wire.heartbeat import Beat, Heartbeat, Phase, pages_folder, read_beats
 from orchestra.wire.job import JOB, TAG
 
 _WAIT_S = 30.0
@@ -50,11 +52,12 @@ def strike(where: str) -> None:
     how = due(where)
     if not how:
         return
-    if where == "forward":
-        _wait(_is_saved)
+    in_step = where == "forward"
+    if in_step:
+        _wait(_is_saved, beating=True)
     others = [fault["rank"] for fault in _faults if fault["rank"] != _rank]
     if _rank == 0:
-        _wait(lambda: all(_told(rank).exists() for rank in others))
+        _wait(lambda: all(_told(rank).exists() for rank in others), beating=in_step)
     tell()
     _HOW[how]()
 
@@ -177,9 +180,8 @@ def _sigterm() -> None:
 
 
 def _sigstop() -> NoReturn:
-    while True:  # it is continued to write its stacks, which any of its threads may do
-        os.kill(os.getpid(), signal.SIGSTOP)
-        time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    _linger()  # it is continued to write its stacks
 
 
 def _kill_a_loader_worker() -> NoReturn:
@@ -317,7 +319,16 @@ def _told(rank: int) -> Path:
     return _job.folder / "strikes" / f"{_attempt}.{rank}"
 
 
-def _wait(condition: Callable[[], bool]) -> None:
+def _wait(condition: Callable[[], bool], *, beating: bool = False) -> None:
+    """Bounded. `beating`: a slow disk is not to be taken for the fault that is to come."""
     deadline = time.monotonic() + _WAIT_S
     while not condition() and time.monotonic() < deadline:
+        if beating:
+            _pulse().beat(_steps_done(), Phase.FORWARD)
         time.sleep(0.01)
+
+
+@cache
+def _pulse() -> Heartbeat:
+    """This rank's own, which no task is given."""
+    return next(each for each in gc.get_objects() if isinstance(each, Heartbeat))
