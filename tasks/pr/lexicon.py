@@ -9,6 +9,8 @@ from pathlib import Path
 from orchestra.wire.errors import DataError, NotFoundError
 
 _COMMENT = (";;;", "#")
+_REMARK = " #"
+"""CMUdict has some behind the phones: `aalborg AO1 L B AO0 R G # place, danish`."""
 _STRESS = re.compile(r"(?<=[A-Za-z])[0-9]$")
 
 
@@ -44,7 +46,7 @@ def read_lexicon(paths: Sequence[Path]) -> Lexicon:
     pronunciations: dict[str, str] = {}
     for path in paths:
         for number, line in enumerate(_lines(path), 1):
-            word, *phones = line.split() or [""]
+            word, *phones = line.partition(_REMARK)[0].split() or [""]
             if not word or word.startswith(_COMMENT):
                 continue
             if not phones:

@@ -32,7 +32,7 @@ LEXICON = """\
 A  AH0
 A  EY1
 BEE\tB IY1
-bees B IY1 Z
+bees B IY1 Z # plural, of bee
 """
 LINES: list[dict[str, Any]] = [{"text": "A BEE"}, {"text": "bees a"}, {"text": "BEE BEE"}]
 
