@@ -97,7 +97,10 @@ class Task(CtcTask):
         if not self.config.lexicon:
             return self._stressed(said.split())
         if missing := self._missing(utterance):
-            raise DataError(f"utterance {utterance.id}: {missing[0]!r} is not in the lexicon")
+            raise DataError(
+                f"utterance {utterance.id}: {missing[0]!r} is not in the lexicon; add it to a file "
+                "of task.lexicon, or leave the utterance out"
+            )
         return self._stressed(self.lexicon.pronounce(said))
 
     def predict(
@@ -110,10 +113,22 @@ class Task(CtcTask):
         ]
 
     def refer(self, prediction: Prediction, utterance: Utterance) -> Prediction:
-        """With a reference also {ref, alignment, phones} (see scoring)."""
+        """With a reference also {ref, alignment, phones} (see scoring); by `missing_word` none.
+
+        Raises:
+            DataError: it can't be used, or has phones that training had not.
+        """
+        if self.config.missing_word == "leave-out" and (missing := self._missing(utterance)):
+            log.warning(
+                "utterance %s is not scored: not in the lexicon: %s",
+                utterance.id,
+                ", ".join(missing),
+            )
+            return prediction
         reference = self.tokens(utterance)
         if reference is None:
             return prediction
+        self.symbols.encode(reference, utterance.id)
         hypothesis = prediction["hyp"]
         return {
             "id": utterance.id,

@@ -137,6 +137,26 @@ def test_missing_words_may_be_left_out_counted_and_named(
     assert "u3 (WASP)" in caplog.text
 
 
+def test_references_with_missing_words_are_refused_or_left_unscored(
+    tmp_path: Path, lexicon: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Predictions of a folder are of all its recordings, those that a split leaves out too."""
+    wasp = Utterance("u9", Path("x.wav"), 0.0, 1.0, {"text": "A WASP"})
+    strict = learnt(task_on(tmp_path, LINES, lexicon=[lexicon]))
+    with pytest.raises(DataError, match=r"utterance u9: 'WASP' is not in the lexicon; add it"):
+        strict.refer({"id": "u9", "hyp": "B"}, wasp)
+    lax = learnt(task_on(tmp_path, LINES, lexicon=[lexicon], missing_word="leave-out"))
+    assert lax.refer({"id": "u9", "hyp": "B"}, wasp) == {"id": "u9", "hyp": "B"}
+    assert "utterance u9 is not scored: not in the lexicon: WASP" in caplog.text
+
+
+def test_a_phone_that_training_had_not_is_refused_as_a_reference(tmp_path: Path) -> None:
+    task = learnt(task_on(tmp_path, [{"phones": "t a"}]))
+    other = Utterance("u9", Path("x.wav"), 0.0, 1.0, {"phones": "t x"})
+    with pytest.raises(DataError, match="utterance u9: 'x' did not occur in training"):
+        task.refer({"id": "u9", "hyp": "t"}, other)
+
+
 def test_nothing_is_logged_where_nothing_is_left_out(
     tmp_path: Path, lexicon: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
