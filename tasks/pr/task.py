@@ -15,12 +15,10 @@ from orchestra.tasks import Batch, Direction, Prediction
 from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance
 
-from .lexicon import Lexicon, read_lexicon, without_stress
+from .lexicon import Lexicon, read_lexicon, without_stress, words_with_ids
 from .scoring import compare, summarise
 
 log = logging.getLogger("orchestra")
-
-_SHOWN = 10  # missing words in a message
 
 
 class Task(CtcTask):
@@ -150,14 +148,8 @@ class Task(CtcTask):
         return without_stress(phones) if self.config.stress == "strip" else list(phones)
 
     def _refusal(self, missing: Mapping[str, Sequence[str]], split: str) -> str:
-        first_in: dict[str, str] = {}
-        for name, words in missing.items():
-            for word in words:
-                first_in.setdefault(word, name)
-        shown = [f"{word} ({name})" for word, name in list(first_in.items())[:_SHOWN]]
-        more = f" and {len(first_in) - _SHOWN} more" if len(first_in) > _SHOWN else ""
         return (
             "add a file of `WORD PHONE PHONE ...` lines to task.lexicon, or leave utterances out "
             f"with --set task.missing_word=leave-out: {len(missing)} of split {split!r} have words "
-            f"that are not in the lexicon: {', '.join(shown)}{more}"
+            f"that are not in the lexicon: {words_with_ids(missing)}"
         )

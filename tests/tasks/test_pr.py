@@ -242,15 +242,19 @@ def test_librispeech_reads_the_same_manifests(corpus: Path) -> None:
     assert set(ours) == set(tiny.UTTERANCES)
 
 
-def test_words_without_phones_are_counted_when_prepared(
+def test_words_without_phones_are_named_when_prepared(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "test-clean").symlink_to(corpus / "test-clean")
     (tmp_path / prepare.LEXICON).write_text("A AH0\n")
-    assert not prepare.prepare(tmp_path, tmp_path).problems
-    assert "test-clean: 50 of 50 utterances have words that are not in the lexicon (19 words)" in (
-        capsys.readouterr().err
-    )
+    prepared = prepare.prepare(tmp_path, tmp_path)
+    assert not prepared.problems
+    first = prepared.splits["test-clean"][0]
+    word = next(word for word in first["text"].split() if word != "A")
+    told = capsys.readouterr().err
+    assert "test-clean: 50 of 50 utterances have words that are not in the lexicon" in told
+    assert f"becomes of them: {word} ({first['id']}), " in told
+    assert told.strip().endswith("and 9 more")  # of 19
 
 
 def test_a_corpus_without_its_lexicon_is_refused(corpus: Path, tmp_path: Path) -> None:
