@@ -40,12 +40,13 @@ class Task(CtcTask):
         """By `missing_word`: all, or those whose words are in the lexicon.
 
         Raises:
-            DataError: words are missing and are to be refused; they are named.
+            DataError: words are missing and are to be refused, or no utterance would be left; they
+                are named.
         """
         missing = {u.id: words for u in utterances if (words := self._missing(u))}
         if not missing:
             return utterances
-        if self.config.missing_word == "refuse":
+        if self.config.missing_word == "refuse" or len(missing) == len(utterances):
             raise DataError(self._refusal(missing, split))
         log.warning(
             "split %r: %d of %d utterances are left out, for words that are not in the lexicon: %s",

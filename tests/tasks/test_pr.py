@@ -137,6 +137,12 @@ def test_missing_words_may_be_left_out_counted_and_named(
     assert "u3 (WASP)" in caplog.text
 
 
+def test_a_split_of_which_nothing_would_be_left_is_refused(tmp_path: Path, lexicon: Path) -> None:
+    task = task_on(tmp_path, [{"text": "WASP"}], lexicon=[lexicon], missing_word="leave-out")
+    with pytest.raises(DataError, match=r"1 of split 'train' have words .* lexicon: WASP \(u0\)"):
+        task.utterances("train")
+
+
 def test_references_with_missing_words_are_refused_or_left_unscored(
     tmp_path: Path, lexicon: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
