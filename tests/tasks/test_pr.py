@@ -36,7 +36,7 @@ bees B IY1 Z # plural, of bee
 """
 LINES: list[dict[str, Any]] = [{"text": "A BEE"}, {"text": "bees a"}, {"text": "BEE BEE"}]
 
-few_phones = st.lists(st.sampled_from(["AH0", "AH1", "B", "SH"]), max_size=12)
+few_phones = st.lists(st.sampled_from(["AH0", "AH1", "B", "SH", "ʃ"]), max_size=12)
 
 
 @pytest.fixture
