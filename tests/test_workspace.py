@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from orchestra.config.presets import list_presets
 from orchestra.wire.errors import NotFoundError, UsageError
 from orchestra.workspace import find_workspace, init_workspace
 
@@ -43,6 +45,14 @@ def test_runs_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert chosen == tmp_path / "disk2"  # the option beats the environment
     monkeypatch.chdir(tmp_path)
     assert find_workspace(tmp_path, Path("disk3")).runs.path == tmp_path / "disk3"
+
+
+def test_no_snapshot_takes_in_the_corpora_of_the_presets(tmp_path: Path) -> None:
+    workspace = init_workspace(tmp_path)
+    ignored = (tmp_path / ".gitignore").read_text().splitlines()
+    for preset in list_presets(workspace.root):
+        root = tomllib.loads(preset.path.read_text()).get("data", {}).get("root")
+        assert root is None or f"/{Path(root).parts[0]}/" in ignored, preset.name
 
 
 def test_init_keeps_what_is_there(tmp_path: Path) -> None:

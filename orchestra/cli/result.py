@@ -33,10 +33,8 @@ def print_result(workspace: Workspace, view: View, since_s: float) -> None:
     print_evaluations(rows, document["metric"])
     if view.key.evaluation is None:
         for split, counts in document["data"].items():
-            emit(
-                f"{split}: {counts['count']} utterances, {counts['seconds'] / 60:.1f} min, "
-                f"{counts['words']} distinct words"
-            )
+            words = f", {counts['words']} distinct words" if counts["words"] else ""
+            emit(f"{split}: {counts['count']} utterances, {counts['seconds'] / 60:.1f} min{words}")
         if skipped := document["progress"]["skipped"]:
             emit(f"skipped {number(skipped)} steps (not finite): `orchestra replay {view.run.id}`")
     emit(f"run {document['id']} ({document['name']}) in {document['folders']['run']}")

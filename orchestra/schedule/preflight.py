@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from orchestra.config.schema import AugmentConfig, RunConfig, SpectralConfig
+from orchestra.config.schema import AugmentConfig, RunConfig, SpectralConfig, TaskConfig
 from orchestra.gpu import snapshot
 from orchestra.gpu.pool import over_limit, visible, wanted
 from orchestra.gpu.probe import Prober
@@ -78,8 +78,8 @@ def preflight(
         _upstream(config, code or root or Path.cwd(), runs, splits, newest=is_new),
         _disk(runs),
     ]
-    if splits is None:  # evaluation augments nothing
-        looks.insert(1, _augmentation(config.augment))
+    if splits is None:  # evaluation augments nothing, and may need no references
+        looks[1:1] = [_task_files(config.task), _augmentation(config.augment)]
     for item in chain.from_iterable(looks):
         if isinstance(item, Finding):
             found.append(item)
@@ -128,6 +128,14 @@ def _data(config: RunConfig, splits: tuple[str, ...] | None) -> Iterator[Finding
         )
         if splits is None and split == data.train:
             yield from _too_long(config, summary.longest_s)
+
+
+def _task_files(task: TaskConfig) -> Iterator[str]:
+    """The files that the task's own table names, such as lexicons, are there."""
+    for key, value in task:
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and not path.exists():
+                yield f"task.{key}: there is no {path}; set it to what is there"
 
 
 def _augmentation(config: AugmentConfig) -> Iterator[Finding | str]:

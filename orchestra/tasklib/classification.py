@@ -60,8 +60,9 @@ class Classification(orchestra.tasks.Task):
                 f"{' or no '.join(self.slots)} ({missing} is the first); add theirs, or take them "
                 "from all to have them predicted only"
             )
-        if self.counts and (self.config.unseen == "refuse" or split == self.data.train):
-            self._refuse_unseen(split, utterances)
+        if self.config.unseen == "refuse" or split == self.data.train:
+            for utterance in utterances:
+                self._refuse_unseen(utterance, f"split {split!r}, ")
         return utterances
 
     def learn(self, utterances: Sequence[Utterance]) -> dict[str, Any]:
@@ -184,9 +185,17 @@ class Classification(orchestra.tasks.Task):
         ]
 
     def refer(self, prediction: Prediction, utterance: Utterance) -> Prediction:
-        """With a label also {label}, shaped as `predicted`."""
+        """With a label also {label}, shaped as `predicted`.
+
+        Raises:
+            DataError: the label is unseen and such are to be refused.
+        """
         label = self.label(utterance)
-        return prediction if label is None else {**prediction, "label": self._by_slot(label)}
+        if label is None:
+            return prediction
+        if self.config.unseen == "refuse":
+            self._refuse_unseen(utterance)
+        return {**prediction, "label": self._by_slot(label)}
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         """accuracy (all slots right) and macro_f1 in percent; with several slots instead of the
@@ -226,13 +235,12 @@ class Classification(orchestra.tasks.Task):
         pairs = zip(self.slots, names, strict=True)
         return any(name not in self._numbers[slot] for slot, name in pairs)
 
-    def _refuse_unseen(self, split: str, utterances: Sequence[Utterance]) -> None:
-        for utterance in utterances:
-            names = self.label(utterance)
-            for slot, name in zip(self.slots, names, strict=True) if names else ():
-                if name not in self._numbers[slot]:
-                    raise DataError(
-                        f"split {split!r}, utterance {utterance.id}: the training split has no "
-                        f'{slot} {name!r}; correct it, or set task.unseen="count" to have such '
-                        "utterances counted as wrong"
-                    )
+    def _refuse_unseen(self, utterance: Utterance, where: str = "") -> None:
+        names = self.label(utterance) if self.counts else None
+        for slot, name in zip(self.slots, names, strict=True) if names else ():
+            if name not in self._numbers[slot]:
+                raise DataError(
+                    f"{where}utterance {utterance.id}: the training split has no {slot} {name!r}; "
+                    'correct it or leave it out, or set task.unseen="count" to have such '
+                    "utterances counted as wrong"
+                )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestra.wire.errors import DataError, NotFoundError
 
 _COMMENT = (";;;", "#")
+_REMARK = " #"
+"""CMUdict has some behind the phones: `aalborg AO1 L B AO0 R G # place, danish`."""
+_SHOWN = 10
+"""Missing words in a message."""
 _STRESS = re.compile(r"(?<=[A-Za-z])[0-9]$")
 
 
@@ -44,13 +48,28 @@ def read_lexicon(paths: Sequence[Path]) -> Lexicon:
     pronunciations: dict[str, str] = {}
     for path in paths:
         for number, line in enumerate(_lines(path), 1):
-            word, *phones = line.split() or [""]
+            word, *phones = line.partition(_REMARK)[0].split() or [""]
             if not word or word.startswith(_COMMENT):
                 continue
             if not phones:
                 raise DataError(f"{path}, line {number}: word {word!r} has no phones; add them")
             pronunciations.setdefault(word.upper(), " ".join(phones))
     return Lexicon(pronunciations)
+
+
+def words_with_ids(missing: Mapping[str, Sequence[str]]) -> str:
+    """`WASP (u3), HIVE (u4) and 7 more`: missing words, each with the first id that has it.
+
+    Args:
+        missing: by id of an utterance.
+    """
+    first_in: dict[str, str] = {}
+    for name, words in missing.items():
+        for word in words:
+            first_in.setdefault(word, name)
+    shown = [f"{word} ({name})" for word, name in list(first_in.items())[:_SHOWN]]
+    more = f" and {len(first_in) - _SHOWN} more" if len(first_in) > _SHOWN else ""
+    return ", ".join(shown) + more
 
 
 def without_stress(phones: Sequence[str]) -> list[str]:

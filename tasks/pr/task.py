@@ -15,12 +15,10 @@ from orchestra.tasks import Batch, Direction, Prediction
 from orchestra.wire.errors import DataError
 from orchestra.wire.manifest import Utterance
 
-from .lexicon import Lexicon, read_lexicon, without_stress
+from .lexicon import Lexicon, read_lexicon, without_stress, words_with_ids
 from .scoring import compare, summarise
 
 log = logging.getLogger("orchestra")
-
-_SHOWN = 10  # missing words in a message
 
 
 class Task(CtcTask):
@@ -42,12 +40,13 @@ class Task(CtcTask):
         """By `missing_word`: all, or those whose words are in the lexicon.
 
         Raises:
-            DataError: words are missing and are to be refused; they are named.
+            DataError: words are missing and are to be refused, or no utterance would be left; they
+                are named.
         """
         missing = {u.id: words for u in utterances if (words := self._missing(u))}
         if not missing:
             return utterances
-        if self.config.missing_word == "refuse":
+        if self.config.missing_word == "refuse" or len(missing) == len(utterances):
             raise DataError(self._refusal(missing, split))
         log.warning(
             "split %r: %d of %d utterances are left out, for words that are not in the lexicon: %s",
@@ -97,7 +96,10 @@ class Task(CtcTask):
         if not self.config.lexicon:
             return self._stressed(said.split())
         if missing := self._missing(utterance):
-            raise DataError(f"utterance {utterance.id}: {missing[0]!r} is not in the lexicon")
+            raise DataError(
+                f"utterance {utterance.id}: {missing[0]!r} is not in the lexicon; add it to a file "
+                "of task.lexicon, or leave the utterance out"
+            )
         return self._stressed(self.lexicon.pronounce(said))
 
     def predict(
@@ -110,10 +112,22 @@ class Task(CtcTask):
         ]
 
     def refer(self, prediction: Prediction, utterance: Utterance) -> Prediction:
-        """With a reference also {ref, alignment, phones} (see scoring)."""
+        """With a reference also {ref, alignment, phones} (see scoring); by `missing_word` none.
+
+        Raises:
+            DataError: it can't be used, or has phones that training had not.
+        """
+        if self.config.missing_word == "leave-out" and (missing := self._missing(utterance)):
+            log.warning(
+                "utterance %s is not scored: not in the lexicon: %s",
+                utterance.id,
+                ", ".join(missing),
+            )
+            return prediction
         reference = self.tokens(utterance)
         if reference is None:
             return prediction
+        self.symbols.encode(reference, utterance.id)
         hypothesis = prediction["hyp"]
         return {
             "id": utterance.id,
@@ -135,14 +149,8 @@ class Task(CtcTask):
         return without_stress(phones) if self.config.stress == "strip" else list(phones)
 
     def _refusal(self, missing: Mapping[str, Sequence[str]], split: str) -> str:
-        first_in: dict[str, str] = {}
-        for name, words in missing.items():
-            for word in words:
-                first_in.setdefault(word, name)
-        shown = [f"{word} ({name})" for word, name in list(first_in.items())[:_SHOWN]]
-        more = f" and {len(first_in) - _SHOWN} more" if len(first_in) > _SHOWN else ""
         return (
             "add a file of `WORD PHONE PHONE ...` lines to task.lexicon, or leave utterances out "
             f"with --set task.missing_word=leave-out: {len(missing)} of split {split!r} have words "
-            f"that are not in the lexicon: {', '.join(shown)}{more}"
+            f"that are not in the lexicon: {words_with_ids(missing)}"
         )

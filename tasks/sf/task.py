@@ -79,10 +79,15 @@ class Task(CtcTask):
         ]
 
     def refer(self, prediction: Prediction, utterance: Utterance) -> Prediction:
-        """With a reference also {ref, ref_slots}."""
+        """With a reference also {ref, ref_slots}.
+
+        Raises:
+            DataError: it can't be used, or has slots that training had not.
+        """
         marked = self._marked(utterance)
         if marked is None:
             return prediction
+        self.symbols.encode(to_tokens(marked), utterance.id)
         return {
             **prediction,
             "ref": " ".join(marked.words),

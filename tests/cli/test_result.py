@@ -16,6 +16,7 @@ from orchestra.cli.verbs import show
 from orchestra.registry.metrics import MetricStore
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import open_registry
+from orchestra.schedule import describe as describing
 from orchestra.schedule.describe import describe
 from orchestra.schedule.watch import View, look
 from orchestra.wire.exit_codes import ExitCode
@@ -133,6 +134,24 @@ def test_after_resume_old_evaluations_are_not_told_again(
     told = capsys.readouterr().out
     assert "eval 2  new" in told
     assert "eval 1" not in told and "eval 3" not in told
+
+
+def test_words_are_counted_where_there_are_transcripts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path, RunsFolder(tmp_path))
+    with open_registry(workspace.runs) as registry:
+        registry.create_run(NewRun("r1", "r1", "ks", "none", 0.0, 12, config_sha256="0"))
+        registry.transition(JobKey("r1"), set(RunState), RunState.COMPLETED)
+        view = look(registry, JobKey("r1"))
+        known = describe(workspace, registry, "r1")
+    counts = {"spoken": {"count": 2, "seconds": 90.0, "words": 7}}
+    counts["labelled"] = {**counts["spoken"], "words": 0}
+    monkeypatch.setattr(describing, "describe", lambda *_: {**known, "data": counts})
+    print_result(workspace, view, since_s=0.0)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "spoken: 2 utterances, 1.5 min, 7 distinct words"
+    assert told[1] == "labelled: 2 utterances, 1.5 min"
 
 
 def test_a_run_at_work_and_an_ended_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

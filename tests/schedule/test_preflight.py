@@ -139,6 +139,20 @@ def test_noises_and_rooms_are_counted_and_missing_ones_told_together(
     assert preflight(config(root, *sets), runs, cpu_command="", splits=())
 
 
+def test_a_file_that_the_task_names_and_that_is_missing_is_told_before_anything_starts(
+    root: Path, runs: RunsFolder
+) -> None:
+    given = compose(Request(root, "pr", flags=(Flag("launch.device", "cpu", "--cpu"),))).config
+    lexicon = root / "data/LibriSpeech/librispeech-lexicon.txt"
+    with pytest.raises(PreflightError, match=f"task.lexicon: there is no {lexicon}; set it"):
+        preflight(given, runs, cpu_command=CPU)
+    lexicon.parent.mkdir(parents=True)
+    lexicon.write_text("A AH0\n")
+    with pytest.raises(PreflightError) as caught:  # for the manifests
+        preflight(given, runs, cpu_command=CPU)
+    assert "task.lexicon" not in str(caught.value)
+
+
 def test_a_joint_split_is_counted_and_a_missing_part_named(root: Path, runs: RunsFolder) -> None:
     joint = long_in(root, "none", 'data.train="train+valid"')
     details = {f.what: f.detail for f in preflight(joint, runs, cpu_command=CPU)}

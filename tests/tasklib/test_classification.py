@@ -221,6 +221,12 @@ def test_an_unseen_label_is_refused_when_its_split_is_read(tmp_path: Path) -> No
         task.utterances("test")
 
 
+def test_an_unseen_label_is_refused_where_predictions_meet_their_references() -> None:
+    said = r"^utterance utt-0: the training split has no label 'Yes'; correct it or leave it out"
+    with pytest.raises(DataError, match=said):
+        task_of().refer({"id": "utt-0", "predicted": "yes"}, utterance(0, label="Yes"))
+
+
 def test_an_unseen_label_can_be_counted_as_wrong(tmp_path: Path) -> None:
     task = on_disk(tmp_path, "count", train=["a", "b"], test=["a", "c"])
     task.recall(task.learn(task.utterances("train")))

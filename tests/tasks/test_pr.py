@@ -32,11 +32,11 @@ LEXICON = """\
 A  AH0
 A  EY1
 BEE\tB IY1
-bees B IY1 Z
+bees B IY1 Z # plural, of bee
 """
 LINES: list[dict[str, Any]] = [{"text": "A BEE"}, {"text": "bees a"}, {"text": "BEE BEE"}]
 
-few_phones = st.lists(st.sampled_from(["AH0", "AH1", "B", "SH"]), max_size=12)
+few_phones = st.lists(st.sampled_from(["AH0", "AH1", "B", "SH", "ʃ"]), max_size=12)
 
 
 @pytest.fixture
@@ -137,6 +137,32 @@ def test_missing_words_may_be_left_out_counted_and_named(
     assert "u3 (WASP)" in caplog.text
 
 
+def test_a_split_of_which_nothing_would_be_left_is_refused(tmp_path: Path, lexicon: Path) -> None:
+    task = task_on(tmp_path, [{"text": "WASP"}], lexicon=[lexicon], missing_word="leave-out")
+    with pytest.raises(DataError, match=r"1 of split 'train' have words .* lexicon: WASP \(u0\)"):
+        task.utterances("train")
+
+
+def test_references_with_missing_words_are_refused_or_left_unscored(
+    tmp_path: Path, lexicon: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Predictions of a folder are of all its recordings, those that a split leaves out too."""
+    wasp = Utterance("u9", Path("x.wav"), 0.0, 1.0, {"text": "A WASP"})
+    strict = learnt(task_on(tmp_path, LINES, lexicon=[lexicon]))
+    with pytest.raises(DataError, match=r"utterance u9: 'WASP' is not in the lexicon; add it"):
+        strict.refer({"id": "u9", "hyp": "B"}, wasp)
+    lax = learnt(task_on(tmp_path, LINES, lexicon=[lexicon], missing_word="leave-out"))
+    assert lax.refer({"id": "u9", "hyp": "B"}, wasp) == {"id": "u9", "hyp": "B"}
+    assert "utterance u9 is not scored: not in the lexicon: WASP" in caplog.text
+
+
+def test_a_phone_that_training_had_not_is_refused_as_a_reference(tmp_path: Path) -> None:
+    task = learnt(task_on(tmp_path, [{"phones": "t a"}]))
+    other = Utterance("u9", Path("x.wav"), 0.0, 1.0, {"phones": "t x"})
+    with pytest.raises(DataError, match="utterance u9: 'x' did not occur in training"):
+        task.refer({"id": "u9", "hyp": "t"}, other)
+
+
 def test_nothing_is_logged_where_nothing_is_left_out(
     tmp_path: Path, lexicon: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,15 +248,19 @@ def test_librispeech_reads_the_same_manifests(corpus: Path) -> None:
     assert set(ours) == set(tiny.UTTERANCES)
 
 
-def test_words_without_phones_are_counted_when_prepared(
+def test_words_without_phones_are_named_when_prepared(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "test-clean").symlink_to(corpus / "test-clean")
     (tmp_path / prepare.LEXICON).write_text("A AH0\n")
-    assert not prepare.prepare(tmp_path, tmp_path).problems
-    assert "test-clean: 50 of 50 utterances have words that are not in the lexicon (19 words)" in (
-        capsys.readouterr().err
-    )
+    prepared = prepare.prepare(tmp_path, tmp_path)
+    assert not prepared.problems
+    first = prepared.splits["test-clean"][0]
+    word = next(word for word in first["text"].split() if word != "A")
+    told = capsys.readouterr().err
+    assert "test-clean: 50 of 50 utterances have words that are not in the lexicon" in told
+    assert f"becomes of them: {word} ({first['id']}), " in told
+    assert told.strip().endswith("and 9 more")  # of 19
 
 
 def test_a_corpus_without_its_lexicon_is_refused(corpus: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from orchestra.data.problems import Problem
 from orchestra.tasklib.ctc_config import SmallHeadConfig, SpecAugmentConfig, SuperbHeadConfig
 from orchestra.tasks import Batch, find_task
 from orchestra.wire.errors import DataError, NotFoundError
-from orchestra.wire.manifest import write_manifest
+from orchestra.wire.manifest import Utterance, write_manifest
 from tasks.sf import tiny
 from tasks.sf.config import Config
 from tasks.sf.prepare import LABELS, SPEAKERS, Line, normalised, parse_line, prepare, spans
@@ -59,6 +59,13 @@ def test_a_slot_that_training_had_not_is_refused_when_its_split_is_read(tmp_path
     task_on(tmp_path, [PLAY, RAIN], "dev")
     with pytest.raises(DataError, match=r"utterance u1: '</city>', '<city>' did not occur"):
         task.utterances("dev")
+
+
+def test_a_slot_that_training_had_not_is_refused_as_a_reference(tmp_path: Path) -> None:
+    task = learnt(task_on(tmp_path, [PLAY]))
+    rain = Utterance("u9", Path("x.wav"), 0.0, 2.0, RAIN)
+    with pytest.raises(DataError, match=r"utterance u9: '</city>', '<city>' did not occur"):
+        task.refer({"id": "u9", "hyp": "", "hyp_slots": []}, rain)
 
 
 def test_a_training_split_without_slots_teaches_nothing(tmp_path: Path) -> None:
