@@ -88,6 +88,9 @@ class Outputs:
     weights: torch.Tensor
     """(...): what each distribution counts; 0 where there is only padding. They sum up to the
     `weight` of the loss terms, so that uneven batches weigh exactly."""
+    sizes: tuple[int, ...] = ()
+    """Where several distributions stand side by side in `logits`, as of a label's slots: how many
+    classes each has. What is asked of one is then summed over them."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestra.cli.interrupts import Interrupts
@@ -14,6 +15,8 @@ from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.states import RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestra.registry.rows import JobKey
     from orchestra.schedule.watch import View
     from orchestra.workspace import Workspace
@@ -22,11 +25,17 @@ _QUESTION = "\nCtrl-C: [d]etach and let it run, [s]top it, or [c]ontinue watchin
 
 
 class Attached:
-    """One followed job. Ctrl-C asks; without a terminal it stops the job, twice kills it."""
+    """One followed job. Ctrl-C asks; without a terminal it stops the job, twice kills it.
 
-    def __init__(self, workspace: Workspace, key: JobKey, *, quiet: bool) -> None:
+    `rest`: jobs that are stopped with it, and before it, lest its end starts them.
+    """
+
+    def __init__(
+        self, workspace: Workspace, key: JobKey, *, quiet: bool, rest: Sequence[JobKey] = ()
+    ) -> None:
         self._workspace = workspace
         self._key = key
+        self._rest = rest
         self._progress = Progress(sys.stderr, quiet=quiet)
         self._stopping = False
 
@@ -67,6 +76,9 @@ class Attached:
 
         self._stopping = True
         say("killing it" if now else "stopping: it saves and ends (Ctrl-C again kills it)")
+        for key in reversed(self._rest):
+            with suppress(ConflictError):  # it has ended
+                stop(self._workspace, key, now=now)
         try:
             stop(self._workspace, self._key, now=now)
         except ConflictError as error:  # it ended in this very moment

@@ -37,6 +37,8 @@ _CELLS: Mapping[str, Callable[[RunRow], str]] = {
     "dirty": lambda row: {None: "-", True: "yes", False: "no"}[row.git_dirty],
     "tags": lambda row: ", ".join(row.tags) or "-",
     "note": lambda row: row.remark or "-",
+    "parent": lambda row: row.parent or "-",
+    "member": lambda row: row.member or "-",
     "created": lambda row: ago(row.created_at),
     "started": lambda row: ago(row.started_at),
     "ended": lambda row: ago(row.ended_at),

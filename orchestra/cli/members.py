@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from orchestra.cli.attach import Attached
+from orchestra.cli.columns import cells
 from orchestra.cli.output import emit, emit_json, emit_raw, paint_state, say, table
 from orchestra.cli.result import bold
 from orchestra.formats import number
-from orchestra.wire.errors import ConflictError, UsageError
+from orchestra.wire.errors import UsageError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.states import RunState
 from orchestra.wire.terminal import clean
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestra.cli.interrupts import Interrupts
-    from orchestra.registry.rows import JobKey
+    from orchestra.registry.rows import JobKey, RunRow
     from orchestra.schedule.parent import Parent
     from orchestra.schedule.submit_parent import SubmittedParent
     from orchestra.workspace import Workspace
+
+
+_SCORES = ("best", "test")
 
 
 def refuse_for_members(count: int, *, or_resume: bool, no_queue: bool) -> None:
@@ -95,36 +98,16 @@ def _follow(
     for place, key in enumerate(keys, 1):
         if not quiet:
             say(f"member {place} of {len(keys)}: {key}")
-        attached = Attached(workspace, key, quiet=quiet)
+        attached = Attached(workspace, key, quiet=quiet, rest=keys[place:])
         view = attached.follow(interrupts)
         if view is None:
             return None
         codes.append(attached.exit_code(view))
         if codes[-1] == ExitCode.INTERRUPTED:
-            _stop(workspace, keys[place:])
             break
         if view.state != RunState.COMPLETED and view.reason:
             say(f"{key}: {view.state.value}: {view.reason}")
-            if _waits_for_it(workspace, keys[place:], key):
-                say(f"the members after it wait: `orchestra resume {key.run_id}`")
-                break
     return codes
-
-
-def _stop(workspace: Workspace, keys: Sequence[JobKey]) -> None:
-    from orchestra.schedule.stop import stop
-
-    for key in keys:
-        with suppress(ConflictError):  # it has ended
-            stop(workspace, key, now=False)
-
-
-def _waits_for_it(workspace: Workspace, left: Sequence[JobKey], key: JobKey) -> bool:
-    from orchestra.registry.store import open_registry
-
-    with open_registry(workspace.runs) as registry:
-        waiting = {row.key for row in registry.queued() if row.demand.after == key.run_id}
-    return any(each in waiting for each in left)
 
 
 def print_parent(workspace: Workspace, parent_id: str, *, json: bool = False) -> None:
@@ -140,34 +123,63 @@ def print_parent(workspace: Workspace, parent_id: str, *, json: bool = False) ->
         return
     state = paint_state(document["state"])
     count = len(parent.members)
-    emit_raw(f"{bold(clean(parent.name))}  {parent.id}  {state}: parent run of {count}")
-    table([_member(parent, place, document) for place in range(count)], right=("step", "score"))
+    told = f"{state}: parent run of {count}: {parent.counts}"
+    emit_raw(f"{bold(clean(parent.name))}  {parent.id}  {told}")
+    if document["removed"]:
+        emit(f"  removed: {', '.join(document['removed'])}; what follows is of those that are left")
+    table([_member(parent, place, document) for place in range(count)], right=("step", *_SCORES))
     if document["scores"]:
         emit()
         table(
-            [_score(score) for score in document["scores"]],
+            [_score(score, count + len(document["removed"])) for score in document["scores"]],
             right=("mean", "deviation", "members"),
         )
 
 
+def print_parents(workspace: Workspace, rows: Sequence[RunRow]) -> None:
+    """A line for each parent run of which a member is among the rows."""
+    from orchestra.registry.store import open_registry
+    from orchestra.schedule.parent import Parent, brief_of
+
+    ids = dict.fromkeys(row.parent for row in rows if row.parent)
+    with open_registry(workspace.runs) as registry:
+        lines = [
+            {
+                "parent": parent.id,
+                "name": parent.name,
+                "state": parent.state.value,
+                "members": parent.counts,
+                "test": brief_of(workspace, registry, parent),
+            }
+            for parent in (Parent(each, tuple(registry.members(each))) for each in ids)
+        ]
+    emit()
+    table(lines)
+
+
 def _member(parent: Parent, place: int, document: dict[str, Any]) -> dict[str, str]:
+    """`best` is of validation, as everywhere; `test` the first metric of the first test split."""
     row = parent.members[place]
+    test = [
+        f"{score['metric']} {number(score['values'][place])}"
+        for score in document["scores"][:1]
+        if score["values"][place] is not None
+    ]
     return {
         "member": row.member,
-        "id": row.id,
-        "name": row.name,
-        "state": row.state.value,
-        "step": str(row.step),
-        "score": number(row.best_score),
+        **cells(row, ("id", "name", "state", "step", "best"), "", {}),
+        "test": "".join(test) or "-",
+        "reason": row.reason or document["members"][place]["waits"] or "",
     }
 
 
-def _score(score: dict[str, Any]) -> dict[str, str]:
+def _score(score: dict[str, Any], count: int) -> dict[str, str]:
+    """`count`: of members that were submitted."""
     known = sum(value is not None for value in score["values"])
     return {
         "metric": score["metric"],
         "mean": number(score["mean"]),
         "deviation": number(score["deviation"]),
-        "members": f"{known} of {len(score['values'])}",
+        "members": f"{known} of {count}",
         "split": score["split"],
     }

@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestra.registry.database import Database
+from orchestra.registry.naming import RUN, Naming, missing_run
 from orchestra.registry.rows import (
     EVALUATION_COLUMNS,
-    RUN_COLUMNS,
     CheckpointRow,
     EvaluationRow,
     EventRow,
@@ -21,24 +20,17 @@ from orchestra.registry.rows import (
     evaluation_row,
     run_row,
 )
-from orchestra.wire.errors import NotFoundError
 from orchestra.wire.states import RunState
 
 if TYPE_CHECKING:
     from orchestra.wire.job import Attempt
 
-LAST = "@last"
-_CANDIDATES = 8
 _AT_ONCE = 500
-_RUN = ", ".join(f"runs.{name}" for name in RUN_COLUMNS)
 _DEMAND = "priority, gpus, gpu_ids, after"
 
 
-class Reads:
+class Reads(Naming):
     """The reading half of the registry."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def list_runs(
         self, *, states: Collection[RunState] | None = None, limit: int | None = None
@@ -46,11 +38,11 @@ class Reads:
         """Runs, newest first."""
         most = -1 if limit is None else limit
         if states is None:
-            sql = f"SELECT {_RUN} FROM runs ORDER BY sequence DESC LIMIT ?"
+            sql = f"SELECT {RUN} FROM runs ORDER BY sequence DESC LIMIT ?"
             return [run_row(row) for row in self._database.read(sql, (most,))]
         # One walk down the (state, sequence) index per state: never a sort of a whole state.
         one = (
-            f"SELECT * FROM (SELECT {_RUN}, sequence FROM runs WHERE state = ? "
+            f"SELECT * FROM (SELECT {RUN}, sequence FROM runs WHERE state = ? "
             "ORDER BY sequence DESC LIMIT ?)"
         )
         sql = " UNION ALL ".join([one] * len(states)) + " ORDER BY sequence DESC LIMIT ?"
@@ -70,7 +62,7 @@ class Reads:
         """Runs that meet a condition (of schedule.query_sql; values are `parameters`, those of
         `order` last).
         """
-        sql = f"SELECT {_RUN} FROM runs WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
+        sql = f"SELECT {RUN} FROM runs WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         most = -1 if limit is None else limit
         rows = self._database.read(sql, (*parameters, most, offset))
         return [run_row(row) for row in rows]
@@ -111,7 +103,7 @@ class Reads:
 
     def get_run(self, run_id: str) -> RunRow:
         """One run by its exact id (NotFoundError)."""
-        rows = self._database.read(f"SELECT {_RUN} FROM runs WHERE id = ?", (run_id,))
+        rows = self._database.read(f"SELECT {RUN} FROM runs WHERE id = ?", (run_id,))
         if not rows:
             raise missing_run(run_id)
         return run_row(rows[0])
@@ -119,36 +111,6 @@ class Reads:
     def knows(self, run_id: str) -> bool:
         """Whether there is a run with exactly this id."""
         return bool(self._database.read("SELECT 1 FROM runs WHERE id = ?", (run_id,)))
-
-    def is_held(self, name: str) -> bool:
-        """Whether a run has this name, or this as its id."""
-        return bool(self._database.read("SELECT 1 FROM runs WHERE name = ?1 OR id = ?1", (name,)))
-
-    def run_named(self, name: str) -> RunRow | None:
-        """The run with exactly this name."""
-        rows = self._database.read(f"SELECT {_RUN} FROM runs WHERE name = ?", (name,))
-        return run_row(rows[0]) if rows else None
-
-    def members(self, parent: str) -> list[RunRow]:
-        """The members of a parent run, in the order in which they were submitted."""
-        sql = f"SELECT {_RUN} FROM runs WHERE parent = ? AND parent != '' ORDER BY sequence"
-        return [run_row(row) for row in self._database.read(sql, (parent,))]
-
-    def parents_like(self, reference: str) -> list[str]:
-        """The parent runs whose id, or whose members' common name, is or begins with this."""
-        end = reference + chr(0x10FFFF)
-        # A member's name is its parent's, a dot and a number.
-        sql = """
-            SELECT DISTINCT parent FROM runs
-            WHERE parent != '' AND ((parent >= ?1 AND parent < ?2) OR (name >= ?1 AND name < ?2))"""
-        return [str(row[0]) for row in self._database.read(sql, (reference, end))]
-
-    def latest_run_id(self) -> str:
-        """The newest run (NotFoundError if there is none)."""
-        rows = self._database.read("SELECT id FROM runs ORDER BY sequence DESC LIMIT 1")
-        if not rows:
-            raise NotFoundError("there are no runs yet: start one with `orchestra run TASK`")
-        return str(rows[0][0])
 
     def attempts(self, key: JobKey) -> list[Attempt]:
         """The launches of a run or an evaluation, oldest first."""
@@ -229,10 +191,10 @@ class Reads:
         """Jobs that wait, first queued first."""
         sql = f"""
             SELECT job.*, before.state, before.ended_at FROM (
-                SELECT id, NULL AS number, name, queued_at, sequence, {_DEMAND}
+                SELECT id, NULL AS number, name, queued_at, sequence, parent, {_DEMAND}
                 FROM runs WHERE state = ?1
                 UNION ALL
-                SELECT run_id, number, name, own.queued_at, 0,
+                SELECT run_id, number, name, own.queued_at, 0, '',
                     own.priority, own.gpus, own.gpu_ids, own.after
                 FROM evaluations AS own JOIN runs ON id = run_id WHERE own.state = ?1
             ) AS job LEFT JOIN runs AS before ON before.id = job.after
@@ -246,54 +208,7 @@ class Reads:
                 queued_at,
                 None if before is None else RunState(before),
                 ended_at,
+                parent,
             )
-            for run_id, number, name, queued_at, _, *demand, before, ended_at in rows
+            for run_id, number, name, queued_at, _, parent, *demand, before, ended_at in rows
         ]
-
-    def resolve(self, reference: str) -> str:
-        """The id of the run meant by an exact id, an exact name, a unique prefix, or @last.
-
-        Raises:
-            NotFoundError: no run or several; the message names candidates.
-        """
-        if reference == LAST:
-            return self.latest_run_id()
-        exact = self._database.read(
-            "SELECT id FROM runs WHERE id = ?1 OR name = ?1 ORDER BY id != ?1", (reference,)
-        )
-        if exact:
-            return str(exact[0][0])
-        found = self._starting_with(reference) if reference else []
-        if len(found) == 1:
-            return found[0][0]
-        if found:
-            some = ", ".join(f"{run_id} ({name})" for run_id, name in found[:_CANDIDATES])
-            more = ", ..." if len(found) > _CANDIDATES else ""
-            raise NotFoundError(f"{reference!r} means several runs: {some}{more}")
-        raise self._nothing_like(reference)
-
-    def _starting_with(self, prefix: str) -> list[tuple[str, str]]:
-        # Ranges, not LIKE: they use the indexes and know no wildcards.
-        end = prefix + chr(0x10FFFF)
-        sql = """
-            SELECT id, name FROM runs WHERE id >= ?1 AND id < ?2
-            UNION
-            SELECT id, name FROM runs WHERE name >= ?1 AND name < ?2
-            LIMIT ?3"""
-        rows = self._database.read(sql, (prefix, end, _CANDIDATES + 1))
-        return [(str(run_id), str(name)) for run_id, name in rows]
-
-    def _nothing_like(self, reference: str) -> NotFoundError:
-        if members := self.members(reference):
-            names = ", ".join(row.name for row in members[:_CANDIDATES])
-            return NotFoundError(f"{reference} is a parent run: name one of its members ({names})")
-        newest = self.list_runs(limit=_CANDIDATES)
-        if not newest:
-            return missing_run(reference)
-        some = ", ".join(f"{row.id} ({row.name})" for row in newest)
-        return NotFoundError(f"no run {reference!r}: the newest are {some}")
-
-
-def missing_run(run_id: str) -> NotFoundError:
-    """The error for an id that is not in the registry."""
-    return NotFoundError(f"no run {run_id!r} in the registry: `orchestra ls` shows what there is")

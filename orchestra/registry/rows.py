@@ -160,6 +160,10 @@ class QueuedRow:
     """Of the run it waits for; None: there is no such run (any more)."""
     after_ended_at: float | None = None
     """When that run ended (Unix time)."""
+    parent: str = ""
+    """Of a run: id of the parent run that it is a member of."""
+    sibling: str = ""
+    """Id of a member of the same parent run that is at work, if one is known."""
 
 
 @dataclass(frozen=True)

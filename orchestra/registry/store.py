@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestra.registry.database import Database
 from orchestra.registry.location import registry_location
-from orchestra.registry.reads import Reads, missing_run
+from orchestra.registry.naming import missing_run
+from orchestra.registry.reads import Reads
 from orchestra.registry.rows import (
     Demand,
     JobKey,

@@ -6,14 +6,20 @@ theirs, so that nothing can disagree. How one is submitted stands in submit_pare
 
 from __future__ import annotations
 
+import re
 import statistics
+import tomllib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestra.formats import number
 from orchestra.registry.store import open_registry
 from orchestra.schedule.listing import any_runs, list_row
+from orchestra.schedule.queue import places
 from orchestra.schedule.stop import stop_run
+from orchestra.schedule.submission import points, said_of
 from orchestra.wire.errors import ConflictError, NotFoundError
 from orchestra.wire.job import EvaluationSpec
 from orchestra.wire.states import ENDED, LIVE, RunState
@@ -33,6 +39,9 @@ _FOREMOST = (
     RunState.COMPLETED,
 )
 
+#: A member may be given another name.
+_MEMBER_NAME = re.compile(r"(.+)\.\d+")
+
 
 @dataclass(frozen=True)
 class Parent:
@@ -44,12 +53,19 @@ class Parent:
 
     @property
     def name(self) -> str:
-        """What its members' names have before the dot and the number."""
-        return name_of(self.members[0])
+        """What its members' names have before the dot and the number; its id if none has one."""
+        found = (_MEMBER_NAME.fullmatch(member.name) for member in self.members)
+        return next((match[1] for match in found if match), self.id)
 
     @property
     def state(self) -> RunState:
         return state_of([member.state for member in self.members])
+
+    @property
+    def counts(self) -> str:
+        """`3 completed, 1 failed`, in the order of the members."""
+        counts = Counter(member.state.value for member in self.members)
+        return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
 @dataclass(frozen=True)
@@ -80,11 +96,6 @@ def state_of(states: Collection[RunState]) -> RunState:
     if any(state in LIVE for state in states):
         return RunState.RUNNING
     return next(state for state in _FOREMOST if state in states)
-
-
-def name_of(member: RunRow) -> str:
-    """The parent's name."""
-    return member.name.rpartition(".")[0] or member.name
 
 
 def find_parent(workspace: Workspace, reference: str) -> Parent | None:
@@ -143,7 +154,7 @@ def stop_members(workspace: Workspace, parent: Parent, *, now: bool) -> list[Job
     left = [member for member in parent.members if member.state not in ENDED]
     if not left:
         raise ConflictError(f"parent run {parent.id} has ended already: it is {parent.state.value}")
-    # What waits for another member must not start because that one ends.
+    # On the CPU the next one's turn comes when one ends.
     return [key for row in reversed(left) for key in stop_run(workspace, row.id, now=now)]
 
 
@@ -192,13 +203,43 @@ def _results(evaluations: Sequence[EvaluationRow]) -> list[EvaluationRow]:
     return list(newest.values())
 
 
+def brief_of(workspace: Workspace, registry: Registry, parent: Parent) -> str:
+    """`accuracy 82.5 +- 4.7 (4 of 5)`: mean and spread of the first metric on the first test split,
+    and of how many members; empty before there is one."""
+    scores = scores_of(workspace, registry, parent)
+    if not scores:
+        return ""
+    first, count = scores[0], len(parent.members) + len(removed_members(workspace, parent))
+    spread = "" if first.deviation is None else f" +- {number(first.deviation)}"
+    return f"{first.metric} {number(first.mean)}{spread} ({len(first.known)} of {count})"
+
+
+def removed_members(workspace: Workspace, parent: Parent) -> list[str]:
+    """What was submitted and is gone, such as `task.fold=2`: a mean lacks it."""
+    first = parent.members[0]
+    try:
+        config = tomllib.loads(workspace.runs.run(first.id).job.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []  # it is broken: whoever looks at that member is told
+    # A key that --set gave made no members.
+    each = {key: of for key, of in config.get("each", {}).items() if f"{key}=" in first.member}
+    there = {member.member for member in parent.members}
+    return [said for said in map(said_of, points(each, ())) if said not in there]
+
+
 def parent_document(workspace: Workspace, registry: Registry, parent: Parent) -> dict[str, Any]:
-    """The parent as one JSON document."""
+    """The parent as one JSON document; `waits` of a member says for what, if it is queued."""
+    queued = any(member.state is RunState.QUEUED for member in parent.members)
+    found = places(workspace) if queued else []
+    waits = {place.key.run_id: place.reason for place in found if place.key.evaluation is None}
     return {
         "id": parent.id,
         "name": parent.name,
         "state": parent.state.value,
-        "members": [list_row(member) for member in parent.members],
+        "members": [
+            {**list_row(member), "waits": waits.get(member.id)} for member in parent.members
+        ],
+        "removed": removed_members(workspace, parent),
         "scores": [_score(score) for score in scores_of(workspace, registry, parent)],
     }
 

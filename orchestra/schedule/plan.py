@@ -61,6 +61,10 @@ class Waiting:
     """Of that run; None: it was removed."""
     after_ended_at: float | None = None
     """When that run ended (Unix time)."""
+    parent: str = ""
+    """Id of its parent run; empty: none. Its members take turns on the CPU."""
+    sibling: str = ""
+    """Id of a member of the same that is at work; empty: none."""
 
     @property
     def in_line_since(self) -> float:
@@ -101,7 +105,7 @@ class Wait(NamedTuple):
 
     key: JobKey
     position: int | None
-    """In the line for GPUs, from 1; None: another run has to be completed before it may queue."""
+    """In the line for GPUs, from 1; None: it waits for another run."""
     reason: str
 
 
@@ -113,16 +117,24 @@ class Plan:
     waits: tuple[Wait, ...]
 
 
+_TURNS = "members of a parent run take turns on the CPU"
+
+
 def plan(snapshot: Snapshot) -> Plan:
     """The verdict on every waiting job."""
     line = _Line(snapshot)
+    turns: dict[str, str] = {}
+    """By the id of a parent run, that of the member whose turn it is."""
     for job in sorted(snapshot.waiting, key=lambda job: (-job.priority, job.queued_at)):
         if job.after and job.after_state is not RunState.COMPLETED:
             line.waits.append(Wait(job.key, None, _waits_for(job)))
-        elif job.gpus == 0:
-            line.starts.append(Start(job.key))
-        else:
+        elif job.gpus:
             line.consider(job)
+        elif first := job.sibling or turns.get(job.parent):
+            line.waits.append(Wait(job.key, None, f"waits for run {first}: {_TURNS}"))
+        else:
+            line.starts.append(Start(job.key))
+            turns |= {job.parent: job.key.run_id} if job.parent else {}
     return Plan(tuple(line.starts), tuple(line.waits))
 
 

@@ -101,7 +101,16 @@ def waiting_jobs(runs: RunsFolder, registry: Registry) -> list[QueuedRow]:
     A supervisor that was just started has not told the registry yet.
     """
     rows = [_with_gpus(runs, row) for row in registry.queued()]
-    return [row for row in rows if not _has_supervisor(runs, row.key)]
+    at_work = {row.parent: row.id for row in registry.list_runs(states=LIVE)}
+    waiting = []
+    for row in rows:
+        if _has_supervisor(runs, row.key):
+            at_work[row.parent] = row.key.run_id
+        else:
+            waiting.append(row)
+    return [
+        replace(row, sibling=at_work.get(row.parent, "")) if row.parent else row for row in waiting
+    ]
 
 
 @contextmanager
@@ -208,6 +217,8 @@ def _waiting(row: QueuedRow) -> Waiting:
         after=row.demand.after,
         after_state=row.after_state,
         after_ended_at=row.after_ended_at,
+        parent=row.parent,
+        sibling=row.sibling,
     )
 
 

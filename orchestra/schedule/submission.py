@@ -44,8 +44,6 @@ class Member(NamedTuple):
     """From 1."""
     point: tuple[Given, ...]
     """What the config has for this member alone."""
-    after: str = ""
-    """Id of the member that must be completed before; empty: none."""
 
     @property
     def said(self) -> str:

@@ -91,8 +91,6 @@ def plan(
         after=submission.after,
         init_from=submission.init_from,
     )
-    if submission.member is not None and submission.member.after:
-        entry = replace(entry, after=submission.member.after)
     if submission.init_from is not None:
         if entry.init_from:
             initial = placeholders(workspace, entry)

@@ -1,6 +1,6 @@
 """Submitting the members of a parent run: all of them, or none.
 
-On GPUs each waits for its own; on the CPU, where runs start at once, each waits for the one before.
+On GPUs each waits for its own; on the CPU, where runs start at once, they take turns (see plan.py).
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ def submit_members(workspace: Workspace, submission: Submission, made: Plan) -> 
     with contextlib.ExitStack() as stack:
         members: list[Staged] = []
         for number, point in enumerate(made.members, 1):
-            after = members[-1].run_id if members and config.launch.device == "cpu" else ""
-            member = Member(parent, number, point, after)
+            member = Member(parent, number, point)
             # Drawn once: members differ in what `each` says, and in nothing else.
             given = (Given("seed", config.seed, EACH), *submission.given)
             if not any(each.key.startswith("upstream") for each in point):

@@ -144,7 +144,8 @@ class Classification(orchestra.tasks.Task):
             raise DataError(f"utterance {batch.ids[0]} has no label to train on")
         labels = batch.targets["labels"]
         weights = self.weights(labels)
-        by_slot = head(features, lengths).float().split(self._sizes(), dim=1)
+        scores, sizes = head(features, lengths).float(), self._sizes()
+        by_slot = scores.split(sizes, dim=1)
         losses = [
             cross_entropy(logits, labels[:, place], reduction="none")
             for place, logits in enumerate(by_slot)
@@ -155,7 +156,7 @@ class Classification(orchestra.tasks.Task):
             sum=(torch.stack(losses).sum(0) * weights).sum(),
             weight=weights.sum(),
             scalars={"train_accuracy": 100.0 * (right * weights).sum()},
-            outputs=Outputs(by_slot[0], weights) if len(by_slot) == 1 else None,
+            outputs=Outputs(scores, weights, tuple(sizes)),
         )
 
     def predict(

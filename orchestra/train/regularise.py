@@ -62,13 +62,13 @@ def regularised(
         terms = r_drop(terms, outputs, again, other, config.r_drop)
     if config.vat:
 
-        def logits_of(features: Tensor) -> Tensor:
+        def outputs_of(features: Tensor) -> Outputs:
             randomness.restore()
             with _untouched_statistics(head):
-                return forward(features, lengths)[1].logits
+                return forward(features, lengths)[1]
 
-        divergence = vat(config, logits_of, outputs, features, lengths, batch.seeds)
-        terms = _plus(terms, "vat", divergence, config.vat)
+        changed = vat(config, outputs_of, outputs, features, lengths, batch.seeds)
+        terms = _plus(terms, "vat", changed, config.vat)
     return terms
 
 
@@ -81,7 +81,7 @@ def label_smoothing(terms: LossTerms, outputs: Outputs, share: float) -> LossTer
     """
     if not share:
         return terms
-    surprise = -log_softmax(_wide(outputs.logits), dim=-1).mean(-1)
+    surprise = -_summed([log_p.mean(-1) for log_p in _log_probabilities(outputs)])
     uniform = (outputs.weights * surprise).sum().to(terms.sum.device)
     return replace(terms, sum=(1 - share) * terms.sum + share * uniform)
 
@@ -102,14 +102,13 @@ def r_drop(
         sum=(first.sum + second.sum) / 2,
         scalars={name: (first.scalars[name] + second.scalars[name]) / 2 for name in first.scalars},
     )
-    both = divergence(outputs.logits, other.logits, outputs.weights)
-    both = both + divergence(other.logits, outputs.logits, outputs.weights)
+    both = divergence(outputs, other) + divergence(other, outputs)
     return _plus(mean, "r_drop", both / 2, weight)
 
 
 def vat(
     config: RegulariseConfig,
-    logits_of: Callable[[Tensor], Tensor],
+    outputs_of: Callable[[Tensor], Outputs],
     outputs: Outputs,
     features: Tensor,
     lengths: Tensor,
@@ -122,12 +121,12 @@ def vat(
     keyed by the utterance, so that its batch mates don't matter.
 
     Args:
-        logits_of: outputs' logits at other features, with the same dropout masks. Only its first
+        outputs_of: outputs at other features, with the same dropout masks. Only their first
             derivative is taken, which is all that cuDNN's recurrent layers have.
         outputs: at `features`.
         seeds: one per utterance.
     """
-    clean = outputs.logits.detach()
+    clean = _constant(outputs)
     valid = valid_mask(lengths, features.shape[1]).unsqueeze(2)
     place = _wide(features.detach()).masked_fill(~valid, 0.0)
     norm = torch.linalg.vector_norm(place, dim=(1, 2), keepdim=True)
@@ -135,20 +134,36 @@ def vat(
     # What a small step changes is below the resolution of half precision.
     rounded = torch.is_autocast_enabled(features.device.type)
     with torch.autocast(features.device.type, enabled=False):
-        reference = logits_of(place).detach() if rounded else clean
+        reference = _constant(outputs_of(place)) if rounded else clean
         for _ in range(config.vat_iterations):
             step = (PROBE * norm * direction).requires_grad_()
-            change = divergence(reference, logits_of(place + step), outputs.weights)
+            change = divergence(reference, outputs_of(place + step))
             (gradient,) = torch.autograd.grad(change, step)
             direction = _unit(gradient.masked_fill(~valid, 0.0))
-    worst = logits_of(features + config.vat_epsilon * norm * direction)
-    return divergence(clean, worst, outputs.weights)
+    return divergence(clean, outputs_of(features + config.vat_epsilon * norm * direction))
 
 
-def divergence(p: Tensor, q: Tensor, weights: Tensor) -> Tensor:
-    """Scalar: sum of weight * KL(p || q) over distributions given by logits (..., classes)."""
-    log_p, log_q = log_softmax(_wide(p), dim=-1), log_softmax(_wide(q), dim=-1)
-    return (weights * (log_p.exp() * (log_p - log_q)).sum(-1)).sum()
+def divergence(p: Outputs, q: Outputs) -> Tensor:
+    """Scalar: sum of weight * KL(p || q) over distributions; p's weights count."""
+    pairs = zip(_log_probabilities(p), _log_probabilities(q), strict=True)
+    each = _summed([(log_p.exp() * (log_p - log_q)).sum(-1) for log_p, log_q in pairs])
+    return (p.weights * each).sum()
+
+
+def _log_probabilities(outputs: Outputs) -> list[Tensor]:
+    """(..., classes) of each of the distributions that stand side by side."""
+    logits = _wide(outputs.logits)
+    parts = torch.split(logits, list(outputs.sizes) or logits.shape[-1], dim=-1)
+    return [log_softmax(part, dim=-1) for part in parts]
+
+
+def _summed(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts).sum(0)
+
+
+def _constant(outputs: Outputs) -> Outputs:
+    """Without a gradient."""
+    return replace(outputs, logits=outputs.logits.detach())
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ class Sandbox:
         launch: dict[str, Any] | None = None,
         run_id: str | None = None,
         demand: Demand = Demand(),
+        parent: str = "",
         **task: Any,
     ) -> Job:
         """A queued run; keyword arguments are keys of the stand-in's task table.
@@ -118,7 +119,11 @@ class Sandbox:
         JobState(RunState.QUEUED, "", 0, time.time()).write(run.job)
         with self.registry() as registry:
             registry.create_run(
-                NewRun(run_id, run_id, "standin", "none", time.time(), 12, "0", demand=demand)
+                NewRun(
+                    *(run_id, run_id, "standin", "none", time.time(), 12, "0"),
+                    demand=demand,
+                    parent=parent,
+                )
             )
         self.jobs.append(run.job)
         return run.job

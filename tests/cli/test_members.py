@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from orchestra.formats import number
+from orchestra.registry.store import open_registry
+from orchestra.wire.folders import RunsFolder
+from orchestra.wire.states import RunState
+from tests.chaos.sandbox import wait_for
 from tests.cli.conftest import Cli
 
 pytestmark = pytest.mark.slow
@@ -25,6 +32,13 @@ def make_family(cli: Cli) -> tuple[str, ...]:
     (cli.root / "presets").mkdir(exist_ok=True)
     Path(cli.root / "presets" / "family.toml").write_text(FAMILY)
     return ("run", "example", "-p", "example", "-p", "debug", "-p", "family", "--cpu")
+
+
+def steps_are_taken(runs: RunsFolder) -> bool:
+    if not runs.registry.is_file():
+        return False
+    with open_registry(runs) as registry:
+        return any(row.step for row in registry.list_runs(states={RunState.RUNNING}))
 
 
 def test_members_are_trained_one_after_another_and_scored_together(cli: Cli) -> None:
@@ -51,9 +65,18 @@ def test_members_are_trained_one_after_another_and_scored_together(cli: Cli) -> 
         first["id"],
         second["id"],
     }
+    brief = f"accuracy {number(score['mean'])} +- {number(score['deviation'])} (2 of 2)"
+    assert brief in cli.ok("ls") and brief not in cli.ok("ls", "--columns", "id,parent,member")
+    page = cli.ok("show", "both")
+    assert all(f"accuracy {number(value)}" in page for value in scores)
+    refused = cli("eval", "both", "--split", "test")
+    assert (refused.returncode, "both is a parent run" in refused.stderr) == (3, True)
     assert cli.ok("wait", "both").strip() == "completed"
     taken = cli(*run, "--name", "both")
     assert (taken.returncode, "both.1" in taken.stderr) == (4, True)
+    cli.ok("rm", "both.1", "--yes")
+    assert "removed: task.noise=0.1" in cli.ok("show", "both")
+    assert "(1 of 2)" in cli.ok("ls")
     cli.ok("rm", "both", "--yes")
     assert cli.json("ls") == []
 
@@ -70,6 +93,20 @@ def test_a_stopped_parent_is_resumed_with_the_members_that_are_left(cli: Cli) ->
     cli.ok("resume", parent)
     assert cli.json("show", parent)["state"] == "completed"
     assert cli("resume", parent).returncode == 4
+
+
+@pytest.mark.chaos
+def test_ctrl_c_stops_all_members_and_starts_none_for_it(cli: Cli) -> None:
+    slow = ("--set", "task.delay_s=0.1", "--set", "checkpoint.every=1")
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    attached = cli.start(*make_family(cli), *slow, "--name", "both", **piped)
+    wait_for("a step of the first", lambda: steps_are_taken(RunsFolder(cli.root / "runs")))
+    attached.send_signal(signal.SIGINT)
+    _, told = attached.communicate(timeout=60)
+    assert attached.returncode == 130, told
+    first, second = (cli.json("show", f"both.{number}") for number in (1, 2))
+    assert (first["state"], second["state"]) == ("stopped", "stopped")
+    assert (len(first["attempts"]), second["attempts"]) == (1, [])
 
 
 def test_one_value_makes_one_run_and_one_run_options_are_refused(cli: Cli) -> None:

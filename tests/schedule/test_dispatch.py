@@ -405,3 +405,22 @@ def test_a_run_after_one_that_failed_waits_and_says_so(sandbox: Sandbox) -> None
     assert dispatch(sandbox.workspace) == []
     told = f"waits for run {first.run.id}, which failed: resume it or stop this one"
     assert waits(sandbox, second) == told
+
+
+def test_a_member_that_failed_or_was_stopped_keeps_no_other_from_its_turn(
+    sandbox: Sandbox,
+) -> None:
+    fails = [{"attempt": 0, "rank": 0, "step": 1, "how": "exit78"}]
+    first = sandbox.add_run(nproc=1, parent="p", hold=True)
+    second = sandbox.add_run(nproc=1, parent="p", faults=fails)
+    third = sandbox.add_run(nproc=1, parent="p")
+    assert dispatch(sandbox.workspace) == [JobKey(first.run.id)]
+    sandbox.held(first)
+    assert dispatch(sandbox.workspace) == []
+    assert f"waits for run {first.run.id}" in waits(sandbox, third)
+    sandbox.stop(first)
+    assert sandbox.wait_end(second).state == RunState.FAILED
+    assert sandbox.wait_end(third).state == RunState.COMPLETED
+    began = [sandbox.attempts(job)[0].started_at for job in (second, third)]
+    assert began[0] >= JobState.read(first).updated_at
+    assert began[1] >= JobState.read(second).updated_at

@@ -10,7 +10,14 @@ import pytest
 
 from orchestra.registry.rows import JobKey, NewRun
 from orchestra.registry.store import Registry, open_registry
-from orchestra.schedule.parent import find_parent, scores_of, state_of
+from orchestra.schedule.parent import (
+    Parent,
+    brief_of,
+    find_parent,
+    removed_members,
+    scores_of,
+    state_of,
+)
 from orchestra.schedule.submission import Given, points
 from orchestra.wire.errors import NotFoundError
 from orchestra.wire.job import EvaluationSpec
@@ -98,6 +105,41 @@ def test_where_a_run_is_meant_a_parent_names_its_members(workspace: Workspace) -
         pytest.raises(NotFoundError, match=r"pb22 is a parent run.*\(er-second\.1, er-second\.2\)"),
     ):
         registry.resolve("pb22")
+
+
+def test_a_parent_is_named_where_one_run_is_meant(workspace: Workspace) -> None:
+    with open_registry(workspace.runs) as registry:
+        for reference in ("pa11", "er-first"):
+            names = r"\(er-first\.1, er-first\.2, er-first\.3\)"
+            with pytest.raises(NotFoundError, match=f"^{reference} is a parent run.*{names}"):
+                registry.resolve(reference)
+        with pytest.raises(NotFoundError, match="means several runs"):
+            registry.resolve("er-f")
+
+
+def test_a_member_of_another_name_does_not_rename_its_parent(workspace: Workspace) -> None:
+    with open_registry(workspace.runs) as registry:
+        registry.relabel("a1", name="winner", tags=(), remark="")
+    parent = find_parent(workspace, "er-first")
+    assert parent is not None and (parent.id, parent.name) == ("pa11", "er-first")
+
+
+def test_a_mean_without_a_removed_member_says_so(workspace: Workspace) -> None:
+    for run_id in ("a1", "a2", "a3"):
+        config = workspace.runs.run(run_id).job.config
+        config.parent.mkdir(exist_ok=True)
+        config.write_text('[each]\n"task.fold" = [1, 2, 3]\n"task.other" = ["given by --set"]\n')
+    with open_registry(workspace.runs) as registry:
+        parent = find_parent(workspace, "pa11")
+        assert parent is not None and removed_members(workspace, parent) == []
+        assert brief_of(workspace, registry, parent) == ""
+        evaluate(workspace, registry, "a1", 1, "fold1-test", 60.0)
+        assert brief_of(workspace, registry, parent) == "accuracy 60 (1 of 3)"
+        evaluate(workspace, registry, "a3", 1, "fold3-test", 80.0)
+        registry.delete_run("a2")
+        left = Parent("pa11", tuple(registry.members("pa11")))
+        assert removed_members(workspace, left) == ["task.fold=2"]
+        assert brief_of(workspace, registry, left) == "accuracy 70 +- 14.14 (2 of 3)"
 
 
 def test_scores_are_the_mean_and_the_spread_of_the_members(workspace: Workspace) -> None:

@@ -88,6 +88,24 @@ def test_a_job_after_another_stands_beside_the_line(state: RunState | None, reas
     assert set(started(plan(Snapshot(NOW, done, gpus(""))))) == {"after", "cpu"}
 
 
+def test_members_of_a_parent_run_take_turns_on_the_cpu() -> None:
+    waiting = [
+        *(job(f"a{number}", 0, parent="a") for number in (1, 2)),
+        *(job(f"b{number}", 0, parent="b", sibling="b1") for number in (2, 3)),
+        job("alone", 0),
+        job("alone too", 0),
+        *(job(f"g{number}", 1, parent="g", sibling="g1") for number in (2, 3)),
+    ]
+    verdict = plan(Snapshot(NOW, waiting, gpus("", "")))
+    assert list(started(verdict)) == ["a1", "alone", "alone too", "g2", "g3"]
+    turns = "members of a parent run take turns on the CPU"
+    assert reasons(verdict) == {
+        "a2": (None, f"waits for run a1: {turns}"),
+        "b2": (None, f"waits for run b1: {turns}"),
+        "b3": (None, f"waits for run b1: {turns}"),
+    }
+
+
 def test_backfill_ends_when_the_head_has_waited_long() -> None:
     free = gpus("", "", "leased by run r of user u", "leased by run r of user u")
     for waited, goes in ((BACKFILL_S - 1, True), (BACKFILL_S, False)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,75 @@ def outputs(*logits: list[float], weights: list[float]) -> Outputs:
     return Outputs(torch.tensor(logits, dtype=torch.float64), torch.tensor(weights))
 
 
+def of(logits: Tensor) -> Outputs:
+    """Of utterances that count 1 each."""
+    return Outputs(logits, torch.ones(len(logits)))
+
+
+def slots() -> tuple[Task, nn.Module, list[int]]:
+    """Intent classification, which gives three distributions for each utterance."""
+    info = discover(Path("/nowhere"))["ic"]
+    task = info.task_class()(info.config_model()(), DataConfig())
+    names = {"action": "ab", "object": "abcd", "location": "abc"}
+    task.recall({"classes": {slot: dict.fromkeys(of, 1) for slot, of in names.items()}})
+    torch.manual_seed(0)
+    return task, task.build_head(DIM, 160), [2, 4, 3]
+
+
+def of_slots(task: Task, rows: list[int]) -> tuple[Tensor, Tensor, Batch]:
+    features, lengths, batch = batch_of(task_of("example", 0.0)[0], rows)
+    labels = torch.tensor([[row % 2, row % 4, row % 3] for row in rows])
+    return features.float(), lengths, replace(batch, targets={"labels": labels})
+
+
+def test_of_labels_with_slots_each_term_is_the_sum_over_them() -> None:
+    task, head, sizes = slots()
+    features, lengths, batch = of_slots(task, [0, 1, 2])
+    plain = task.loss(head, features, lengths, batch)
+    assert plain.outputs is not None and plain.outputs.sizes == tuple(sizes)
+    torch.testing.assert_close(plain.outputs.weights.sum(), plain.weight)
+    parts = head(features, lengths).split(sizes, dim=1)
+    labels = batch.targets["labels"]
+    torch.testing.assert_close(
+        label_smoothing(plain, plain.outputs, 0.1).sum,
+        torch.stack(
+            [
+                F.cross_entropy(part, labels[:, slot], reduction="sum", label_smoothing=0.1)
+                for slot, part in enumerate(parts)
+            ]
+        ).sum(),
+    )
+    other = replace(plain.outputs, logits=torch.randn(3, sum(sizes)))
+    torch.testing.assert_close(
+        divergence(plain.outputs, other),
+        torch.stack(
+            [
+                divergence(of(part), of(another))
+                for part, another in zip(parts, other.logits.split(sizes, dim=1), strict=True)
+            ]
+        ).sum(),
+    )
+
+
+def test_slots_of_uneven_micro_batches_give_the_gradient_of_one_big_batch() -> None:
+    task, head, _ = slots()
+    found = []
+    for parts in ([[0, 1, 2, 3, 4]], [[3], [4, 0, 2], [1]]):
+        head.zero_grad()
+        for rows in parts:
+            features, lengths, batch = of_slots(task, rows)
+            terms = regularised(
+                RegulariseConfig.model_validate(ALL),
+                *(task, head, features, lengths, batch),
+                lambda given=(features, lengths): given,
+            )
+            assert float(terms.scalars["vat"]) > 0
+            terms.sum.backward()
+        found.append([parameter.grad.clone() for parameter in head.parameters()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
 def test_r_drop_by_hand() -> None:
     one = outputs([0.0, 1.0, 2.0], [1.0, 1.0, 0.0], weights=[0.5, 2.0])
     two = outputs([0.5, 0.5, 0.0], [3.0, 0.0, 0.0], weights=[0.5, 2.0])
@@ -284,7 +354,7 @@ def test_vats_clean_distribution_is_a_constant(linear: Any) -> None:
     whole = gradients(task, head, [rows], {"vat": 1.0})[0]
     worst = perturbations(task, head, rows, {"vat": 1.0})[-1]
     clean = head(features, lengths).detach()
-    term = divergence(clean, head(features + worst, lengths), torch.ones(3))
+    term = divergence(of(clean), of(head(features + worst, lengths)))
     (expected,) = torch.autograd.grad(term, [head.weight])
     torch.testing.assert_close(whole - plain, expected / 3, rtol=0, atol=1e-12)
 
@@ -298,8 +368,7 @@ def test_more_iterations_find_worse_perturbations_than_a_random_one(linear: Any)
     features, lengths, batch = batch_of(task, [0, 1, 2])
     noise = regularise._directions(features, lengths, batch.seeds)
     noise = noise * features.norm(dim=(1, 2), keepdim=True)
-    weights = torch.ones(3)
-    random = divergence(head(features, lengths), head(features + noise, lengths), weights)
+    random = divergence(of(head(features, lengths)), of(head(features + noise, lengths)))
     assert float(random.detach()) < sums[0] <= sums[1] * (1 + 1e-6)
 
 

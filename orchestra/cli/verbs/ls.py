@@ -64,7 +64,8 @@ def ls(
       has:FIELD          it is known and not empty
       not, -, and, or, parentheses, quotes for text with spaces or signs
     Fields: id name task upstream state tag note reason branch commit dirty host
-    metric gpus priority attempt step loss score best age created started ended,
+    metric gpus priority attempt step loss score best age created started ended
+    parent member,
     cfg.KEY (the frozen config), eval.SPLIT.METRIC (the newest result).
     """
     states = [_state(word) for word in state] if state else None
@@ -92,6 +93,10 @@ def ls(
         )
         return
     _print(workspace, rows, names, values)
+    if columns_ is None and any(row.parent for row in rows):
+        from orchestra.cli.members import print_parents
+
+        print_parents(workspace, rows)
     if left_out and not limit:
         say(f"the {'first' if sort else 'newest'} {most} are shown; --limit N shows more")
 

@@ -38,7 +38,7 @@ def rm(
 
     workspace = workspace_of(context)
     if parent := find_parent(workspace, run):
-        ids = [row.id for row in reversed(parent.members)]  # each may wait for the one before
+        ids = [row.id for row in parent.members]
     else:
         ids = [find_run(workspace, run)]
     seen: dict[str, Seen] = {}

@@ -14,6 +14,7 @@ from textual.content import Content
 from orchestra.formats import ago, duration, number, size
 from orchestra.registry.store import open_registry
 from orchestra.schedule.describe import describe
+from orchestra.schedule.parent import Parent, brief_of
 from orchestra.tui.looks import doing_of, glyph_of
 from orchestra.tui.panes.run_pane import RunPane
 from orchestra.tui.table import wrapped
@@ -33,16 +34,31 @@ class OverviewPane(RunPane):
 
     def look(self, run_id: str) -> dict[str, Any]:
         with open_registry(self.workspace.runs) as registry:
-            return describe(self.workspace, registry, run_id)
+            found = describe(self.workspace, registry, run_id)
+            if found["parent"]:
+                parent = Parent(found["parent"], tuple(registry.members(found["parent"])))
+                found["family"] = _family(parent, brief_of(self.workspace, registry, parent))
+            return found
 
     def draw(self, found: dict[str, Any]) -> None:
         self.put(list(_lines(found, self.width)))
+
+
+def _family(parent: Parent, brief: str) -> list[str]:
+    """The parent run as a whole."""
+    return [
+        f"{parent.name}  {parent.id}  {parent.state.value}: {parent.counts}",
+        *([brief] if brief else []),
+    ]
 
 
 def _lines(run: dict[str, Any], width: int) -> Iterator[Content]:
     yield join(safe(run["name"], "bold"), safe(run["id"], "$text-muted"), between="  ")
     yield from _why(run, width)
     yield from _facts(run)
+    if run.get("family"):
+        yield from _section("Parent run")
+        yield from map(safe, run["family"])
     yield from _section("Attempts")
     yield from _time_line(run["attempts"], width)
     for attempt in run["attempts"]:
@@ -77,6 +93,8 @@ def _facts(run: dict[str, Any]) -> Iterator[Content]:
         yield _fact("waits", waits["reason"])
     if not run["exact"]:
         yield _fact("exact", "no: micro-batches were cut after running out of memory")
+    if run["member"]:
+        yield _fact("member", run["member"])
     yield _fact("created", ago(run["created_at"]))
     yield _fact("folder", run["folders"]["run"])
 
