@@ -131,6 +131,10 @@ _KNOWN = (
     _model("whisper", "whisper_small", "openai/whisper-small", 13, 768),
     _model("whisper", "whisper_medium", "openai/whisper-medium", 25, 1024),
     _model("whisper", "whisper_large_v3", "openai/whisper-large-v3", 33, 1280),
+    _model("moonshine", "moonshine_tiny", "UsefulSensors/moonshine-tiny", 7, 288, stride=384),
+    _model("moonshine", "moonshine_base", "UsefulSensors/moonshine-base", 9, 416, stride=384),
+    _model("parakeet_ctc", "parakeet_ctc_1b", "nvidia/parakeet-ctc-1.1b", 43, 1024, stride=1280),
+    _model("speecht5", "speecht5", "microsoft/speecht5_asr", 13, 768),
     _model(
         "audio-spectrogram-transformer",
         "ast",
