@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from orchestra.config.upstream_table import (
     BY_ALIAS,
-    ONES_OWN,
     UPSTREAMS,
     find_upstream,
+    is_ones_own,
     nearest_to,
 )
 from orchestra.wire.errors import UsageError
@@ -86,7 +86,7 @@ def _own_file(name: str, workspace: Path) -> str:
 
 
 def _hint(name: str, workspace: Path) -> str:
-    if name in ONES_OWN:
+    if is_ones_own(name):
         return "give the hub id, URL, folder or Python file itself"
     nearest = nearest_to(name)
     if nearest is not None:

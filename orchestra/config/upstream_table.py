@@ -50,7 +50,7 @@ def _model(
 
 _KNOWN = (
     # cmvn is said in both, or the one would keep the other's.
-    _spectral("fbank", "fbank", 240, "baseline", cmvn=True),
+    _spectral("fbank", "fbank", 240, "baseline", "fbank_cmvn", cmvn=True),
     _spectral("fbank_no_cmvn", "fbank", 240, cmvn=False),
     _spectral("mfcc", "mfcc", 39),
     _spectral("mel", "mel", 80),
@@ -74,7 +74,15 @@ _KNOWN = (
         1024,
         "wav2vec2_large_robust",
     ),
-    _model("wav2vec2", "xlsr_53", "facebook/wav2vec2-large-xlsr-53", 25, 1024),
+    _model(
+        "wav2vec2",
+        "wav2vec2_large_voxpopuli_100k",
+        "facebook/wav2vec2-large-100k-voxpopuli",
+        25,
+        1024,
+        "wav2vec2_vox",
+    ),
+    _model("wav2vec2", "xlsr_53", "facebook/wav2vec2-large-xlsr-53", 25, 1024, "wav2vec2_xlsr"),
     _model("wav2vec2", "xls_r_300m", "facebook/wav2vec2-xls-r-300m", 25, 1024),
     _model("wav2vec2", "xls_r_1b", "facebook/wav2vec2-xls-r-1b", 49, 1280),
     _model("wav2vec2", "xls_r_2b", "facebook/wav2vec2-xls-r-2b", 49, 1920),
@@ -103,17 +111,16 @@ _KNOWN = (
     _model("wavlm", "wavlm_base", "microsoft/wavlm-base", 13, 768),
     _model("wavlm", "wavlm_large", "microsoft/wavlm-large", 25, 1024),
     _model("unispeech", "unispeech_large", "microsoft/unispeech-large-1500h-cv", 25, 1024),
+    # S3PRL's documents say base, its code takes base plus.
     _model(
         "unispeech-sat",
         "unispeech_sat",
-        "microsoft/unispeech-sat-base",
+        "microsoft/unispeech-sat-base-plus",
         13,
         768,
-        "unispeech_sat_base",
+        "unispeech_sat_base_plus",
     ),
-    _model(
-        "unispeech-sat", "unispeech_sat_base_plus", "microsoft/unispeech-sat-base-plus", 13, 768
-    ),
+    _model("unispeech-sat", "unispeech_sat_base", "microsoft/unispeech-sat-base", 13, 768),
     _model("unispeech-sat", "unispeech_sat_large", "microsoft/unispeech-sat-large", 25, 1024),
     _model(
         "data2vec-audio", "data2vec", "facebook/data2vec-audio-base", 13, 768, "data2vec_base_960"
@@ -124,6 +131,10 @@ _KNOWN = (
     _model("whisper", "whisper_small", "openai/whisper-small", 13, 768),
     _model("whisper", "whisper_medium", "openai/whisper-medium", 25, 1024),
     _model("whisper", "whisper_large_v3", "openai/whisper-large-v3", 33, 1280),
+    _model("moonshine", "moonshine_tiny", "UsefulSensors/moonshine-tiny", 7, 288, stride=384),
+    _model("moonshine", "moonshine_base", "UsefulSensors/moonshine-base", 9, 416, stride=384),
+    _model("parakeet_ctc", "parakeet_ctc_1b", "nvidia/parakeet-ctc-1.1b", 43, 1024, stride=1280),
+    _model("speecht5", "speecht5", "microsoft/speecht5_asr", 13, 768),
     _model(
         "audio-spectrogram-transformer",
         "ast",
@@ -141,12 +152,13 @@ BY_ALIAS: dict[str, UpstreamInfo] = {alias: info for info in _KNOWN for alias in
 _NEAREST = {
     "mel": (
         *("apc", "vq_apc", "npc", "mockingjay", "audio_albert", "tera", "decoar", "decoar2"),
-        "spec_augment",
+        *("spec_augment", "mos_apc", "mos_tera", "timit_posteriorgram"),
     ),
     "wav2vec2": (
-        *("modified_cpc", "wav2vec", "wav2vec_large", "vq_wav2vec", "discretebert", "pase_plus"),
-        *("wav2vec2_base_s2st", "wav2vec2_conformer_large_s2st", "mos"),
+        *("modified_cpc", "cpc", "wav2vec", "vq_wav2vec", "discretebert", "pase"),
+        *("wav2vec2_base_s2st", "mos_wav2vec2"),
     ),
+    "wav2vec2_conformer_relpos": ("wav2vec2_conformer_large_s2st",),
     "hubert": (
         *("hubert_base_robust_mgr", "mhubert_base_vp", "contentvec", "ms_hubert"),
         *("multires_hubert", "espnet_hubert", "cvhubert", "lighthubert"),
@@ -161,9 +173,10 @@ NOT_LOADABLE: dict[str, str] = {
     name: nearest for nearest, names in _NEAREST.items() for name in names
 }
 
-
-#: S3PRL's names for weights of one's own; here those are named themselves.
-ONES_OWN = ("hf_wav2vec2_custom", "hf_hubert_custom", "customized_upstream", "baseline_local")
+_ONES_OWN = (
+    *("hf_wav2vec2_custom", "hf_hubert_custom", "customized_upstream"),
+    *("distiller_local", "distiller_url"),
+)
 
 
 def find_upstream(name: str) -> UpstreamInfo | None:
@@ -175,3 +188,10 @@ def nearest_to(name: str) -> str | None:
     """The upstream nearest to one of S3PRL's that can't be had here; None for any other name."""
     fitting = [known for known in NOT_LOADABLE if f"{name}_".startswith(f"{known}_")]
     return NOT_LOADABLE[max(fitting, key=len)] if fitting else None
+
+
+def is_ones_own(name: str) -> bool:
+    """Whether S3PRL calls weights of one's own so: here those are named themselves."""
+    stem, _, suffix = name.rpartition("_")
+    given = suffix in ("local", "url", "custom") and find_upstream(stem) is not None
+    return given or name in _ONES_OWN

@@ -2,7 +2,7 @@
 
 For callers that must not import the training plane. Reads a pretrained model's JSON files; with
 --weights its weights are fetched as well, with --newest the hub and web servers are asked what they
-have now. A user's own file (SOURCE ends with .py) is imported and its class made.
+have now. A user's own file (SOURCE ends with .py) is imported, its class made and tried on noise.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,11 @@ def describe_own(config: FileConfig, code: Path) -> dict[str, Any]:
     """The same of a user's own upstream, which needs no files but its own; `dim` of its widest
     layer."""
     from orchestra.upstreams.own import load_own  # torch takes a second to import
+    from orchestra.upstreams.trial import try_out
 
-    upstream = load_own(config, code)
+    with redirect_stdout(sys.stderr):  # stdout is for the answer alone
+        upstream = load_own(config, code)
+        try_out(upstream, code)
     return {
         "source": config.source,
         "model_type": None,

@@ -46,8 +46,9 @@ def class_of(pretrained: Pretrained) -> Any:
 
 def config_of(pretrained: Pretrained) -> Any:
     """transformers' config of the model as it is used here: without masking and layer drop."""
-    overrides = dict(pretrained.family.overrides)
-    return class_of(pretrained).config_class.from_dict(pretrained.config, **overrides)
+    part, overrides = pretrained.family.part, dict(pretrained.family.overrides)
+    values = pretrained.config[part] if part else pretrained.config
+    return class_of(pretrained).config_class.from_dict(values, **overrides)
 
 
 def _load_model(pretrained: Pretrained) -> nn.Module:

@@ -29,6 +29,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -38,12 +41,10 @@ from torch import Tensor
 
 from orchestra.config.schema import FileConfig
 from orchestra.upstreams.base import Features, Upstream
-from orchestra.wire.errors import NotFoundError, UsageError
+from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 
 _MODEL = "model."
 """Where an OwnUpstream has the user's."""
-_MISTAKES = (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError)
-"""What a mistake in the file raises when it is imported or its class is made."""
 
 
 class OwnUpstream(Upstream):
@@ -74,7 +75,7 @@ class OwnUpstream(Upstream):
         """As the user's class says."""
         dims = self.model.layer_dims(key)
         if not (isinstance(dims, list) and dims and all(isinstance(dim, int) for dim in dims)):
-            raise self._wrong(f"layer_dims({key!r}) gave {dims!r}, not a list of numbers")
+            raise self.wrong(f"layer_dims({key!r}) gave {dims!r}, not a list of numbers")
         return dims
 
     def extract(self, wavs: Tensor, lengths: Tensor) -> Features:
@@ -82,16 +83,16 @@ class OwnUpstream(Upstream):
         with torch.set_grad_enabled(self.trainable and torch.is_grad_enabled()):
             features = self.model.extract(wavs, lengths)
         if not isinstance(features, Features):
-            raise self._wrong(f"extract gave a {type(features).__name__}, not Features")
+            raise self.wrong(f"extract gave a {type(features).__name__}, not Features")
         frames = self._checked_frames(features, len(wavs))
         counts = features.lengths
         if counts.shape != (len(wavs),) or counts.dtype != torch.int64:
-            raise self._wrong(
+            raise self.wrong(
                 f"lengths are {tuple(counts.shape)} {counts.dtype}, not ({len(wavs)},) torch.int64"
             )
         least, most = torch.stack(torch.aminmax(counts)).tolist()
         if least < 1 or most > frames:
-            raise self._wrong(f"lengths reach from {least} to {most}; there are {frames} frames")
+            raise self.wrong(f"lengths reach from {least} to {most}; there are {frames} frames")
         return features
 
     def _checked_frames(self, features: Features, batch: int) -> int:
@@ -101,7 +102,7 @@ class OwnUpstream(Upstream):
         expected = [(batch, frames, dim) for dim in self.dims]
         if shapes != expected:
             wanted = [f"({batch}, frames, {dim})" for dim in self.dims]
-            raise self._wrong(
+            raise self.wrong(
                 f"layers[{key!r}] have the shapes {shapes}; layer_dims says {', '.join(wanted)}"
             )
         return frames
@@ -109,10 +110,11 @@ class OwnUpstream(Upstream):
     def _positive(self, name: str) -> int:
         value = getattr(self.model, name, None)
         if not isinstance(value, int) or value < 1:
-            raise self._wrong(f"{name} is {value!r}, not a number of samples")
+            raise self.wrong(f"{name} is {value!r}, not a number of samples")
         return value
 
-    def _wrong(self, what: str) -> UsageError:
+    def wrong(self, what: str) -> UsageError:
+        """What to raise when the class breaks a promise."""
         return UsageError(f"{self.config.source}: {type(self.model).__name__}: {what}")
 
 
@@ -123,15 +125,29 @@ def load_own(config: FileConfig, code: Path) -> OwnUpstream:
         NotFoundError: there is no such file.
         UsageError: it can't be imported, has no such class or two, or the class refuses `options`.
     """
-    identity = own_identity(config, code)
-    cls = _only_class(_imported(code / config.source, config.source), config.source)
-    try:
+    identity, path = own_identity(config, code), code / config.source
+    with mistakes(path, config.source):
+        cls = _only_class(_imported(path), config.source)
+    with mistakes(path, config.source, f": {cls.__name__}(**upstream.options)"):
         model = cls(**config.options)
-    except _MISTAKES as error:
-        raise UsageError(
-            f"{config.source}: {cls.__name__}(**upstream.options): {type(error).__name__}: {error}"
-        ) from error
-    return OwnUpstream(config, model, identity)
+        if "_modules" not in vars(model):
+            raise TypeError("__init__ does not call super().__init__()")
+        return OwnUpstream(config, model, identity)
+
+
+@contextmanager
+def mistakes(path: Path, source: str, doing: str = "") -> Iterator[None]:
+    """Whatever the user's code raises, as a UsageError of one sentence with file and line."""
+    try:
+        yield
+    except OrchestraError:
+        raise
+    except (Exception, SystemExit) as error:  # a mistake may raise anything
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path.absolute())]
+        place = f"{source}, line {lines[-1]}" if lines else source
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{place}{doing}: {type(error).__name__}: {reason}") from error
 
 
 def own_identity(config: FileConfig, code: Path) -> dict[str, str]:
@@ -169,16 +185,13 @@ def _content(config: FileConfig, code: Path) -> bytes:
         ) from error
 
 
-def _imported(path: Path, source: str) -> ModuleType:
+def _imported(path: Path) -> ModuleType:
     name = f"orchestra_upstream_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None, "a path that ends with .py has a loader"
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look themselves up there
-    try:
-        spec.loader.exec_module(module)
-    except _MISTAKES as error:
-        raise UsageError(f"{source}: {type(error).__name__}: {error}") from error
+    spec.loader.exec_module(module)
     return module
 
 

@@ -27,14 +27,12 @@ class Lengths:
 
 
 class MaskedGroupNorm(nn.GroupNorm):
-    """GroupNorm with one channel per group whose statistics see valid positions only.
+    """GroupNorm whose statistics see valid positions only.
 
     Takes over the parameters of `norm`. Computes in float32, as autocast does for the original.
     """
 
     def __init__(self, norm: nn.GroupNorm, lengths: Lengths) -> None:
-        if norm.num_groups != norm.num_channels:
-            raise ValueError("only groups of one channel are supported")
         super().__init__(norm.num_groups, norm.num_channels, norm.eps)
         self.weight, self.bias = norm.weight, norm.bias
         self.lengths = lengths
@@ -42,15 +40,18 @@ class MaskedGroupNorm(nn.GroupNorm):
     def forward(self, input: Tensor) -> Tensor:
         """(batch, channels, positions); positions beyond the length become the bias."""
         size = input.shape[-1]
-        mask = self.lengths.mask(size)
+        mask = self.lengths.mask(size).unsqueeze(1)
         count = mask.sum(-1, keepdim=True)
-        values = input.float().masked_fill(~mask, 0.0)
-        mean = values.sum(-1, keepdim=True) / count
+        # (batch, groups, channels of one, positions)
+        values = (
+            input.float().reshape(len(input), self.num_groups, -1, size).masked_fill(~mask, 0.0)
+        )
+        mean = values.mean((2, 3), keepdim=True) * (size / count)
         # Padding filled with the mean adds nothing to the variance but its count.
         values = values.where(mask, mean)
-        variance = values.var(-1, keepdim=True, correction=0) * (size / count)
-        scale = self.weight.unsqueeze(1) * (variance + self.eps).rsqrt()
-        return (values - mean) * scale + self.bias.unsqueeze(1)
+        variance = values.var((2, 3), keepdim=True, correction=0) * (size / count)
+        normal: Tensor = ((values - mean) * (variance + self.eps).rsqrt()).flatten(1, 2)
+        return normal * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
@@ -84,9 +85,9 @@ def zero_before(convolution: nn.Conv1d, lengths: Lengths) -> None:
     convolution.register_forward_pre_hook(zeroed)
 
 
-def mask_first_convolution(model: nn.Module, lengths: Lengths) -> None:
-    """Make the feature encoder's group norm, if it has one, heed `lengths`."""
-    first = model.get_submodule("feature_extractor.conv_layers.0")
+def mask_first_convolution(feature_encoder: nn.Module, lengths: Lengths) -> None:
+    """Make its group norm, if it has one, heed `lengths`."""
+    first = feature_encoder.get_submodule("conv_layers.0")
     norm = getattr(first, "layer_norm", None)
     if isinstance(norm, nn.GroupNorm):
         first.layer_norm = MaskedGroupNorm(norm, lengths)

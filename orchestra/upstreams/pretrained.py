@@ -71,7 +71,7 @@ def read_pretrained(source: Wanted, *, newest: bool = False, web: Web | None = N
     files = open_model(source, newest=newest, web=web)
     config = json.loads(files.config.path.read_bytes())
     family = _family(source.source, config)
-    shape = family.shape(ConfigFile(source.source, config))
+    shape = _shape(family, ConfigFile(source.source, config))
     files.check_weights()
     preprocessor = None
     if files.preprocessor is not None:
@@ -88,6 +88,19 @@ def _family(source: str, config: dict[str, Any]) -> Family:
             f"{source} is a model of type {family!r}; an upstream is one of {', '.join(FAMILIES)}"
         )
     return FAMILIES[family]
+
+
+def _shape(family: Family, config: ConfigFile) -> Shape:
+    if family.part is None:
+        return family.shape(config)
+    part = config.part(family.part)
+    found = part.values.get("model_type")
+    if found not in FAMILIES or FAMILIES[found].model != family.model:
+        raise UsageError(
+            f"config.json of {config.source}: {family.part!r} is a model of type {found!r}, which "
+            "can't be used"
+        )
+    return family.shape(part)
 
 
 def _require_rate(source: str, preprocessor: dict[str, Any]) -> None:

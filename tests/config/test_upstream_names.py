@@ -12,9 +12,12 @@ from orchestra.config.absolute import absolute_paths
 from orchestra.config.layers import Layer, merge
 from orchestra.config.schema import FileConfig, HuggingFaceConfig, UpstreamConfig
 from orchestra.config.upstream_names import expand_upstream, own_upstreams, resolve_upstream
-from orchestra.config.upstream_table import NOT_LOADABLE, ONES_OWN, UPSTREAMS, find_upstream
+from orchestra.config.upstream_table import NOT_LOADABLE, UPSTREAMS, find_upstream, nearest_to
 from orchestra.upstreams.families import FAMILIES
 from orchestra.wire.errors import UsageError
+
+#: All that S3PRL's hub lists.
+S3PRL = (Path(__file__).parent / "s3prl_upstreams.txt").read_text().split()
 
 
 def validated(table: dict[str, Any]) -> Any:
@@ -51,11 +54,14 @@ def test_tables_that_were_frozen_before_there_were_other_kinds(table: dict[str, 
 
 
 def test_names_mean_what_they_mean_in_s3prl() -> None:
-    sources = {name: find_upstream(name) for name in ("wav2vec2", "hubert", "wavlm")}
+    sources = {
+        name: find_upstream(name) for name in ("wav2vec2", "hubert", "wavlm", "unispeech_sat")
+    }
     assert {name: info and info.source for name, info in sources.items()} == {
         "wav2vec2": "facebook/wav2vec2-base",
         "hubert": "facebook/hubert-base-ls960",
         "wavlm": "microsoft/wavlm-base-plus",
+        "unispeech_sat": "microsoft/unispeech-sat-base-plus",
     }
     dims = {"fbank": 240, "mfcc": 39, "mel": 80, "linear": 201, "spectrogram": 257}
     assert {name: UPSTREAMS[name].dim for name in dims} == dims
@@ -70,17 +76,34 @@ def test_no_name_means_two_things() -> None:
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
-    [("tera", "mel"), ("mockingjay_960hr", "mel"), ("ssast_frame_base", "ast"), ("apc", "mel")],
+    [
+        ("tera", "mel"),
+        ("mockingjay_960hr", "mel"),
+        ("ssast_frame_base", "ast"),
+        ("mos_apc", "mel"),
+        ("mos_wav2vec2", "wav2vec2"),
+        ("wav2vec2_conformer_large_s2st_en_librilight", "wav2vec2_conformer_relpos"),
+    ],
 )
 def test_what_only_s3prl_can_load_is_said_so(name: str, nearest: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"no upstream '{name}': S3PRL has it.*'{nearest}'"):
         resolve_upstream(name, tmp_path)
 
 
-@pytest.mark.parametrize("name", ONES_OWN)
+@pytest.mark.parametrize(
+    "name", ["hf_hubert_custom", "hubert_url", "unispeech_sat_local", "distiller_local"]
+)
 def test_s3prls_names_for_ones_own_weights_say_what_to_give(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give the hub id, URL, folder or Python file itself"):
         resolve_upstream(name, tmp_path)
+
+
+def test_every_name_of_s3prls_is_loaded_or_refused_with_a_reason(tmp_path: Path) -> None:
+    for name in S3PRL:
+        if find_upstream(name) is None:
+            reason = nearest_to(name) or "give the hub id, URL"
+            with pytest.raises(UsageError, match=rf"no upstream '{name}': .*{reason}"):
+                resolve_upstream(name, tmp_path)
 
 
 def test_a_model_that_begins_like_one_of_s3prls_is_not_taken_for_it(tmp_path: Path) -> None:

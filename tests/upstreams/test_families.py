@@ -17,11 +17,19 @@ from torch import Tensor
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.upstreams import build_upstream, families
 from orchestra.upstreams.base import Features, Upstream
-from orchestra.upstreams.families import data2vec, spectrogram_transformer, wav2vec2_bert, whisper
+from orchestra.upstreams.families import (
+    data2vec,
+    moonshine,
+    parakeet,
+    spectrogram_transformer,
+    speecht5,
+    wav2vec2_bert,
+    whisper,
+)
 from orchestra.upstreams.families.base import PretrainedUpstream
 from orchestra.upstreams.featurizer import Featurizer
 from tests.upstreams.conftest import SaveModel
-from tests.upstreams.tiny import FAMILIES, of_transformers
+from tests.upstreams.tiny import EACH, FAMILIES, of_transformers
 
 KEY = "hidden_states"
 LENGTHS = torch.tensor([16000, 9000, 2000, 12345, 5000, 3333])
@@ -126,6 +134,10 @@ def _unmasked(lengths: Tensor, size: int) -> Tensor:
     ("family", "module", "mend", "control"),
     [
         ("data2vec-audio", data2vec, "zero_before", lambda *_: None),
+        ("speecht5", speecht5, "zero_before", lambda *_: None),
+        ("moonshine", moonshine, "MaskedGroupNorm", lambda norm, _: norm),
+        ("moonshine", moonshine, "valid_mask", _unmasked),
+        ("parakeet_ctc", parakeet, "valid_mask", _unmasked),
         ("wav2vec2-bert", wav2vec2_bert, "valid_mask", _unmasked),
         ("whisper", whisper, "create_bidirectional_mask", lambda **_: None),
         ("whisper", whisper, "zero_padding", lambda frames, _: frames),
@@ -150,7 +162,8 @@ def test_without_its_mend_a_family_depends_on_padding(
 
 
 def stock(folder: Path, family: str) -> Any:
-    return of_transformers(FAMILIES[family].model).from_pretrained(folder).eval()
+    model = of_transformers(FAMILIES[family].model).from_pretrained(folder).eval()
+    return model.get_encoder() if family in ("moonshine", "speecht5") else model
 
 
 def extracted(folder: Path, family: str, wav: Tensor, **arguments: Any) -> Any:
@@ -259,7 +272,7 @@ def test_a_long_utterance_is_its_windows_one_behind_the_other(
         assert expected.shape[1] == ((samples - 400) // 160 + 1 - 8) // 4 + 1
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH)
 def test_shapes_are_known_before_any_audio(save_model: SaveModel, family: str) -> None:
     upstream = load(save_model(family))
     features = upstream(waveforms(LENGTHS), LENGTHS)
@@ -273,7 +286,7 @@ def test_shapes_are_known_before_any_audio(save_model: SaveModel, family: str) -
 
 
 @pytest.mark.parametrize("layers", [0, 1, -1])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH)
 def test_one_layer_equals_that_of_the_whole_model(
     save_model: SaveModel, family: str, layers: int
 ) -> None:
@@ -288,7 +301,7 @@ def test_one_layer_equals_that_of_the_whole_model(
     assert len(blocks._modules) == {0: 1, 1: 1, -1: 3}[layers]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH)
 def test_the_last_hidden_state_is_an_output_of_its_own(save_model: SaveModel, family: str) -> None:
     folder = save_model(family)
     whole, last = load(folder), load(folder, key="last_hidden_state")
@@ -307,7 +320,7 @@ def test_the_last_hidden_state_is_an_output_of_its_own(save_model: SaveModel, fa
 
 
 @pytest.mark.parametrize("choice", [{}, {"layers": 1}, {"key": "last_hidden_state"}], ids=str)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH)
 def test_every_trainable_parameter_gets_a_gradient(
     save_model: SaveModel, family: str, choice: dict[str, object]
 ) -> None:
@@ -322,14 +335,14 @@ def test_every_trainable_parameter_gets_a_gradient(
     assert [name for name, parameter in trained if parameter.grad is None] == []
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH)
 def test_frozen_it_never_leaves_eval_mode(save_model: SaveModel, family: str) -> None:
     upstream = load(save_model(family)).train()
     assert not any(module.training for module in upstream.modules())
     assert not any(parameter.requires_grad for parameter in upstream.parameters())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH)
 def test_autocast_keeps_features_close(save_model: SaveModel, family: str) -> None:
     upstream = load(save_model(family))
     plain = upstream(waveforms(LENGTHS), LENGTHS)
@@ -341,7 +354,7 @@ def test_autocast_keeps_features_close(save_model: SaveModel, family: str) -> No
     assert torch.cosine_similarity(before.flatten(), after.flatten(), dim=0) > 0.5
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH)
 def test_nothing_but_the_models_own_weights_is_saved(save_model: SaveModel, family: str) -> None:
     upstream = load(save_model(family))
     assert all(name.startswith("model.") for name in upstream.state_dict())

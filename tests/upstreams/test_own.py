@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from orchestra.config.schema import FileConfig
 from orchestra.upstreams import build_upstream, own
 from orchestra.upstreams.base import Upstream
+from orchestra.upstreams.describe import describe_own
 from orchestra.upstreams.featurizer import Featurizer
 from orchestra.upstreams.own import save_own
 from orchestra.wire.errors import DataError, NotFoundError, UsageError
@@ -122,6 +123,18 @@ def test_it_is_known_by_the_hash_of_its_file(write: Write) -> None:
         (("import torch\n", "import torcch\n"), "ModuleNotFoundError: No module named 'torcch'"),
         (("class Mine(", "class Mine(("), "SyntaxError"),
         (("def layer_dims", "def layer_dimz"), "abstract"),
+        (("@dataclass\n", "1 / 0\n@dataclass\n"), "mine.py, line 10: ZeroDivisionError"),
+        (("@dataclass\n", "raise SystemExit(3)\n@dataclass\n"), "line 10: SystemExit: 3"),
+        (
+            ("self.project = nn", "raise RuntimeError('no\\nfile')\n        self.project = nn"),
+            r"line 21: Mine\(\*\*upstream.options\): RuntimeError: no file",
+        ),
+        (("super().__init__()", "pass"), "assign module before Module.__init__"),
+        (
+            ("super().__init__()\n        self.project", "project"),
+            r"__init__ does not call super\(\).__init__\(\)",
+        ),
+        (("return [self.", "return {}[key] + [self."), "line 24: .*KeyError: 'hidden_states'"),
         (("stride = 160", "stride = 0.5"), "stride is 0.5, not a number of samples"),
         (("min_samples = 160", ""), "min_samples is None"),
         (("out_features] * 2", "out_features]"), r"have the shapes .*says \(2, frames, 4\)"),
@@ -139,7 +152,50 @@ def test_what_breaks_a_promise_names_the_file(
     assert change[0] in GOOD
     with pytest.raises(UsageError, match=said) as caught:
         run(build_upstream(write(GOOD.replace(*change))))
-    assert str(caught.value).startswith("upstreams/mine.py: ")
+    assert str(caught.value).startswith("upstreams/mine.py")
+    assert "\n" not in str(caught.value)
+
+
+EXTRACT = "frames = self.project(wavs.unfold(1, 160, 160))"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("stride = 160", "stride = 320"), "16000 samples gave 100 frames, but stride = 320"),
+        (("stride = 160", "stride = 80"), "gave 100 frames, but stride = 80"),
+        (("return [self.project.out_features]", "return [7]"), r"says \(2, frames, 7\)"),
+        (("frames.relu()]", "frames / 0]"), "layer 1 of 16000 samples of noise is not finite"),
+        (("(wavs.unfold", "((wavs - wavs.mean()).unfold"), "layer 0 .* moves by .* in a batch"),
+        ((", lengths // 160", ", (lengths // 160).clamp(max=len(wavs) + 98)"), "has 99 .* 100 in"),
+        (("= self.project(wavs", "= self.projekt(wavs"), "line 27: AttributeError: .*'projekt'"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else "",
+)
+def test_it_is_tried_before_a_run_relies_on_it(
+    write: Write, tmp_path: Path, change: tuple[str, str], said: str
+) -> None:
+    assert change[0] in GOOD
+    with pytest.raises(UsageError, match=said) as caught:
+        describe_own(write(GOOD.replace(*change)), tmp_path)
+    assert str(caught.value).startswith("upstreams/mine.py")
+
+
+@pytest.mark.parametrize("stop", ["assert wavs.is_cuda", "raise RuntimeError('needs a GPU')"])
+def test_what_runs_on_gpus_alone_is_not_tried(write: Write, tmp_path: Path, stop: str) -> None:
+    text = GOOD.replace(EXTRACT, f"{stop}\n        {EXTRACT}")
+    assert describe_own(write(text), tmp_path)["layers"] == 2
+
+
+def test_what_it_prints_is_not_taken_for_its_description(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = GOOD.replace(EXTRACT, f"print('extracting')\n        {EXTRACT}")
+    described = describe_own(write(f"print('imported')\n{text}"), tmp_path)
+    assert (described["dim"], described["stride"]) == (4, 160)
+    out, err = capsys.readouterr()
+    assert not out
+    assert "imported\nextracting\n" in err
 
 
 def test_unknown_options_are_refused(write: Write) -> None:

@@ -51,6 +51,33 @@ def test_shape_of_a_base_model(tmp_path: Path) -> None:
     assert model.shape == Shape(layers=13, dim=768, stride=320, min_samples=400)
 
 
+PARAKEET = {
+    "model_type": "parakeet_encoder",
+    "num_hidden_layers": 42,
+    "hidden_size": 1024,
+    "num_mel_bins": 80,
+    "subsampling_factor": 8,
+    "subsampling_conv_kernel_size": 3,
+    "subsampling_conv_stride": 2,
+}
+
+
+def test_the_shape_of_a_part_is_in_its_own_table(tmp_path: Path) -> None:
+    def shape(encoder: object) -> Shape:
+        folder = model_folder(tmp_path, model_type="parakeet_ctc", encoder_config=encoder)
+        return read_pretrained(str(folder)).shape
+
+    assert shape(PARAKEET) == Shape(layers=43, dim=1024, stride=1280, min_samples=320)
+    for encoder, said in (
+        (None, "'encoder_config' is not a table"),
+        ({**PARAKEET, "model_type": "wavlm"}, "'encoder_config' is a model of type 'wavlm'"),
+        ({**PARAKEET, "model_type": "lasr_encoder"}, "a model of type 'lasr_encoder'"),
+        ({**PARAKEET, "subsampling_conv_stride": 3}, "'subsampling_conv_stride' is not 2"),
+    ):
+        with pytest.raises(UsageError, match=rf"^config.json of .*{said}"):
+            shape(encoder)
+
+
 @pytest.mark.parametrize(
     ("preprocessor", "norm", "expected"),
     [

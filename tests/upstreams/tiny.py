@@ -49,6 +49,26 @@ def _waveform(prefix: str, **values: Any) -> Tiny:
     return Tiny(f"{prefix}Config", name, name, {**WAVEFORM, **values})
 
 
+PARAKEET = {
+    **TRANSFORMER,
+    "num_mel_bins": 16,
+    "subsampling_conv_channels": 4,
+    "conv_kernel_size": 5,
+    "layerdrop": 0.9,
+}
+MELS = ("ParakeetFeatureExtractor", {"feature_size": 16})
+
+
+def _parakeet(head: str, **values: Any) -> Tiny:
+    """The encoder as a part of a larger model."""
+    small = {"vocab_size": 20, "pad_token_id": 0, "encoder_config": PARAKEET, **values}
+    config, saved = f"Parakeet{head}Config", f"ParakeetFor{head}"
+    return Tiny(config, "ParakeetEncoder", saved, small, MELS, sizes=False)
+
+
+SPEECHT5 = (
+    *("conv_dim", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "mask_time_prob"),
+)
 FAMILIES = {
     "wav2vec2": _waveform("Wav2Vec2"),
     "hubert": _waveform("Hubert"),
@@ -140,7 +160,52 @@ FAMILIES = {
         ),
         sizes=False,
     ),
+    "moonshine": Tiny(
+        "MoonshineConfig",
+        "MoonshineModel",
+        "MoonshineForConditionalGeneration",
+        {
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "encoder_num_hidden_layers": 3,
+            "decoder_num_hidden_layers": 1,
+            "encoder_num_attention_heads": 2,
+            "decoder_num_attention_heads": 2,
+            "vocab_size": 20,
+        },
+        ("Wav2Vec2FeatureExtractor", {"do_normalize": False}),
+        sizes=False,
+    ),
+    "parakeet_encoder": Tiny(
+        "ParakeetEncoderConfig", "ParakeetEncoder", "ParakeetEncoder", PARAKEET, MELS, sizes=False
+    ),
+    "parakeet_ctc": _parakeet("CTC"),
+    "parakeet_tdt": _parakeet("TDT", durations=[0, 1]),
+    "parakeet_rnnt": _parakeet("RNNT"),
+    "speecht5": Tiny(
+        "SpeechT5Config",
+        "SpeechT5ForSpeechToText",
+        "SpeechT5ForSpeechToText",
+        {
+            **{key: value for key, value in WAVEFORM.items() if key in SPEECHT5},
+            "hidden_size": 16,
+            "encoder_layers": 3,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 32,
+            "decoder_layers": 1,
+            "decoder_attention_heads": 2,
+            "decoder_ffn_dim": 32,
+            "vocab_size": 20,
+            "encoder_layerdrop": 0.9,
+        },
+        ("SpeechT5FeatureExtractor", {}),
+        sizes=False,
+        variants=({}, {"feat_extract_norm": "layer"}),
+    ),
 }
+
+#: Each of `FAMILIES` but those that differ only in what lies around Parakeet's encoder.
+EACH = [name for name in FAMILIES if not name.startswith("parakeet") or name == "parakeet_ctc"]
 
 
 def of_transformers(name: str) -> Any:

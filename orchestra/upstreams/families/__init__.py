@@ -8,7 +8,7 @@ can be described without importing it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestra.upstreams.families import shapes
@@ -41,7 +41,18 @@ class Family:
     """Keys of config.json that have these values here."""
     renames: Mapping[str, str] | None = None
     """Regular expressions on names of weights, for parts of larger models."""
+    part: str | None = None
+    """Where config.json of a larger model has that of this part."""
 
+
+_PARAKEET = Family(
+    ("parakeet.modeling_parakeet", "ParakeetEncoder"),
+    ("parakeet", "ParakeetUpstream"),
+    shapes.of_parakeet,
+    takes_waveforms=False,
+    overrides={"layerdrop": 0.0},
+)
+_PARAKEET_PART = replace(_PARAKEET, renames={r"^encoder\.": ""}, part="encoder_config")
 
 FAMILIES: dict[str, Family] = {
     "wav2vec2": Family(
@@ -112,6 +123,30 @@ FAMILIES: dict[str, Family] = {
         shapes.of_spectrogram_transformer,
         takes_waveforms=False,
         overrides={},
+    ),
+    "moonshine": Family(
+        ("moonshine.modeling_moonshine", "MoonshineEncoder"),
+        ("moonshine", "MoonshineUpstream"),
+        shapes.of_moonshine,
+        takes_waveforms=False,
+        overrides={},
+        renames={r"^(model\.)?encoder\.": ""},
+    ),
+    "parakeet_encoder": _PARAKEET,
+    "parakeet_ctc": _PARAKEET_PART,
+    "parakeet_tdt": _PARAKEET_PART,
+    "parakeet_rnnt": _PARAKEET_PART,
+    "speecht5": Family(
+        ("speecht5.modeling_speecht5", "SpeechT5EncoderWithSpeechPrenet"),
+        ("speecht5", "SpeechT5Upstream"),
+        shapes.of_speecht5,
+        overrides={
+            "encoder_layerdrop": 0.0,
+            "apply_spec_augment": False,
+            "mask_time_prob": 0.0,
+            "mask_feature_prob": 0.0,
+        },
+        renames={r"^(speecht5\.)?encoder\.": ""},
     ),
 }
 """By `model_type`. DistilHuBERT is a hubert; XLS-R and MMS are wav2vec2."""

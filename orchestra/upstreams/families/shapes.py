@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from orchestra.upstreams.framing import SHIFT, WINDOW
 from orchestra.wire.errors import UsageError
+
+MOONSHINE = ((127, 64), (7, 3), (3, 2))
+"""Kernel and stride of its convolutions, which no config tells."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,13 @@ class ConfigFile:
 
     source: str
     values: Mapping[str, Any]
+
+    def part(self, key: str) -> ConfigFile:
+        """The config of a part of a larger model."""
+        values = self.values.get(key)
+        if not isinstance(values, dict):
+            raise UsageError(f"config.json of {self.source}: {key!r} is not a table")
+        return ConfigFile(self.source, values)
 
     def number(self, key: str) -> int:
         """A positive number."""
@@ -66,11 +76,39 @@ def of_waveforms(config: ConfigFile) -> Shape:
 def of_layer_normed_waveforms(config: ConfigFile, frames: int = 1) -> Shape:
     """The same where layer norm is the only one; `frames` are needed at least."""
     layers, dim = config.number("num_hidden_layers") + 1, config.number("hidden_size")
+    return _of_convolutions(layers, dim, config.convolutions(), frames)
+
+
+def _of_convolutions(
+    layers: int, dim: int, convolutions: Sequence[tuple[int, int]], frames: int = 1
+) -> Shape:
     samples = frames
-    convolutions = config.convolutions()
     for kernel, stride in reversed(convolutions):
         samples = (samples - 1) * stride + kernel
     return Shape(layers, dim, math.prod(stride for _, stride in convolutions), samples)
+
+
+def of_speecht5(config: ConfigFile) -> Shape:
+    """wav2vec2's feature encoder; blocks of the encoder alone."""
+    layers, dim = config.number("encoder_layers") + 1, config.number("hidden_size")
+    config.check_norm()
+    return _of_convolutions(layers, dim, config.convolutions())
+
+
+def of_moonshine(config: ConfigFile) -> Shape:
+    """Convolutions that are the same in all models."""
+    layers, dim = config.number("encoder_num_hidden_layers") + 1, config.number("hidden_size")
+    return _of_convolutions(layers, dim, MOONSHINE)
+
+
+def of_parakeet(config: ConfigFile) -> Shape:
+    """A frame is `subsampling_factor` log mel frames; their variance needs two."""
+    for key in ("num_mel_bins", "subsampling_conv_kernel_size"):
+        config.number(key)
+    if config.number("subsampling_conv_stride") != 2:
+        raise UsageError(f"config.json of {config.source}: 'subsampling_conv_stride' is not 2")
+    layers, dim = config.number("num_hidden_layers") + 1, config.number("hidden_size")
+    return Shape(layers, dim, config.number("subsampling_factor") * SHIFT, 2 * SHIFT)
 
 
 def of_squeezed_waveforms(config: ConfigFile) -> Shape:

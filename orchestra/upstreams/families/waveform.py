@@ -7,6 +7,8 @@ attention mask is always passed, whatever the model's preprocessor says.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from orchestra.upstreams.base import valid_mask
@@ -23,11 +25,15 @@ _NORMALIZE_EPS = 1e-7  # transformers' Wav2Vec2FeatureExtractor
 class WaveformUpstream(PretrainedUpstream):
     """One frame per 20 ms in all published models."""
 
+    feature_encoder: ClassVar[str] = "feature_extractor"
+    """Where the model has its convolutions on waveforms."""
+
     def mend(self) -> None:
         """See the module."""
         self.after_first_convolution = Lengths()
         self.frames = Lengths()
-        mask_first_convolution(self.model, self.after_first_convolution)
+        encoder = self.model.get_submodule(self.feature_encoder)
+        mask_first_convolution(encoder, self.after_first_convolution)
         self.mend_encoder()
 
     def mend_encoder(self) -> None:
@@ -62,9 +68,14 @@ class WaveformUpstream(PretrainedUpstream):
         config = self.model.config
         first = (lengths - config.conv_kernel[0]) // config.conv_stride[0] + 1
         self.after_first_convolution.valid = first
-        frame_lengths: Tensor = self.model._get_feat_extract_output_lengths(lengths).long()
+        frame_lengths = self.feature_lengths(lengths).long()
         self.frames.valid = frame_lengths
         return frame_lengths
+
+    def feature_lengths(self, lengths: Tensor) -> Tensor:
+        """(batch,) frames of the feature encoder."""
+        frames: Tensor = self.model._get_feat_extract_output_lengths(lengths)
+        return frames
 
 
 def normalize(wavs: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
