@@ -73,7 +73,7 @@ def safetensors_flaw(path: Path) -> str | None:
             header = json.loads(file.read(length))
             entries = [value for key, value in header.items() if key != "__metadata__"]
             end = max((int(entry["data_offsets"][1]) for entry in entries), default=0)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
             return _what_instead(start)
     expected = 8 + length + end
     if size != expected:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from orchestra.wire.errors import NotFoundError
+from orchestra.wire.errors import NotFoundError, UsageError
 
 _SWITCHES = ("ORCHESTRA_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -31,8 +31,15 @@ def hub_endpoint() -> str:
 
 
 def hub_token() -> str | None:
-    """The user's token; read where it is needed, never stored."""
-    return os.environ.get("HF_TOKEN") or None
+    """The user's token; read where it is needed, never stored.
+
+    Raises:
+        UsageError: it can't be sent; whoever tried would say which text that was.
+    """
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not (token.isascii() and token.isprintable()):
+        raise UsageError("HF_TOKEN has a character that no token has: copy the token once more")
+    return token or None
 
 
 def _is_on(value: str) -> bool:
