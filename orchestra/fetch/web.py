@@ -6,6 +6,7 @@ goes to no origin (scheme, host, port) but the first. Proxies of the environment
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,9 @@ from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.sources import without_secrets
 
 Result = TypeVar("Result")
+
+# At INFO, which ranks log, it tells each URL: those that redirects are signed with too.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10

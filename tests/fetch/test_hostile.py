@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,16 @@ def test_what_a_redirect_is_signed_with_is_not_told(
     with pytest.raises((OrchestraError, MissingError), match="/store") as caught:
         download(server, told, own_cache)
     assert "secret" not in str([caught.value, told.sentences])
+
+
+def test_nor_is_it_logged(
+    server: Server, told: Told, own_cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.files["/store"] = CONTENT
+    server.redirects[PATH] = "/store?token=secret"
+    with caplog.at_level(logging.INFO):
+        assert download(server, told, own_cache).sha256 == SHA256
+    assert "secret" not in caplog.text
 
 
 def test_redirects_without_end_are_told_without_their_secrets(

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.fetch import hashing
 from orchestra.fetch.cache import Cache
 from orchestra.fetch.model import Model, Wanted, open_model
 from orchestra.wire.errors import DataError, NotFoundError, UsageError
+from orchestra.wire.files import sha256_of
 from orchestra.wire.sources import HubSource, LocalSource, UrlSource, parse_source
 from tests.fetch.conftest import Told, model_files, safetensors
 from tests.fetch.server import Drop, Server, Status
@@ -192,6 +194,43 @@ def test_a_cache_of_another_version_or_of_rubbish_counts_as_empty(
         if path.parent.name in ("items", "hashes"):
             path.write_bytes(b"{]" if number % 2 else b'{"version": 9}')
     assert opened(told, web_model.url + BASE, newest=False).folder() == folder
+
+
+def test_hashes_of_files_that_are_gone_are_forgotten(
+    tmp_path: Path, own_cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "_MOST_RECORDS", 9)
+    kept = [tmp_path / f"kept{number}" for number in range(4)]
+    gone = [tmp_path / f"gone{number}" for number in range(5)]
+    for path in (*kept, *gone):
+        path.write_text(path.name)
+        hashing.remembered_sha256(path, own_cache)
+    for path in gone:
+        path.unlink()
+    (own_cache.root / "hashes" / "rubbish.json").write_text("[]")
+    kept.append(tmp_path / "newest")
+    kept[-1].write_text("newest")
+    hashing.remembered_sha256(kept[-1], own_cache)
+    records = [json.loads(p.read_bytes()) for p in (own_cache.root / "hashes").iterdir()]
+    assert len(records) == 6
+    assert {record["path"] for record in records if record} >= {str(path) for path in kept}
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_hashed_again(
+    tmp_path: Path, own_cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"old")
+
+    def meanwhile(file: Path) -> str:
+        digest = sha256_of(file)
+        file.write_bytes(b"newer")
+        return digest
+
+    with monkeypatch.context() as changing:
+        changing.setattr(hashing, "sha256_of", meanwhile)
+        hashing.remembered_sha256(path, own_cache)
+    assert hashing.remembered_sha256(path, own_cache) == hashlib.sha256(b"newer").hexdigest()
 
 
 def test_a_dropped_download_of_a_model_goes_on(web_model: Server, told: Told) -> None:
