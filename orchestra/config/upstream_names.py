@@ -8,7 +8,6 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from orchestra.config.upstream_table import (
     BY_ALIAS,
@@ -18,7 +17,7 @@ from orchestra.config.upstream_table import (
     nearest_to,
 )
 from orchestra.wire.errors import UsageError
-from orchestra.wire.sources import is_url
+from orchestra.wire.sources import is_url, without_secrets
 
 OWN = "upstreams"
 """The folder of a workspace where `--upstream mine` looks for mine.py."""
@@ -36,7 +35,7 @@ def resolve_upstream(name: str, workspace: Path) -> dict[str, Any]:
             a file outside the workspace.
     """
     if is_url(name):
-        return huggingface_table(Path(urlsplit(name).path).name, name)
+        return huggingface_table(Path(without_secrets(name)).name, name)
     if name.endswith(".py"):
         return file_table(_own_file(name, workspace))
     folder = local_model(name, Path.cwd()) or local_model(name, workspace)

@@ -10,8 +10,9 @@ from typing import Any
 
 from orchestra.fetch.cache import Cache, key_of
 from orchestra.wire.errors import OrchestraError
-from orchestra.wire.files import sha256_of
+from orchestra.wire.files import read_json, sha256_of
 
+_MOST_RECORDS = 1000
 _LARGEST_HEADER = 100 * 2**20
 """Bytes; the limit of safetensors itself."""
 
@@ -34,15 +35,33 @@ def remembered_sha256(path: Path, cache: Cache) -> str:
     if known is not None and known | seen == known and isinstance(known.get("sha256"), str):
         return str(known["sha256"])
     digest = sha256_of(path)
-    remember(path, digest, cache)
+    _keep(seen, digest, cache)  # as it was before: whoever wrote to it meanwhile is noticed
     return digest
 
 
 def remember(path: Path, sha256: str, cache: Cache) -> None:
-    """Spare the next one the second per GB; a cache that can't be written spares nobody."""
-    seen = _seen(path)
+    """Spare the next one the second per GB that it takes to hash this file of ours."""
+    _keep(_seen(path), sha256, cache)
+
+
+def _keep(seen: dict[str, Any], sha256: str, cache: Cache) -> None:
+    """A cache that can't be written spares nobody anything."""
     with contextlib.suppress(OrchestraError):
         cache.write("hashes", key_of(seen["path"]), seen | {"sha256": sha256})
+    records = list((cache.root / "hashes").glob("*.json"))
+    if len(records) > _MOST_RECORDS:
+        for record in sorted(records, key=_worth)[: len(records) // 2]:
+            with contextlib.suppress(OSError):
+                record.unlink()
+
+
+def _worth(record: Path) -> tuple[bool, float]:
+    """What is kept longer: the hash of a file that is still as it was, and of these the newer."""
+    try:
+        known = read_json(record)
+        return known | _seen(Path(known["path"])) == known, record.stat().st_mtime
+    except (OSError, OrchestraError, TypeError, KeyError):
+        return False, 0.0
 
 
 def _seen(path: Path) -> dict[str, Any]:
@@ -73,7 +92,7 @@ def safetensors_flaw(path: Path) -> str | None:
             header = json.loads(file.read(length))
             entries = [value for key, value in header.items() if key != "__metadata__"]
             end = max((int(entry["data_offsets"][1]) for entry in entries), default=0)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
             return _what_instead(start)
     expected = 8 + length + end
     if size != expected:

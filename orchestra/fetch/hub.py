@@ -2,59 +2,33 @@
 
 huggingface_hub asks; the answers for a commit never change and are kept, so that a pinned model
 needs no network again. Pickled weights are never fetched: for a model that has no others, the hub's
-own conversion (an open pull request of its converter, on top of this very commit) is taken.
+own conversion (an open pull request of its converter that has the same pickled weights) is taken.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from orchestra.fetch.cache import Cache, key_of
+from orchestra.fetch.client_cache import kept_by_the_client
+from orchestra.fetch.listing import HubFile, Listing
 from orchestra.fetch.offline import hub_endpoint, hub_token, offline_switch, refuse_offline
 from orchestra.fetch.retry import TransientError
-from orchestra.fetch.web import Web
+from orchestra.fetch.web import BUSY, Web, retry_after_s
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
-from orchestra.wire.sources import HubSource, is_commit
+from orchestra.wire.sources import HubSource, is_commit, without_secrets
 
 Result = TypeVar("Result")
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+GATED = "GatedRepo"
+"""What the hub calls a model that one must first agree to something for."""
 MAIN = "main"
 
-_SMALL_FILES = ("config.json", "preprocessor_config.json")
-_IN_EVERY_MODEL = ".gitattributes"
-"""Nobody asks for it alone: where it is, the whole commit was downloaded."""
-
-#: As transformers looks for it.
+#: Title and author of its pull requests, as transformers looks for them.
 _CONVERSION = ("Adding `safetensors` variant of this model", "SFconvertbot")
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A file of one commit; one of the hashes is known."""
-
-    size: int | None
-    sha256: str | None
-    git_hash: str | None
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of one commit."""
-
-    repo: str
-    commit: str
-    files: dict[str, HubFile]
-    converted: bool = False
-    """Whether it is the hub's own conversion of pickled weights, not yet merged."""
-
-    @property
-    def has_weights(self) -> bool:
-        return any(name in self.files for name in WEIGHTS)
 
 
 def resolve(
@@ -116,7 +90,7 @@ class _Hub:
         if known is not None:
             files = {name: HubFile(**file) for name, file in known["files"].items()}
             return Listing(self._repo, known["commit"], files, known["converted"])
-        return _kept_by_the_client(self._repo, revision)
+        return kept_by_the_client(self._repo, revision)
 
     def keep(self, listing: Listing) -> None:
         """A cache that can't be written is told of when a file has to go there."""
@@ -138,6 +112,11 @@ class _Hub:
             return self._api().model_info(self._repo, revision=revision, files_metadata=True)
 
         info = self._asked(work)
+        if not is_commit(info.sha or ""):
+            raise _RefusedError(
+                f"{without_secrets(hub_endpoint())} names no commit for {self._repo}: is "
+                "HF_ENDPOINT right?"
+            )
         files = {
             sibling.rfilename: HubFile(
                 sibling.size,
@@ -150,12 +129,9 @@ class _Hub:
 
     def converted(self, listing: Listing) -> Listing:
         """The hub's own conversion of the pickled weights of `listing`."""
-        if self._revision == MAIN:
-            number = self._asked(lambda: self._conversion(listing.commit))
-            if number is not None:
-                found = self.ask(f"refs/pr/{number}")
-                if found.has_weights:
-                    return Listing(found.repo, found.commit, found.files, converted=True)
+        found = self._conversion(listing) if self._revision == MAIN else None
+        if found is not None:
+            return replace(found, converted=True)
         raise UsageError(
             f"{self._source} has no model.safetensors (at commit {listing.commit[:12]}), and "
             "pickled weights are never loaded: convert them with transformers' save_pretrained "
@@ -163,16 +139,23 @@ class _Hub:
             "or set upstream.revision to a revision that has model.safetensors"
         )
 
-    def _conversion(self, commit: str) -> int | None:
-        """The number of the open pull request of the hub's converter on top of `commit`."""
-        api = self._api()
+    def _conversion(self, listing: Listing) -> Listing | None:
+        """The open pull request of the hub's converter that adds safetensors to these very files.
+
+        Whatever main got since beside them (a README, often) does not matter.
+        """
         title, author = _CONVERSION
-        for found in api.get_repo_discussions(self._repo, discussion_type="pull_request"):
-            if (found.title, found.author, found.status) != (title, author, "open"):
-                continue
-            commits = api.list_repo_commits(self._repo, revision=f"refs/pr/{found.num}")
-            if [item.commit_id for item in commits[1:2]] == [commit]:
-                return int(found.num)
+
+        def numbers() -> list[int]:
+            discussions = self._api().get_repo_discussions(
+                self._repo, discussion_type="pull_request", discussion_status="open"
+            )
+            return [int(d.num) for d in discussions if (d.title, d.author) == (title, author)]
+
+        for number in self._asked(numbers):
+            found = self.ask(f"refs/pr/{number}")
+            if found.has_weights and found.has_what_matters_of(listing):
+                return found
         return None
 
     def _api(self) -> Any:
@@ -205,27 +188,37 @@ class _Hub:
                 f"the hub's {self._repo} has no revision {self._revision!r}"
             ) from error
         except GatedRepoError as error:
-            raise _RefusedError(
-                f"the hub's {self._repo} asks for consent first: give it on the model's page, and "
-                "set HF_TOKEN"
-            ) from error
+            raise _RefusedError(consent(self._repo)) from error
         except RepositoryNotFoundError as error:
             raise _RefusedError(
                 f"the hub has no model {self._repo!r} that you may read{login}"
             ) from error
         except (ValueError, TypeError, KeyError) as error:
             raise _RefusedError(
-                f"{hub_endpoint()} does not answer as a hub does for {self._repo}: is HF_ENDPOINT "
-                f"right? ({type(error).__name__})"
+                f"{without_secrets(hub_endpoint())} does not answer as a hub does for "
+                f"{self._repo}: is HF_ENDPOINT right? ({type(error).__name__})"
             ) from error
         except HfHubHTTPError as error:
             status = error.response.status_code
-            if status == 429 or status >= 500:
-                raise TransientError(f"status {status}") from error
-            raise NotFoundError(f"the hub answers with status {status} for {self._repo}") from error
+            if status in BUSY:
+                pause_s = retry_after_s(error.response.headers)
+                raise TransientError(f"status {status}", pause_s) from error
+            sentence = f"the hub answers with status {status} for {self._repo}"
+            if status in (401, 403):
+                hint = login or ": is the token in HF_TOKEN right?"
+                raise _RefusedError(sentence + hint) from error
+            raise NotFoundError(sentence) from error
 
     def _key(self, name: str) -> str:
         return key_of(hub_endpoint(), self._repo, name)
+
+
+def consent(repo: str) -> str:
+    """What to do about a gated model."""
+    return (
+        f"the hub's {repo} asks for consent first: give it on the model's page, and set HF_TOKEN "
+        "to a token of the account that gave it"
+    )
 
 
 def file_url(listing: Listing, name: str) -> str:
@@ -233,47 +226,3 @@ def file_url(listing: Listing, name: str) -> str:
     from huggingface_hub import hf_hub_url
 
     return hf_hub_url(listing.repo, name, revision=listing.commit, endpoint=hub_endpoint())
-
-
-def client_copy(listing: Listing, name: str) -> Path | None:
-    """A file as huggingface_hub's own cache has it, not verified; None if it has not."""
-    path = _client_folder(listing.repo) / "snapshots" / listing.commit / name
-    return path if path.is_file() else None
-
-
-def _kept_by_the_client(repo: str, revision: str) -> Listing | None:
-    """What `hf download` or transformers have left there, where that is surely all of it.
-
-    A file that is not there may never have been asked for: a model must not lose its preprocessor
-    by that.
-    """
-    folder = _client_folder(repo)
-    if not is_commit(revision):
-        try:
-            revision = (folder / "refs" / revision).read_text().strip()
-        except OSError:
-            return None
-    snapshot = folder / "snapshots" / revision
-    if not is_commit(revision) or not snapshot.is_dir():
-        return None
-    there = {path.name: _named(path) for path in snapshot.iterdir() if path.is_file()}
-    absent = folder / ".no_exist" / revision
-    is_whole = _IN_EVERY_MODEL in there or all(
-        name in there or (absent / name).exists() for name in _SMALL_FILES
-    )
-    listing = Listing(repo, revision, there)
-    return listing if is_whole and listing.has_weights and "config.json" in there else None
-
-
-def _named(path: Path) -> HubFile:
-    """The client's blobs are called by their hashes: sha256 of large files, git's of small ones."""
-    name = path.readlink().name if path.is_symlink() else ""
-    sha256 = name if len(name) == 64 else None
-    git_hash = name if len(name) == 40 else None
-    return HubFile(path.stat().st_size, sha256, git_hash)
-
-
-def _client_folder(repo: str) -> Path:
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE) / ("models--" + repo.replace("/", "--"))

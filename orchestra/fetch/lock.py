@@ -18,25 +18,27 @@ def only_one(path: Path, what: str, say: Callable[[str], None]) -> Iterator[bool
     The kernel frees it on any death. Ctrl-C ends the wait.
 
     Raises:
-        OrchestraError: the lock file can't be written.
+        OrchestraError: the lock file can't be written, or its disk has no locks.
     """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # For all whom the umask lets in: users may share a cache.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise unwritable(path, error) from error
     try:
-        waited = not _try(fd)
-        if waited:
-            say(f"another process is fetching {what}: waiting for it")
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield waited
+        yield _take(fd, path, what, say)
     finally:
         os.close(fd)
 
 
-def _try(fd: int) -> bool:
+def _take(fd: int, path: Path, what: str, say: Callable[[str], None]) -> bool:
+    """Lock it; whether another process had it when we came."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    return True
+        say(f"another process is fetching {what}: waiting for it")
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return True
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return False

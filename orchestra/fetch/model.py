@@ -19,8 +19,11 @@ from typing import Any
 from orchestra.data.program import say
 from orchestra.fetch.cache import Cache, cache_folder, key_of, unwritable
 from orchestra.fetch.hashing import safetensors_flaw
-from orchestra.fetch.hub import WEIGHTS
-from orchestra.fetch.places import File, HubPlace, LocalPlace, Place, UrlPlace, open_place
+from orchestra.fetch.hub import resolve
+from orchestra.fetch.hub_place import HubPlace
+from orchestra.fetch.listing import WEIGHTS
+from orchestra.fetch.places import File, LocalPlace, Place
+from orchestra.fetch.url_place import UrlPlace
 from orchestra.fetch.web import Web
 from orchestra.wire.errors import UsageError
 from orchestra.wire.sources import HubSource, LocalSource, Source, UrlSource, parse_source
@@ -223,7 +226,7 @@ def open_model(
     def place(part: str) -> Place:
         source = own.get(part) or _main_source(wanted)
         if source not in opened:
-            opened[source] = open_place(
+            opened[source] = _open_place(
                 source, cache, web, newest=newest, weights=part == "weights"
             )
         return opened[source]
@@ -232,11 +235,21 @@ def open_model(
     return Model(wanted, {part: place(part) for part in reversed(PARTS)}, cache)
 
 
+def _open_place(source: Source, cache: Cache, web: Web, *, newest: bool, weights: bool) -> Place:
+    """The place that `source` names; the hub is asked what a revision means (see `resolve`)."""
+    if isinstance(source, LocalSource):
+        return LocalPlace(source, cache)
+    if isinstance(source, UrlSource):
+        return UrlPlace(source, cache, web, newest=newest)
+    listing, note = resolve(source, cache, web, newest=newest, weights=weights)
+    return HubPlace(source, listing, (note,) if note else (), cache, web)
+
+
 def json_flaw(path: Path) -> str | None:
     """Why a file is no JSON object; None if it is one."""
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"it is not JSON ({error})"
     return None if isinstance(value, dict) else "it is not a JSON object"
 

@@ -1,10 +1,15 @@
-"""Whether the network may be used, and the token for the hub: the environment alone decides."""
+"""Whether the network may be used, and the token for the hub: the environment alone decides.
+
+No rank under a supervisor uses it: what waits for a server does not beat, and has no token where
+another shell started it. What a run needs is fetched before it is queued.
+"""
 
 from __future__ import annotations
 
 import os
 
-from orchestra.wire.errors import NotFoundError
+from orchestra.wire.errors import NotFoundError, UsageError
+from orchestra.wire.job import TAG
 
 _SWITCHES = ("ORCHESTRA_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -23,6 +28,11 @@ def refuse_offline(what: str, command: str) -> None:
             f"{what} is not in the local cache and {switch} forbids to download it: run {command} "
             "where there is a network (ORCHESTRA_CACHE says where to), or give a local folder"
         )
+    if TAG in os.environ:
+        raise NotFoundError(
+            f"{what} is not in the local cache any more, and a rank fetches nothing: resume the "
+            "run, or ask for the evaluation again, and it is fetched first"
+        )
 
 
 def hub_endpoint() -> str:
@@ -31,8 +41,15 @@ def hub_endpoint() -> str:
 
 
 def hub_token() -> str | None:
-    """The user's token; read where it is needed, never stored."""
-    return os.environ.get("HF_TOKEN") or None
+    """The user's token; read where it is needed, never stored.
+
+    Raises:
+        UsageError: it can't be sent; whoever tried would say which text that was.
+    """
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not (token.isascii() and token.isprintable()):
+        raise UsageError("HF_TOKEN has a character that no token has: copy the token once more")
+    return token or None
 
 
 def _is_on(value: str) -> bool:

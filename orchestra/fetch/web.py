@@ -6,6 +6,8 @@ goes to no origin (scheme, host, port) but the first. Proxies of the environment
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,19 +21,34 @@ import httpx2
 
 from orchestra.fetch.retry import Patience, TransientError
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
+from orchestra.wire.sources import without_secrets
 
 Result = TypeVar("Result")
+
+# At INFO, which ranks log, it tells each URL: those that redirects are signed with too.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
 _MISSING = frozenset({404, 410})
-_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses of a server that may answer in a moment."""
 _REMEDY = "run the command again, or give a local folder"
 _AUTHORIZATION = "Authorization"
+_RATE_LIMIT = re.compile(r"\bt=(\d{1,9})")
+"""Seconds until requests are counted anew (draft-ietf-httpapi-ratelimit-headers)."""
 
 
 class MissingError(Exception):
     """The server has no such file."""
+
+
+class RefusedError(NotFoundError):
+    """The server does not give it to this user. `code`: why, as the hub calls it."""
+
+    def __init__(self, sentence: str, code: str | None) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 @dataclass
@@ -48,7 +65,11 @@ class Web:
         return self.new_client(follow_redirects=False)
 
     def new_client(self, *, follow_redirects: bool = True) -> httpx2.Client:
-        """One that gives up on a silent server, and sends a token to no other origin."""
+        """One that gives up on a silent server, and sends a token to no other origin.
+
+        Raises:
+            UsageError: the environment names a proxy that can't be used.
+        """
         seconds = self.patience
         timeout = httpx2.Timeout(
             connect=seconds.connect_s,
@@ -56,7 +77,14 @@ class Web:
             write=seconds.silence_s,
             pool=seconds.connect_s,
         )
-        return httpx2.Client(timeout=timeout, follow_redirects=follow_redirects)
+        try:
+            return httpx2.Client(timeout=timeout, follow_redirects=follow_redirects)
+        except (ValueError, ImportError) as error:
+            # Its text may hold the proxy's password.
+            raise UsageError(
+                "a proxy of the environment can't be used: HTTP_PROXY, HTTPS_PROXY and ALL_PROXY "
+                f"are http:// or https:// addresses ({type(error).__name__})"
+            ) from error
 
     def pause(self, what: str, failures: int, error: TransientError) -> None:
         """Wait before the next try.
@@ -106,7 +134,9 @@ class Web:
             if _origin(target) != _origin(url):
                 sent.pop(_AUTHORIZATION, None)
             url = target
-        raise OrchestraError(f"{url}: more than {_MOST_REDIRECTS} redirects; give the final URL")
+        raise OrchestraError(
+            f"{without_secrets(url)}: more than {_MOST_REDIRECTS} redirects; give the final URL"
+        )
 
 
 @contextmanager
@@ -127,14 +157,16 @@ def transient() -> Iterator[None]:
 
 
 def _redirected(url: str, response: httpx2.Response) -> str:
-    where = response.headers.get("Location")
+    where, said = response.headers.get("Location"), without_secrets(url)
     if not where:
-        raise OrchestraError(f"{url}: a redirect to nowhere (status {response.status_code})")
+        raise OrchestraError(f"{said}: a redirect to nowhere (status {response.status_code})")
     target = httpx2.URL(url).join(where)
     if target.scheme not in ("http", "https"):
-        raise OrchestraError(f"{url}: refused a redirect to {target.scheme}: (only http and https)")
+        raise OrchestraError(
+            f"{said}: refused a redirect to {target.scheme}: (only http and https)"
+        )
     if target.scheme == "http" and httpx2.URL(url).scheme == "https":
-        raise OrchestraError(f"{url}: refused a redirect from https to http, {target.host}")
+        raise OrchestraError(f"{said}: refused a redirect from https to http, {target.host}")
     return str(target)
 
 
@@ -144,31 +176,40 @@ def _origin(url: str) -> tuple[str, str, int | None]:
 
 
 def _check_status(response: httpx2.Response, url: str, *, had_token: bool) -> None:
-    status = response.status_code
+    """`url`: of a redirect, maybe; what it holds beside the path is not for logs."""
+    status, said = response.status_code, without_secrets(url)
     if status in (200, 206, 304, 416):
         return
     if status in _MISSING:
-        raise MissingError(url)
-    if status in _BUSY:
+        raise MissingError(said)
+    if status in BUSY:
         raise TransientError(f"status {status}", retry_after_s(response.headers))
     if status in (401, 403):
         hint = "the token in HF_TOKEN may not read it" if had_token else "it needs a login"
-        raise NotFoundError(
-            f"{url}: the server refuses it (status {status}): {hint}; download it yourself and "
-            "give the local path"
+        raise RefusedError(
+            f"{said}: the server refuses it (status {status}): {hint}; download it yourself and "
+            "give the local path",
+            response.headers.get("X-Error-Code"),
         )
-    raise NotFoundError(f"{url}: the server answers with status {status}")
+    raise NotFoundError(f"{said}: the server answers with status {status}")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """The pause a busy server asks for: seconds, or a date (RFC 9110, 10.2.3)."""
+    """The pause a busy server asks for: seconds, a date (RFC 9110, 10.2.3), or what the hub says
+    of its rate limit."""
     value = headers.get("Retry-After", "").strip()
+    limit = _RATE_LIMIT.search(headers.get("RateLimit", ""))
     if value.isdecimal():
         return float(value)
+    if not value and limit:
+        return float(limit[1])
+    moment, now = _moment(value), _moment(headers.get("Date", "")) or datetime.now(UTC)
+    return max(0.0, (moment - now).total_seconds()) if moment is not None else None
+
+
+def _moment(text: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(text)
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -6,6 +6,7 @@ On GPUs each waits for its own; on the CPU, where runs start at once, they take 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,14 @@ class SubmittedParent:
     members: tuple[Submitted, ...]
 
 
-def submit_members(workspace: Workspace, submission: Submission, made: Plan) -> SubmittedParent:
+def submit_members(
+    workspace: Workspace, submission: Submission, made: Plan, tell: Callable[[str], None]
+) -> SubmittedParent:
     """Queue a member for each of the plan's.
 
     Args:
         made: the submission's plan as one run.
+        tell: see `staged`.
 
     Raises:
         As `staged`, and ConflictError: a member's name is taken. Nothing is left of any then.
@@ -50,7 +54,7 @@ def submit_members(workspace: Workspace, submission: Submission, made: Plan) -> 
             if not any(each.key.startswith("upstream") for each in point):
                 given += found(config.upstream)
             one = replace(submission, given=given, member=member, name=f"{name}.{number}")
-            members.append(stack.enter_context(staged(workspace, one)))
+            members.append(stack.enter_context(staged(workspace, one, tell)))
         return SubmittedParent(parent, name, tuple(member.commit() for member in members))
 
 

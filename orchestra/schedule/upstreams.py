@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from orchestra.config.pinning import pinned
 from orchestra.config.schema import FileConfig, HuggingFaceConfig, UpstreamConfig
 from orchestra.formats import size
+from orchestra.schedule.spawn import own_environment
+from orchestra.wire import lifeline
 from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.terminal import clean
@@ -51,6 +53,7 @@ def describe(
             text=True,
             timeout=DESCRIBE_LIMIT_S,
             check=False,
+            env=_environment(),
         )
     except subprocess.TimeoutExpired as error:
         raise NotFoundError(
@@ -76,7 +79,9 @@ def fetch(
     with (
         # Not a pipe, which a long answer fills while its stderr is read.
         tempfile.TemporaryFile("w+", encoding="utf-8") as answer,
-        subprocess.Popen(words, stdout=answer, stderr=subprocess.PIPE, text=True) as process,
+        subprocess.Popen(
+            words, stdout=answer, stderr=subprocess.PIPE, text=True, env=_environment()
+        ) as process,
     ):
         assert process.stderr is not None
         try:
@@ -156,6 +161,13 @@ def sentence(upstream: HuggingFaceConfig | FileConfig, model: Mapping[str, Any])
         count = model["missing_bytes"]
         said += f", {size(count) if count else 'weights'} to download"
     return said
+
+
+def _environment() -> dict[str, str]:
+    """Whatever ends this process ends the program too; and it is no rank, which fetches nothing."""
+    environment = own_environment()
+    lifeline.announce(environment)
+    return environment
 
 
 def _parts(upstream: HuggingFaceConfig) -> dict[str, str]:

@@ -111,7 +111,15 @@ class Performed:
 class Actions:
     """Performs actions in one workspace, or refuses all of them."""
 
-    def __init__(self, workspace: Workspace, *, readonly: bool) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        readonly: bool,
+        tell: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        """`tell` takes what is said while a model is fetched, in the thread of `perform`."""
+        self._tell = tell
         self.workspace = workspace
         self.readonly = readonly
         self.program = ("orchestra", *_where(workspace))
@@ -182,6 +190,7 @@ class Actions:
             sets=action.sets,
             cpu_command=shlex.join([*self.program, *cpu]),
             seen=seen,
+            tell=self._tell,
         )
         return self._begin(resumed.key, "resumed", resumed.notes)
 
@@ -195,6 +204,7 @@ class Actions:
             split=action.split,
             checkpoint=action.checkpoint,
             cpu_command=shlex.join([*self.program, *cpu]),
+            tell=self._tell,
         )
         return self._begin(key, f"on {action.split}")
 
@@ -230,11 +240,11 @@ class Actions:
         from orchestra.schedule.submit import staged
         from orchestra.schedule.submit_parent import submit_members
 
-        with staged(self.workspace, submission) as stage:
+        with staged(self.workspace, submission, self._tell) as stage:
             if not stage.plan.members:
                 submitted = stage.commit()
                 return self._begin(submitted.key, submitted.name, submitted.notes)
-            parent = submit_members(self.workspace, submission, stage.plan)
+            parent = submit_members(self.workspace, submission, stage.plan, self._tell)
         begun = [self._begin(each.key, each.name, each.notes) for each in parent.members]
         return "\n".join([f"parent run {parent.id} ({parent.name}) of {len(begun)}", *begun])
 

@@ -71,7 +71,7 @@ class Monitor(App[None]):
         self.background_actions = Background("actions", self._deliver)
         self.background_starts = Background("starts", self._deliver)
         self.background_checks = Background("checks", self._deliver)  # of what is being typed
-        self.actions = Actions(workspace, readonly=readonly)
+        self.actions = Actions(workspace, readonly=readonly, tell=self._tell_later)
         self.gpus = GpuWatch(workspace, self.board)
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
@@ -186,6 +186,10 @@ class Monitor(App[None]):
 
     def _tell(self, error: OrchestraError) -> None:
         self.notify(clean_lines(str(error)), severity="warning", markup=False)
+
+    def _tell_later(self, sentence: str) -> None:
+        """From any thread."""
+        self._deliver(lambda: self.notify(clean_lines(sentence), markup=False))
 
     def _deliver(self, answer: Callable[[], None]) -> None:
         """On the screen's thread; forgotten while the program ends."""

@@ -20,6 +20,7 @@ from orchestra.fetch.model import PARTS, Wanted
 from orchestra.fetch.retry import Patience
 from orchestra.fetch.web import Web
 from orchestra.upstreams.pretrained import read_pretrained
+from orchestra.wire import lifeline
 
 #: For who only asks: a silent server is given up after half a minute.
 _SHORT = Patience(failures=3, silence_s=10.0)
@@ -80,6 +81,7 @@ def describe_own(config: FileConfig, code: Path) -> dict[str, Any]:
 
 def main() -> int:
     """Print the description; returns the exit code."""
+    lifeline.die_with_parent()
     parser = argparse.ArgumentParser(prog="python -m orchestra.upstreams.describe")
     parser.add_argument(
         "source", metavar="SOURCE", help="hub id, URL, folder of save_pretrained, or own file"

@@ -19,9 +19,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"sha256=([0-9a-f]{64})")
 
 #: Query keys under which servers take a secret; a URL is recorded as it is.
-_SECRETS = frozenset(
-    {"access_token", "api_key", "apikey", "auth", "key", "password", "secret", "sig", "signature"}
-    | {"token", "x-amz-signature", "x-goog-signature"}
+_SECRET = re.compile(
+    r"auth|key|pwd|(.*-)?sig(nature)?|"
+    r".*(token|secret|password|passwd|credential|api[-_]?key|access[-_]?key([-_]?id)?)",
+    re.IGNORECASE,
 )
 
 
@@ -112,18 +113,28 @@ def is_url(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown: servers take passwords before the @, and tokens in the query."""
+    scheme, _, rest = re.split(r"[?#]", url, maxsplit=1)[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 def is_commit(revision: str) -> bool:
     """Whether it is a commit's full hash."""
     return _COMMIT.fullmatch(revision) is not None
 
 
 def _parse_url(text: str) -> UrlSource:
-    parts = urlsplit(text)
+    shown = without_secrets(text)
+    try:
+        parts = urlsplit(text)
+        keys = [key for key, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    except ValueError as error:
+        raise UsageError(f"{shown} is no URL: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{text}: sources are http(s) URLs, hub ids and local folders")
-    shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    keys = {key.lower() for key, _ in parse_qsl(parts.query, keep_blank_values=True)}
-    if "@" in parts.netloc or keys & _SECRETS:
+        raise UsageError(f"{shown}: sources are http(s) URLs, hub ids and local folders")
+    if "@" in parts.netloc or any(_SECRET.fullmatch(key) for key in keys):
         raise UsageError(
             f"the URL of {shown} holds a password or token, which would be recorded with the run: "
             "download it yourself and give the local path"
@@ -132,7 +143,7 @@ def _parse_url(text: str) -> UrlSource:
     if parts.fragment:
         found = _SHA256.fullmatch(parts.fragment)
         if found is None:
-            raise UsageError(f"{text}: what follows # must be sha256= and 64 hexadecimal digits")
+            raise UsageError(f"{shown}: what follows # must be sha256= and 64 hexadecimal digits")
         sha256 = found[1]
     url = urlunsplit((parts.scheme, parts.netloc, parts.path or "/", parts.query, ""))
     return UrlSource(url, sha256)

@@ -69,6 +69,13 @@ class Hold:
 
 
 @dataclass(frozen=True)
+class Raw:
+    """Answer with these very bytes, and close."""
+
+    answer: bytes
+
+
+@dataclass(frozen=True)
 class Asked:
     """One request."""
 
@@ -108,7 +115,6 @@ class HubModel:
     """Files by commit."""
     refs: dict[str, str]
     """`main`, tags, `refs/pr/1` -> commit."""
-    parents: dict[str, str] = field(default_factory=dict)
     discussions: list[dict[str, Any]] = field(default_factory=list)
     token: str | None = None
     """Needed to read it."""
@@ -165,6 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
         fault = faults.pop(0) if faults else None
         if isinstance(fault, Status):
             self._plain(fault.code, fault.headers)
+        elif isinstance(fault, Raw):
+            self.wfile.write(fault.answer)
+            self.close_connection = True
         elif path in state.redirects:
             self._plain(302, {"Location": state.redirects[path]})
         elif path in state.files:
@@ -246,7 +255,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:  # the one who asked was killed meanwhile
             self.close_connection = True
 
-    # The hub: what model_info, get_repo_discussions, list_repo_commits and downloads ask for.
+    # The hub: what model_info, get_repo_discussions and downloads ask for.
 
     def _hub(self, path: str, fault: Any, *, body: bool) -> bool:
         api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(.*))?", path)
@@ -267,8 +276,11 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         what, _, revision = rest.partition("/")
         if what == "discussions":
+            status = parse_qs(urlsplit(self.path).query).get("status", [None])[0]
             found = [
-                {**item, "repo": {"name": repo, "type": "model"}} for item in model.discussions
+                {**item, "repo": {"name": repo, "type": "model"}}
+                for item in model.discussions
+                if status in (None, item["status"])
             ]
             self._json({"count": len(found), "start": 0, "discussions": found})
             return True
@@ -276,8 +288,6 @@ class _Handler(BaseHTTPRequestHandler):
         commit = model.refs.get(name, name)
         if commit not in model.commits:
             self._plain(404, {"X-Error-Code": "RevisionNotFound"})
-        elif what == "commits":
-            self._json(list(self._history(model, commit)))
         else:
             with_files = "blobs" in parse_qs(urlsplit(self.path).query)
             self._json(self._info(repo, model, commit, with_files=with_files))
@@ -285,17 +295,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _may_read(self, model: HubModel) -> bool:
         return model.token is None or self.headers.get("Authorization") == f"Bearer {model.token}"
-
-    def _history(self, model: HubModel, commit: str | None) -> Iterator[dict[str, Any]]:
-        while commit is not None:
-            yield {
-                "id": commit,
-                "title": "a commit",
-                "message": "",
-                "date": "2026-01-01T00:00:00.000Z",
-                "authors": [{"user": "lab"}],
-            }
-            commit = model.parents.get(commit)
 
     def _info(self, repo: str, model: HubModel, commit: str, *, with_files: bool) -> dict[str, Any]:
         siblings = []

@@ -20,6 +20,7 @@ from tests.fetch.server import Drop, HubModel, Server, Status
 REPO = "lab/tiny"
 MAIN, NEWER, CONVERTED = "a" * 40, "b" * 40, "c" * 40
 OLD, NEW = model_files(b"a"), model_files(b"b")
+PICKLED = {"pytorch_model.bin": b"\x80"}
 
 
 @pytest.fixture
@@ -197,6 +198,48 @@ def test_a_token_that_was_stored_by_others_is_not_used(
     assert "stored" not in str(server.requests)
 
 
+def test_a_gated_model_can_be_listed_and_not_read(
+    hub: HubModel, server: Server, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/{REPO}/resolve/{MAIN}/config.json"
+    for code in (401, 403):  # without a token; with one of somebody who has not agreed
+        server.faults[path] = [Status(code, {"X-Error-Code": "GatedRepo"})]
+        with pytest.raises(NotFoundError, match=r"lab/tiny asks for consent first.*HF_TOKEN"):
+            _ = opened(told).config
+        monkeypatch.setenv("HF_TOKEN", "hf_other")
+
+
+def test_a_token_that_the_hub_does_not_know(
+    hub: HubModel, server: Server, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not taken for a hub that can't be reached, whose commit would be the last one known."""
+    opened(told)
+    monkeypatch.setenv("HF_TOKEN", "hf_stale")
+    message = "Invalid credentials in Authorization header"
+    server.faults[f"/api/models/{REPO}"] = [Status(401, {"X-Error-Message": message})]
+    with pytest.raises(NotFoundError, match=r"status 401 for lab/tiny: is the token in HF_TOKEN"):
+        opened(told)
+
+
+@pytest.mark.parametrize("token", ["hf_sec\nret", "hf_secr\u00e9t"])
+def test_a_token_that_cannot_be_sent_is_not_told(
+    hub: HubModel, server: Server, told: Told, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    """Clients say which header they could not send."""
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(UsageError, match="HF_TOKEN has a character") as caught:
+        opened(told)
+    assert "hf_sec" not in str([caught.value, told.sentences]) and server.requests == []
+
+
+def test_spaces_around_a_token_do_no_harm(
+    hub: HubModel, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.token = "hf_secret"
+    monkeypatch.setenv("HF_TOKEN", " hf_secret\n")
+    assert opened(told).folder().is_dir()
+
+
 def test_what_the_hub_does_not_have(hub: HubModel, told: Told) -> None:
     with pytest.raises(NotFoundError, match="no revision 'v9'"):
         opened(told, "v9")
@@ -205,9 +248,10 @@ def test_what_the_hub_does_not_have(hub: HubModel, told: Told) -> None:
 
 
 def test_a_busy_hub_is_asked_again(hub: HubModel, server: Server, told: Told) -> None:
-    server.faults[f"/api/models/{REPO}"] = [Status(503), Status(429)]
+    limited = Status(429, {"RateLimit": '"api";r=0;t=55'})
+    server.faults[f"/api/models/{REPO}"] = [Status(503), limited]
     assert opened(told).commit == MAIN
-    assert told.pauses_s == [1.0, 2.0]
+    assert told.pauses_s == [1.0, 55.0]
 
 
 def test_a_cache_that_can_only_be_read_serves(hub: HubModel, told: Told, own_cache: Cache) -> None:
@@ -234,13 +278,29 @@ def test_an_endpoint_that_is_no_hub(hub: HubModel, server: Server, told: Told) -
         opened(told)
 
 
+def test_a_hub_that_names_no_commit(hub: HubModel, server: Server, told: Told) -> None:
+    server.files[f"/api/models/{REPO}"] = b'{"id": "lab/tiny", "sha": "../../x", "siblings": []}'
+    with pytest.raises(NotFoundError, match=r"names no commit for lab/tiny"):
+        opened(told)
+
+
+def test_a_proxy_that_cannot_be_used(
+    hub: HubModel, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_PROXY")
+    for proxy in ("socks9://me:secret@proxy:1", "socks5://me:secret@proxy:1"):
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        with pytest.raises(UsageError, match="a proxy of the environment can't be used") as caught:
+            opened(told)
+        assert "secret" not in str(caught.value)
+
+
 @pytest.fixture
 def pickled(hub: HubModel) -> HubModel:
     """Its main has pickled weights; the hub's converter has opened a pull request."""
     small = {name: content for name, content in OLD.items() if name.endswith(".json")}
-    hub.commits |= {MAIN: {**small, "pytorch_model.bin": b"\x80"}, CONVERTED: OLD}
+    hub.commits |= {MAIN: {**small, **PICKLED}, CONVERTED: {**OLD, **PICKLED}}
     hub.refs["refs/pr/3"] = CONVERTED
-    hub.parents[CONVERTED] = MAIN
     hub.discussions = [discussion(3)]
     return hub
 
@@ -288,10 +348,18 @@ def test_pickled_weights_are_never_loaded(
     assert not any("pytorch_model" in asked.path for asked in server.requests)
 
 
-def test_a_conversion_of_an_older_commit_is_not_used(pickled: HubModel, told: Told) -> None:
-    pickled.parents[CONVERTED] = NEWER
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "config.json", "preprocessor_config.json"])
+def test_a_conversion_of_something_else_is_not_used(
+    pickled: HubModel, told: Told, name: str
+) -> None:
+    pickled.commits[MAIN][name] = b"newer"
     with pytest.raises(UsageError, match="pickled weights are never loaded"):
         opened(told)
+
+
+def test_a_conversion_is_used_though_main_got_a_readme_since(pickled: HubModel, told: Told) -> None:
+    pickled.commits[MAIN]["README.md"] = b"newer"
+    assert opened(told).commit == CONVERTED
 
 
 def test_a_revision_asked_for_is_not_replaced_by_a_conversion(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestra.fetch import places
+from orchestra.fetch import url_place
 from orchestra.fetch.cache import Cache
 from orchestra.fetch.model import Wanted, open_model
 from tests.fetch.conftest import Told, model_files
@@ -84,7 +84,7 @@ def test_without_the_lock_each_downloads_for_itself(
     server: Server, held: Hold, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The negative control of the test above."""
-    monkeypatch.setattr(places, "only_one", lambda *_: nullcontext(False))
+    monkeypatch.setattr(url_place, "only_one", lambda *_: nullcontext(False))
     with fetching(server):
         assert held.reached.wait(60)
         wanted = Wanted(server.url + BASE)

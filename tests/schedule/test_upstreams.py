@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,8 @@ from orchestra.schedule import upstreams
 from orchestra.schedule.preflight import PreflightError
 from orchestra.schedule.submission import Given, Submission
 from orchestra.schedule.submit import Plan, plan, plan_rows, staged
+from orchestra.wire.job import TAG
+from orchestra.wire.lifeline import PARENT_PID
 from orchestra.workspace import Workspace, init_workspace
 from tests.fetch.conftest import model_files
 from tests.fetch.server import HubModel, Server, serving
@@ -131,3 +135,22 @@ def test_an_answer_longer_than_a_pipe_holds_arrives(monkeypatch: pytest.MonkeyPa
     said: list[str] = []
     found = upstreams.fetch(HuggingFaceConfig(name="a", source="a/b"), said.append)
     assert (len(found), said) == (4000, ["hello"])
+
+
+def test_the_program_is_no_rank_and_ends_with_who_started_it(
+    hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TAG, "of the job in whose shell this is")
+    program = (
+        f"import json, os; print(json.dumps([os.environ[{PARENT_PID!r}], {TAG!r} in os.environ]))"
+    )
+    with monkeypatch.context() as other:
+        other.setattr(upstreams, "command", lambda *_: [sys.executable, "-c", program])
+        upstream = HuggingFaceConfig(name="a", source="a/b")
+        expected: Any = [str(os.getpid()), False]
+        assert upstreams.fetch(upstream, print) == expected
+        assert upstreams.describe(upstream, Path(), newest=True) == expected
+    words = upstreams.command(HuggingFaceConfig(name="a", source="lab/tiny"))
+    orphaned = {**os.environ, PARENT_PID: str(os.getppid())}
+    assert subprocess.run(words, env=orphaned, check=False).returncode == 1
+    assert hub.requests == []

@@ -17,13 +17,13 @@ from textual.widgets import Button, Input, OptionList, Static
 from orchestra.registry.rows import JobKey
 from orchestra.schedule.stake import at_stake
 from orchestra.schedule.submission import Submission
-from orchestra.tui.actions import Actions, Clone, Evaluate, Relabel, Stop
+from orchestra.tui.actions import Actions, Clone, Evaluate, Relabel, Resume, Start, Stop
 from orchestra.tui.clipboard import copied_path
 from orchestra.tui.dialog import Dialog
 from orchestra.tui.dialogs import StopDialog
 from orchestra.tui.new_run import NewRunScreen
 from orchestra.tui.new_run_form import CPU, Form
-from orchestra.wire.errors import ConflictError
+from orchestra.wire.errors import ConflictError, OrchestraError
 from orchestra.wire.folders import Job
 from orchestra.wire.identity import user_name
 from orchestra.wire.job import JobState, StopFlag
@@ -256,6 +256,30 @@ def test_a_label_is_no_matter_of_what_the_run_does_meanwhile(
     assert told == f"{job.run.id}: tagged paper"
     ((words, more),) = given
     assert words == (sandbox.workspace, job.run.id) and more["add"] == ("paper",)
+
+
+def test_what_is_said_while_a_model_is_fetched_arrives(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = sandbox.add_run(nproc=1)
+    told: list[str] = []
+    actions = Actions(sandbox.workspace, readonly=False, tell=told.append)
+    seen = at_stake(sandbox.workspace, job.run.id).seen
+
+    def fetching(of: str) -> Any:
+        def say(*words: Any, tell: Any = None, **more: Any) -> None:
+            (tell or words[-1])(f"{of}: 40 MB of 1 GB")
+            raise ConflictError("enough")
+
+        return say
+
+    for module, name in (("submit", "staged"), ("resume", "resume")):
+        monkeypatch.setattr(f"orchestra.schedule.{module}.{name}", fetching(name))
+    monkeypatch.setattr("orchestra.schedule.evaluate.submit_evaluation", fetching("eval"))
+    for action in (Start(Submission("example")), Resume((seen,)), Evaluate((seen,), "test")):
+        with pytest.raises(OrchestraError, match="enough"):
+            actions.perform(action)
+    assert told == [f"{of}: 40 MB of 1 GB" for of in ("staged", "resume", "eval")]
 
 
 @pytest.mark.parametrize("readonly", [True, False])

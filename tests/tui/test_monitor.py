@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -345,3 +346,15 @@ async def test_read_only_asks_for_no_file_to_save_a_log_in(
         await until(pilot, lambda: isinstance(app.focused, LogPane))
         await pilot.press("s")
         assert isinstance(app.focused, Field) is not readonly
+
+
+@driven
+async def test_what_a_start_says_of_its_fetching_is_shown(workspace: Workspace) -> None:
+    add_runs(workspace, ["one"])
+    async with monitor(workspace) as (app, pilot):
+        await seen(pilot, "one")
+        said = "model.safetensors of lab/[b]big[/b]: 40.0 MB of 1.20 GB"
+        thread = threading.Thread(target=app.actions._tell, args=(said,))
+        thread.start()
+        thread.join()
+        await seen(pilot, "lab/[b]big[/b]: 40.0 MB")

@@ -11,6 +11,8 @@ import torch
 
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.upstreams.huggingface import load_upstream
+from orchestra.wire.errors import NotFoundError
+from orchestra.wire.job import TAG
 from tests.fetch.server import HubModel, Server, serving
 from tests.upstreams.conftest import SaveModel
 
@@ -48,3 +50,16 @@ def test_what_is_loaded_is_what_was_fetched(
     again = load_upstream(HuggingFaceConfig(name="x", source="lab/tiny", revision=COMMIT))
     assert again.identity() == identity
     assert len(hub.requests) == asked
+
+
+def test_a_rank_fetches_nothing(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would not beat meanwhile, and be killed as one that hangs."""
+    config = HuggingFaceConfig(name="x", source="lab/tiny", revision=COMMIT)
+    monkeypatch.setenv(TAG, "20260101-x.000001.0123")
+    with pytest.raises(NotFoundError, match=r"lab/tiny@a{40} is not in .*: resume the run"):
+        load_upstream(config)
+    assert hub.requests == []
+    monkeypatch.delenv(TAG)
+    model = load_upstream(config)
+    monkeypatch.setenv(TAG, "20260101-x.000001.0123")
+    assert load_upstream(config).identity() == model.identity()

@@ -113,7 +113,7 @@ def run(
                 # From the commit on there is a run: Ctrl-C is then a question about it.
                 interrupts = stack.enter_context(Interrupts())
                 if members:
-                    parent = submit_members(workspace, submission, staged.plan)
+                    parent = submit_members(workspace, submission, staged.plan, say)
                 else:
                     submitted = staged.commit()
         except ConflictError:  # the same command, given at the same moment, may have been faster
