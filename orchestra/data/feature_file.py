@@ -6,6 +6,7 @@ Its metadata hold what else the audio told and a CRC-32 over that, the shape and
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -73,7 +74,8 @@ def verified(path: Path) -> Entry:
         with path.open("rb") as file:
             data = file.read()
             if time.time() - os.fstat(file.fileno()).st_mtime > _USED_AGAIN_S:
-                os.utime(path)
+                with contextlib.suppress(OSError):  # another user's, or read-only
+                    os.utime(path)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -18,7 +18,7 @@ from orchestra.data.feature_store import FeatureStore, Found, Kind
 from orchestra.wire.errors import DataError
 from orchestra.wire.features import entry_path
 from orchestra.wire.manifest import Utterance
-from tests.fakes.disk import mounted
+from tests.fakes.disk import mounted, read_only
 
 KIND = Kind({"weights": "w1"}, {"source": "lab/model"}, layers=3, dim=5)
 
@@ -123,6 +123,20 @@ def test_a_use_is_noted_in_the_time_of_the_file(tmp_path: Path) -> None:
     os.utime(path, (1e9, 1e9))
     store.find(utterance("a"))
     assert path.stat().st_mtime > 1.5e9
+
+
+def test_entries_that_are_not_ours_are_read_whenever_they_were_used(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    (found,) = put(store_in(folder), "a")
+    os.utime(path_of(folder, found), (1e9, 1e9))
+    with read_only(folder):
+        told: list[str] = []
+        store = store_in(folder, told)
+        assert store.find(utterance("a")).entry is not None
+        missed = store.find(utterance("b"))
+        store.put(missed.key, features(7), 16000, silent=False)
+        store.close()
+    assert len(told) == 1 and "nothing more is stored" in told[0] and "Read-only" in told[0]
 
 
 def test_a_full_disk_is_told_once(
