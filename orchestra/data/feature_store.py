@@ -32,7 +32,7 @@ from orchestra.wire.manifest import Utterance
 log = logging.getLogger("orchestra")
 
 VERSION = 1
-"""Raise it whenever the same waveform would give other features: old entries are then missed."""
+"""Of the form of entries. Raise it with that: old ones are then missed."""
 
 _Parts = tuple[bytes, memoryview]
 _WAITING = 4  # utterances; more of them make the training wait
