@@ -42,7 +42,6 @@ def open_features(
 
     Raises:
         UsageError: the upstream has no weights to know it by, or its features can't be kept.
-        OrchestraError: the folder can't be made.
     """
     config = session.config
     if not config.cache.features:
@@ -53,6 +52,7 @@ def open_features(
         kind_of(config, model),
         content_of(session.task, RecordingHashes(folder / RECORDINGS)),
         lambda text: session.tell(step(), text),
+        round(config.cache.max_gb * 2**30),
     )
     model.keep_features(store.put)
     return store
