@@ -126,4 +126,5 @@ class CacheConfig(Table):
     folder: Path | None = None
     """Default: `.features` in the folder of all runs, which they share."""
     max_gb: PositiveFloat = 100.0
-    """GiB that the features of this run's splits may take; more is refused."""
+    """GiB that the folder may hold, whoever filled it: a run that needs more is refused before it
+    starts, and at the limit nothing more is stored."""

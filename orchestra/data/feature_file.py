@@ -6,6 +6,7 @@ Its metadata hold what else the audio told and a CRC-32 over that, the shape and
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -66,15 +67,16 @@ def verified(path: Path) -> Entry:
     """Read all of a file and check it; notes that it was used.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError, NotADirectoryError: there is none.
         DataError: it is torn or damaged, or can't be read.
     """
     try:
         with path.open("rb") as file:
             data = file.read()
             if time.time() - os.fstat(file.fileno()).st_mtime > _USED_AGAIN_S:
-                os.utime(path)
-    except FileNotFoundError:
+                with contextlib.suppress(OSError):  # another user's, or read-only
+                    os.utime(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error

@@ -24,7 +24,7 @@ from torch import Tensor
 from orchestra.data.feature_file import Entry, encoded, read_into, verified
 from orchestra.tasks import Stored
 from orchestra.wire.errors import DataError, OrchestraError
-from orchestra.wire.features import KIND, NEW, RESERVE_BYTES, entry_path, sweep
+from orchestra.wire.features import (KIND, NEW, RESERVE_BYTES, entry_path, existing, sweep, usage)
 from orchestra.wire.files import DISK_FULL, write_json
 from orchestra.wire.identity import marked
 from orchestra.wire.manifest import Utterance
@@ -32,10 +32,12 @@ from orchestra.wire.manifest import Utterance
 log = logging.getLogger("orchestra")
 
 VERSION = 1
-"""Raise it whenever the same waveform would give other features: old entries are then missed."""
+"""Of the form of entries. Raise it with that: old ones are then missed."""
 
 _Parts = tuple[bytes, memoryview]
 _WAITING = 4  # utterances; more of them make the training wait
+_WRITERS = 16
+"""So many that fill a folder at once keep to its limit: each takes that share of what is left."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,7 @@ class FeatureStore:
     Args:
         content: names the audio of an utterance.
         tell: takes sentences for people; called by the main thread.
-
-    Raises:
-        OrchestraError: the folder can't be made.
+        limit_bytes: more than that is not stored, whoever stored what is there.
     """
 
     def __init__(
@@ -82,22 +82,28 @@ class FeatureStore:
         kind: Kind,
         content: Callable[[Utterance], str],
         tell: Callable[[str], None],
+        limit_bytes: int,
     ) -> None:
         self._folder = folder
         self._kind = kind
         self._content = content
         self._tell = tell
+        self._limit_bytes = limit_bytes
         self._writer: _Writer | None = None
         self._stopped = False
-        own = folder / kind.name
         try:
-            for path in (own, folder / NEW):
-                path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OrchestraError(f"cannot make the feature cache {own}: {error}") from error
-        if not (own / KIND).exists():
-            write_json(own / KIND, {"version": VERSION, **kind.causes, **kind.remarks})
+            self._make()
+        except (OSError, OrchestraError) as error:
+            self._stop(f"its folder can't be made: {error}")
         sweep(folder)
+
+    def _make(self) -> None:
+        own = self._folder / self._kind.name
+        for path in (own, self._folder / NEW):
+            path.mkdir(parents=True, exist_ok=True)
+        if not (own / KIND).exists():
+            causes = {"version": VERSION, **self._kind.causes, **self._kind.remarks}
+            write_json(own / KIND, causes)
 
     def find(self, utterance: Utterance) -> Found:
         """Its entry, verified; for loader workers (DataError: the audio is missing)."""
@@ -111,7 +117,7 @@ class FeatureStore:
         path = entry_path(self._folder, self._kind.name, key)
         try:
             entry = verified(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Found(key, None)
         except DataError as error:
             return Found(key, None, str(error))
@@ -145,7 +151,7 @@ class FeatureStore:
         if self._stopped:
             return
         if self._writer is None:
-            self._writer = _Writer(self._folder / NEW)
+            self._writer = _Writer(self._folder, self._limit_bytes, self._make)
         path = entry_path(self._folder, self._kind.name, key)
         self._writer.put(path, encoded(layers, samples, silent))
         self._look_after_writer()
@@ -158,22 +164,31 @@ class FeatureStore:
             self._writer = None
 
     def _look_after_writer(self) -> None:
-        if self._writer is None or not self._writer.failure or self._stopped:
-            return
+        if self._writer is not None and self._writer.failure and not self._stopped:
+            self._stop(self._writer.failure)
+
+    def _stop(self, why: str) -> None:
         self._stopped = True
         self._tell(
-            f"feature cache: nothing more is stored, {self._writer.failure}; training goes on and "
-            "computes what is not there (make room: `orchestra gc --features 30`)"
+            f"feature cache: nothing more is stored, {why}; training goes on and computes what is "
+            "not there (make room: `orchestra gc --features 30`)"
         )
 
 
 class _Writer:
-    """A thread that writes entries, so that training does not wait for the disk."""
+    """A thread that writes entries, so that training does not wait for the disk.
 
-    def __init__(self, new: Path) -> None:
+    Args:
+        make: the folders; they may be deleted at any time.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int, make: Callable[[], None]) -> None:
         self.failure = ""
         """Why nothing more is written."""
-        self._new = new
+        self._folder = folder
+        self._limit_bytes = limit_bytes
+        self._make = make
+        self._granted_bytes = 0
         self._waiting: queue.Queue[tuple[Path, _Parts] | None] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._run, name="features", daemon=True)
         self._thread.start()
@@ -194,18 +209,39 @@ class _Writer:
             except OSError as error:
                 full = error.errno in DISK_FULL
                 self.failure = "the disk is full" if full else f"it can't be written: {error}"
+            except OrchestraError as error:
+                self.failure = str(error)
 
     def _write(self, path: Path, parts: _Parts) -> None:
-        free = shutil.disk_usage(self._new).free
-        if free < RESERVE_BYTES:
-            self.failure = f"only {free / 2**20:.0f} MiB are free on its disk"
+        self.failure = self._lack_of_room(sum(len(part) for part in parts))
+        if self.failure:
             return
-        temporary = self._new / marked(path.name)
+        try:
+            self._place(path, parts)
+        except FileNotFoundError:  # the cache was cleared
+            self._make()
+            self._place(path, parts)
+
+    def _lack_of_room(self, size: int) -> str:
+        """The folder is measured again before others can have filled it."""
+        free = shutil.disk_usage(existing(self._folder)).free
+        if free < RESERVE_BYTES:
+            return f"only {free / 2**20:.0f} MiB are free on its disk"
+        if size > self._granted_bytes:
+            left = self._limit_bytes - usage(self._folder).bytes
+            if size > left:
+                return f"it holds the {self._limit_bytes / 2**30:g} GiB of cache.max_gb"
+            self._granted_bytes = max(size, left // _WRITERS)
+        self._granted_bytes -= size
+        return ""
+
+    def _place(self, path: Path, parts: _Parts) -> None:
+        temporary = self._folder / NEW / marked(path.name)
         try:
             with temporary.open("wb") as file:
                 for part in parts:
                     file.write(part)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)

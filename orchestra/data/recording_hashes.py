@@ -1,7 +1,8 @@
 """Hashes of recordings, each computed once per file: what names their features in the cache.
 
-A file is known again by path, size, modification time and inode, as git's index knows its files;
-what was modified a moment ago is hashed anew. Lines `<32 hex digits> <64 hex digits>` are appended
+A file is known again by path, size, inode and time of change, as git's index knows its files: the
+time of modification is what programs claim, the time of change is what the disk saw. What changed a
+moment ago is hashed anew. Lines `<32 hex digits> <64 hex digits>` are appended
 to one of 256 files, each by one write, so that ranks, workers and runs may share them; a line that
 a kill or a full disk tore is passed over.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 
 _LINE = re.compile(rb"^([0-9a-f]{32}) ([0-9a-f]{64})$", re.MULTILINE)
 _RACY_S = 2.0
-"""A file modified so lately may be modified again within one tick of its disk's clock."""
+"""A file changed so lately may be changed again within one tick of its disk's clock."""
 
 
 class RecordingHashes:
@@ -31,7 +32,7 @@ class RecordingHashes:
     def of(self, path: Path) -> str:
         """SHA-256 of a file's bytes, in hex (OSError)."""
         before = path.stat()
-        mark = f"{path}\0{before.st_size}\0{before.st_mtime_ns}\0{before.st_ino}"
+        mark = f"{path}\0{before.st_size}\0{before.st_ctime_ns}\0{before.st_ino}"
         name = hashlib.sha256(mark.encode(errors="surrogateescape")).hexdigest()[:32]
         lines = self._folder / name[:2]
         if name not in self._known:
@@ -41,8 +42,8 @@ class RecordingHashes:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(file.fileno())
-        same = (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
-        if same and abs(time.time() - after.st_mtime) > _RACY_S:
+        same = (after.st_ctime_ns, after.st_ino) == (before.st_ctime_ns, before.st_ino)
+        if same and abs(time.time() - after.st_ctime) > _RACY_S:
             self._known[name] = digest
             _append(lines, f"{name} {digest}\n".encode())
         return digest

@@ -32,6 +32,11 @@ _DEMAND = "priority, gpus, gpu_ids, after"
 class Reads(Naming):
     """The reading half of the registry."""
 
+    def config_values(self, key: str) -> list[Any]:
+        """What the runs' configs have as `a.b`; runs without it are left out."""
+        sql = "SELECT DISTINCT json_extract(document, ?) AS value FROM configs ORDER BY value"
+        return [value for (value,) in self._database.read(sql, (f"$.{key}",)) if value is not None]
+
     def list_runs(
         self, *, states: Collection[RunState] | None = None, limit: int | None = None
     ) -> list[RunRow]:

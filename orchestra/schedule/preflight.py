@@ -34,6 +34,8 @@ from orchestra.wire.manifest import read_summary
 
 #: Less free space than this on the runs' disk and a run is not started.
 LEAST_FREE_BYTES = 512 * 2**20
+FEATURE_CACHE = "feature cache"
+"""A finding that is told before a run starts."""
 
 
 @dataclass(frozen=True)
@@ -216,9 +218,9 @@ def _features(
     data = config.data
     all_splits = splits or (data.train, data.valid, *data.test)
     try:
-        yield Finding("feature cache", feature_plan(config, runs, all_splits, model))
+        yield Finding(FEATURE_CACHE, feature_plan(config, runs, all_splits, model))
     except UsageError as error:
-        yield str(error) if splits is None else Finding("feature cache", str(error))
+        yield str(error) if splits is None else Finding(FEATURE_CACHE, str(error))
     except (NotFoundError, DataError):
         pass  # told with the data
 

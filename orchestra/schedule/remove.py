@@ -95,22 +95,38 @@ def collect(workspace: Workspace) -> Garbage:
     return Garbage(tuple(folders), dead, tuple(notes))
 
 
-def tidy_features(workspace: Workspace, days: float | None) -> tuple[Usage, Usage]:
-    """Sweep the runs' common feature cache.
+@dataclass(frozen=True)
+class TidiedCache:
+    """A folder of cached features: what went and what is left."""
+
+    folder: Path
+    gone: Usage
+    left: Usage
+    failure: str = ""
+    """Why not all went that should have."""
+
+
+def tidy_features(workspace: Workspace, days: float | None) -> list[TidiedCache]:
+    """Sweep the runs' common feature cache, and the folders that runs have as cache.folder.
 
     Args:
         days: entries that were not used for so long go; None: none do.
-
-    Returns:
-        What went and what is left.
-
-    Raises:
-        OrchestraError: an entry can't be deleted.
     """
-    folder = default_folder(workspace.runs)
+    with open_registry(workspace.runs) as registry:
+        own = map(Path, registry.config_values("cache.folder"))
+    folders = dict.fromkeys([default_folder(workspace.runs), *own])
+    return [_tidied(folder, days) for folder in folders]
+
+
+def _tidied(folder: Path, days: float | None) -> TidiedCache:
     sweep(folder)
-    gone = Usage(0, 0) if days is None else delete_unused(folder, days)
-    return gone, usage(folder)
+    gone, failure = Usage(0, 0), ""
+    if days is not None:
+        try:
+            gone = delete_unused(folder, days)
+        except OrchestraError as error:  # another user's, perhaps
+            failure = str(error)
+    return TidiedCache(folder, gone, usage(folder), failure)
 
 
 def _leftovers(runs: RunsFolder) -> dict[str, Path]:

@@ -77,12 +77,12 @@ def plan(
     """Compose and look (errors as `staged`).
 
     Nothing is written, unless `tell` is there to take what is said of it: then the weights of a
-    pretrained upstream are fetched too.
+    pretrained upstream are fetched too, and the disk that the feature cache needs is told.
     """
     # Here and not above: `staged` starts git before these 100 ms of imports.
     from orchestra.config.compose import compose
     from orchestra.schedule.deferred import placeholders, queue_entry
-    from orchestra.schedule.preflight import Finding, preflight
+    from orchestra.schedule.preflight import FEATURE_CACHE, Finding, preflight
     from orchestra.schedule.upstreams import with_upstream
 
     entry = queue_entry(
@@ -105,6 +105,10 @@ def plan(
         root=workspace.root,
         is_new=True,
     )
+    if tell is not None:
+        for finding in found:
+            if finding.what == FEATURE_CACHE:
+                tell(f"{finding.what}: {finding.detail}")
     composed, upstream = with_upstream(composed, found, tell)
     if entry.after:
         found.append(Finding("after", f"run {entry.after} is completed"))

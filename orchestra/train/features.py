@@ -5,23 +5,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+import soundfile
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from orchestra import upstreams
 from orchestra.config.schema import FileConfig, RunConfig
+from orchestra.data import audio
 from orchestra.data.feature_store import FeatureStore, Kind
 from orchestra.data.recording_hashes import RecordingHashes
 from orchestra.tasks import Task
 from orchestra.train.model import SpeechModel
+from orchestra.train.precision import autocast
 from orchestra.train.session import Session
+from orchestra.upstreams.probe import probe
 from orchestra.wire.errors import DataError, UsageError
 from orchestra.wire.features import RECORDINGS, default_folder
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.manifest import Utterance
 
-_COMPUTES = ("soundfile", "soxr", "torch", "transformers")
+_COMPUTES = ("numpy", "soundfile", "soxr", "torch", "transformers")
+_CODE = (Path(audio.__file__), *Path(upstreams.__file__).parent.rglob("*.py"))
+"""Ours that makes features of a recording."""
 
 
 def open_features(
@@ -33,8 +41,7 @@ def open_features(
         step: where the run stands, for what is told.
 
     Raises:
-        UsageError: the upstream has no weights to know it by.
-        OrchestraError: the folder can't be made.
+        UsageError: the upstream has no weights to know it by, or its features can't be kept.
     """
     config = session.config
     if not config.cache.features:
@@ -45,6 +52,7 @@ def open_features(
         kind_of(config, model),
         content_of(session.task, RecordingHashes(folder / RECORDINGS)),
         lambda text: session.tell(step(), text),
+        round(config.cache.max_gb * 2**30),
     )
     model.keep_features(store.put)
     return store
@@ -53,11 +61,11 @@ def open_features(
 def kind_of(config: RunConfig, model: SpeechModel) -> Kind:
     """What the features of this model follow from, but for the audio.
 
-    Other versions of what decodes, resamples and computes may round otherwise, as may a GPU, and
-    one without TensorFloat-32: they have entries of their own.
+    Other versions of what decodes, resamples and computes, other processors and numbers of threads
+    may round otherwise: where they do, they have entries of their own.
 
     Raises:
-        UsageError: the upstream has no identity.
+        UsageError: the upstream has no identity, or its features can't be kept.
     """
     identity, own = model.upstream.identity(), config.upstream
     # Hashes name files wherever they lie.
@@ -71,25 +79,69 @@ def kind_of(config: RunConfig, model: SpeechModel) -> Kind:
     assert layers is not None, "cache.features is on"
     if isinstance(own, FileConfig):  # its file may load anything, and draw by the seed
         causes |= {"options": own.options, "tensors_sha256": _tensors_sha256(model.upstream)}
+    device = next(model.parameters()).device
     causes |= {
         "output": key,
         "layers": layers,
         "precision": config.train.precision,
-        "device": next(model.parameters()).device.type,
+        "device": device.type,
         "deterministic": config.train.deterministic,
-        "versions": {name: metadata.version(name) for name in _COMPUTES},
+        "versions": {name: metadata.version(name) for name in _COMPUTES}
+        | {"libsndfile": soundfile.__libsndfile_version__},
+        "code_sha256": _code_sha256(),
+        "probe_sha256": _probe_sha256(config, model, layers, device),
+    }
+    remarks = {
+        "source": identity.get("source", ""),
+        "processor": _processor(device),
+        "threads": torch.get_num_threads(),
     }
     dim = model.upstream.layer_dims(key)[layers[0]]
-    return Kind(causes, {"source": identity.get("source", "")}, len(layers), dim)
+    return Kind(causes, remarks, len(layers), dim)
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def _code_sha256() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(_CODE):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _probe_sha256(
+    config: RunConfig, model: SpeechModel, layers: list[int], device: torch.device
+) -> str:
+    def heard(seed: int) -> str:
+        torch.manual_seed(seed)
+        return _sha256({"probe": probe(model.upstream, model.featurizer.key, layers, device)})
+
+    devices = [device] if device.type == "cuda" else []
+    with torch.no_grad(), autocast(config.train, device), torch.random.fork_rng(devices):
+        first = heard(0)
+        if isinstance(config.upstream, FileConfig) and heard(1) != first:
+            raise UsageError(
+                f"cache.features: upstream {config.upstream.name!r} gives other features for the "
+                "same audio each time: take what is random out of it (dropout needs "
+                "training=self.training), or set cache.features = false"
+            )
+    return first
 
 
 def _tensors_sha256(upstream: nn.Module) -> str:
-    digest = hashlib.sha256()
     # Buffers that no checkpoint holds may be drawn too.
-    tensors = {**dict(upstream.named_buffers()), **upstream.state_dict()}
+    return _sha256({**dict(upstream.named_buffers()), **upstream.state_dict()})
+
+
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

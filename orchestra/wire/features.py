@@ -35,6 +35,7 @@ BYTES = 2
 SAMPLE_RATE = 16_000
 RESERVE_BYTES = 2**30
 """Left free on the disk for checkpoints, which need it more."""
+_HEADER_BYTES = 180
 _ABANDONED_S = 3600.0
 """Younger leftovers may be another machine's, whose processes can't be seen here."""
 _DAY_S = 86400.0
@@ -54,13 +55,29 @@ def default_folder(runs: RunsFolder) -> Path:
     return runs.path / ".features"
 
 
+def existing(folder: Path) -> Path:
+    """It, or the nearest above it that is there: where its disk can be asked."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
 def entry_path(folder: Path, kind: str, key: str) -> Path:
     return folder / kind / key[:2] / f"{key}{SUFFIX}"
 
 
-def size_bytes(seconds: float, layers: int, dim: int, stride: int) -> int:
-    """Disk space of the features of so much audio; `stride` in samples per frame."""
-    return round(seconds * SAMPLE_RATE / stride) * layers * dim * BYTES
+def size_bytes(
+    seconds: float, count: int, layers: int, dim: int, *, stride: int, min_samples: int
+) -> int:
+    """What the features of so many utterances, so long together, will take.
+
+    Args:
+        stride: samples from one frame to the next.
+        min_samples: of the first frame.
+    """
+    # The last frame is whole: half a stride is left over in the mean.
+    frames = seconds * SAMPLE_RATE / stride - count * (min_samples / stride - 0.5)
+    return round(max(frames, count)) * layers * dim * BYTES + count * _HEADER_BYTES
 
 
 def layers_to_keep(wanted: Sequence[int] | None, one: int | None, count: int) -> list[int]:
@@ -95,9 +112,8 @@ def usage(folder: Path, **said: Any) -> Usage:
 
 def kinds(folder: Path) -> list[Path]:
     """The folders of all kinds of features in the cache."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if _KIND_NAME.fullmatch(path.name))
+    names = sorted(entry.name for entry in _scanned(folder) if _KIND_NAME.fullmatch(entry.name))
+    return [folder / name for name in names if (folder / name / KIND).is_file()]
 
 
 def delete_unused(folder: Path, days: float) -> Usage:
@@ -152,8 +168,16 @@ def _sizes(kind: Path) -> Iterator[int]:
 
 
 def _entries(kind: Path) -> Iterator[Path]:
-    with os.scandir(kind) as folders:
-        names = [folder.name for folder in folders if folder.is_dir()]
-    for name in names:
-        with os.scandir(kind / name) as files:
+    for folder in _scanned(kind):
+        if folder.is_dir():
+            files = _scanned(Path(folder.path))
             yield from [Path(file.path) for file in files if file.name.endswith(SUFFIX)]
+
+
+def _scanned(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing if there is none, or somebody has just deleted it."""
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -96,7 +96,7 @@ def _many(folder: Path) -> list[Row]:
     """A file per utterance, as large as a word of a command would make it."""
     features = torch.zeros(1, 50, 64, dtype=torch.float16)
     kind = Kind({}, {}, 1, 64)
-    store = FeatureStore(folder, kind, lambda utterance: utterance.id, lambda text: None)
+    store = FeatureStore(folder, kind, lambda utterance: utterance.id, lambda text: None, 2**40)
     utterances = [Utterance(str(n), Path("/"), 0.0, 1.0, {}) for n in range(MANY)]
     started = time.perf_counter()
     for utterance in utterances:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from orchestra.registry.rows import RunRow
+from orchestra.registry.rows import NewRun, RunRow
 from orchestra.registry.store import open_registry
 from orchestra.wire.features import default_folder, entry_path
 from orchestra.wire.folders import RunsFolder
@@ -252,15 +252,30 @@ def test_detach_stop_resume_wait_rm(cli: Cli) -> None:
     assert list((cli.root / "runs" / ".snapshots").iterdir()) == []
 
 
-def test_gc_says_how_large_the_feature_cache_is_and_deletes_from_it(cli: Cli) -> None:
-    entry = entry_path(default_folder(RunsFolder(cli.root / "runs")), "0" * 16, "ab1")
-    entry.parent.mkdir(parents=True)
-    entry.write_bytes(b"x" * 100)
+def test_gc_says_how_large_the_feature_caches_are_and_deletes_from_them(
+    cli: Cli, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    with open_registry(RunsFolder(cli.root / "runs")) as registry:
+        config = json.dumps({"cache": {"folder": str(own)}})
+        registry.create_run(NewRun("r1", "r1", "asr", "hubert", 0.0, 12, "0", config=config))
+        registry.create_run(NewRun("r2", "r2", "asr", "hubert", 0.0, 12, "0", config="{}"))
+    folders = (default_folder(RunsFolder(cli.root / "runs")), own)
+    for folder in folders:
+        entry = entry_path(folder, "0" * 16, "ab1")
+        entry.parent.mkdir(parents=True)
+        entry.write_bytes(b"x" * 100)
+        (folder / ("0" * 16) / "kind.json").touch()
     nothing, whole = {"bytes": 0, "entries": 0}, {"bytes": 100, "entries": 1}
-    assert cli.json("gc")["features"] == {"deleted": nothing, "left": whole}
-    assert cli.json("gc", "--features", "1")["features"]["left"] == whole
-    assert cli.json("gc", "--features", "0")["features"] == {"deleted": whole, "left": nothing}
-    assert not entry.exists()
+
+    def features(*options: str) -> list[Any]:
+        return list(cli.json("gc", *options)["features"])
+
+    kept = [{"folder": str(f), "deleted": nothing, "left": whole} for f in folders]
+    assert features() == features("--features", "1") == kept
+    gone = [{"folder": str(f), "deleted": whole, "left": nothing} for f in folders]
+    assert features("--features", "0") == gone
+    assert not any(entry_path(folder, "0" * 16, "ab1").exists() for folder in folders)
 
 
 @pytest.mark.chaos

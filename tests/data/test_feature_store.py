@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,9 @@ from orchestra.data import feature_store
 from orchestra.data.feature_file import encoded, read_into, verified
 from orchestra.data.feature_store import FeatureStore, Found, Kind
 from orchestra.wire.errors import DataError
-from orchestra.wire.features import entry_path
+from orchestra.wire.features import entry_path, usage
 from orchestra.wire.manifest import Utterance
-from tests.fakes.disk import mounted
+from tests.fakes.disk import mounted, read_only
 
 KIND = Kind({"weights": "w1"}, {"source": "lab/model"}, layers=3, dim=5)
 
@@ -31,9 +32,11 @@ def utterance(name: str) -> Utterance:
     return Utterance(name, Path("/nowhere"), 0.0, 1.0, {})
 
 
-def store_in(folder: Path, told: list[str] | None = None, kind: Kind = KIND) -> FeatureStore:
+def store_in(
+    folder: Path, told: list[str] | None = None, kind: Kind = KIND, limit_bytes: int = 2**40
+) -> FeatureStore:
     said = told.append if told is not None else lambda text: None
-    return FeatureStore(folder, kind, lambda u: u.id, said)
+    return FeatureStore(folder, kind, lambda u: u.id, said, limit_bytes)
 
 
 def put(store: FeatureStore, *names: str, frames: int = 7) -> list[Found]:
@@ -125,6 +128,20 @@ def test_a_use_is_noted_in_the_time_of_the_file(tmp_path: Path) -> None:
     assert path.stat().st_mtime > 1.5e9
 
 
+def test_entries_that_are_not_ours_are_read_whenever_they_were_used(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    (found,) = put(store_in(folder), "a")
+    os.utime(path_of(folder, found), (1e9, 1e9))
+    with read_only(folder):
+        told: list[str] = []
+        store = store_in(folder, told)
+        assert store.find(utterance("a")).entry is not None
+        missed = store.find(utterance("b"))
+        store.put(missed.key, features(7), 16000, silent=False)
+        store.close()
+    assert len(told) == 1 and "nothing more is stored" in told[0] and "Read-only" in told[0]
+
+
 def test_a_full_disk_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +163,42 @@ def test_some_of_the_disk_is_left_for_checkpoints(
     (found,) = put(store_in(tmp_path, told), "a")
     assert found.entry is None
     assert len(told) == 1 and "MiB are free" in told[0]
+
+
+def test_a_folder_that_cannot_be_made_is_told_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    told: list[str] = []
+    (found,) = put(store_in(tmp_path / "cache", told), "a")
+    assert found.entry is None and not found.damage
+    assert len(told) == 1 and "nothing more is stored, its folder can't be made" in told[0]
+
+
+def test_the_limit_holds_for_the_folder_whoever_fills_it(tmp_path: Path) -> None:
+    """Runs of other features too, each of which sees room for itself."""
+    one = sum(map(len, encoded(features(2000), 16000, silent=False)))
+    told: list[str] = []
+    kinds = [Kind({"weights": name}, {}, KIND.layers, KIND.dim) for name in ("a", "b", "c")]
+    stores = [store_in(tmp_path, told, kind, limit_bytes=20 * one) for kind in kinds]
+    for n in range(12):
+        for store in stores:
+            store.put(store.find(utterance(str(n))).key, features(2000), 16000, silent=False)
+    for store in stores:
+        store.close()
+    held = usage(tmp_path)
+    # Two that measured at the same moment may both have gone ahead.
+    assert 20 <= held.entries <= 22
+    assert told and all("it holds the" in text and "cache.max_gb" in text for text in told)
+
+
+def test_a_cache_that_is_cleared_under_a_run_fills_again(tmp_path: Path) -> None:
+    told: list[str] = []
+    store = store_in(tmp_path / "cache", told)
+    put(store, "a")
+    shutil.rmtree(tmp_path / "cache")
+    assert store.find(utterance("a")).entry is None
+    (found,) = put(store, "a")
+    assert found.entry is not None and told == []
+    assert usage(tmp_path / "cache", source="lab/model").entries == 1, "its kind is known again"
 
 
 _WRITER = """

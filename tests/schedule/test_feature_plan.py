@@ -24,6 +24,7 @@ MODEL = {
     "layers": 13,
     "dim": 768,
     "stride": 320,
+    "min_samples": 400,
     "commit": None,
     "files": [],
 }
@@ -94,10 +95,33 @@ def test_more_than_is_free_is_refused_unless_it_is_there(
     path.parent.mkdir(parents=True)
     path.touch()
     monkeypatch.setattr("orchestra.wire.features._sizes", lambda kind: iter([40 * 2**30]))
+    kind["device"] = "cpu"
     write_json(features / ("0" * 16) / "kind.json", {**kind, "precision": "fp32"})
     assert "40.0 GiB of such are there" in planned(tmp_path, config)
     write_json(features / ("0" * 16) / "kind.json", {**kind, "precision": "bf16"})
     with pytest.raises(UsageError, match=r"0 B are there"):
+        planned(tmp_path, config)
+
+
+def test_the_budget_is_the_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other features take counts; a run whose own are all there needs no more room."""
+    kind = {"source": "lab/other", "output": "hidden_states", "layers": list(range(13))}
+    kind |= {"device": "cpu", "precision": "fp32"}
+    document = tmp_path / "runs/.features" / ("0" * 16) / "kind.json"
+    document.parent.mkdir(parents=True)
+    write_json(document, kind)
+    monkeypatch.setattr("orchestra.wire.features._sizes", lambda kind: iter([70 * 2**30]))
+    config = configured(tmp_path)
+    with pytest.raises(UsageError, match=r"holds 70.0 GiB already, .* cache.max_gb = 100: make"):
+        planned(tmp_path, config)
+    write_json(document, {**kind, "source": "lab/model"})
+    assert "70.0 GiB of such are there" in planned(tmp_path, config)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    config = configured(tmp_path, cache={"folder": str(tmp_path / "file")})
+    with pytest.raises(UsageError, match=r"file can't be written to: set cache.folder"):
         planned(tmp_path, config)
 
 

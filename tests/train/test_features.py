@@ -17,9 +17,8 @@ import torch
 from orchestra.data import feature_store
 from orchestra.data.recording_hashes import RecordingHashes
 from orchestra.tasks import Batch, Stored, Task
-from orchestra.train import capsule_files
-from orchestra.train.features import content_of, kind_of
-from orchestra.train.model import SpeechModel, build_model
+from orchestra.train import capsule_files, features
+from orchestra.train.features import content_of
 from orchestra.upstreams.families.base import PretrainedUpstream
 from orchestra.upstreams.rounded import LARGEST
 from orchestra.wire.capsules import (
@@ -43,10 +42,9 @@ from tests.exactness.launching import (
     predicted,
     write_job,
 )
+from tests.train.cached import SMALL, cached_job, model_of
 from tests.train.running import config_of, records_of, run_here
 from tests.upstreams.conftest import SaveModel
-
-SMALL = {"batch": {"micro_batches": 3}}
 
 
 @pytest.fixture
@@ -54,21 +52,20 @@ def hubert(save_model: SaveModel) -> Path:
     return save_model("hubert")
 
 
-def cached_job(folder: Path, source: Path, *, kind: str = "probe", **tables: dict[str, Any]) -> Job:
-    """A task on a tiny HuBERT; its cache lies beside the run."""
-    upstream = {"kind": "huggingface", "name": "tiny", "source": str(source)}
-    upstream |= tables.pop("upstream", {})
-    cache = {"features": True, **tables.pop("cache", {})}
-    return write_job(folder, kind=kind, **{**SMALL, **tables}, upstream=upstream, cache=cache)
-
-
 def losses(job: Job, attempt: int = 1) -> dict[int, float]:
     return {r.step: r.values["loss"] for r in records_of(job, attempt) if r.kind == "train"}
 
 
 def count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Rows of each batch that the upstream computes."""
+    """Rows of each batch of recordings that the upstream computes."""
     extract, rows = PretrainedUpstream.extract, list[int]()
+    probe = features.probe
+
+    def probed(*arguments: Any) -> torch.Tensor:
+        before = len(rows)
+        heard = probe(*arguments)
+        del rows[before:]
+        return heard
 
     def counted(self: Any, wavs: torch.Tensor, lengths: torch.Tensor) -> Any:
         rows.append(len(wavs))
@@ -76,6 +73,7 @@ def count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return extract(self, wavs, lengths)
 
     monkeypatch.setattr(PretrainedUpstream, "extract", counted)
+    monkeypatch.setattr(features, "probe", probed)
     return rows
 
 
@@ -197,42 +195,6 @@ def test_a_damaged_entry_is_computed_again_and_said(tmp_path: Path, hubert: Path
     assert len([t for t in told if "damaged" in t and "computed again" in t]) == 2
     assert entries[0].read_bytes() == good
     assert final_state(again) == final_state(job)
-
-
-def model_of(job: Job) -> SpeechModel:
-    config, info = config_of(job)
-    return build_model(config, info.task_class()(config.task, config.data))
-
-
-def test_other_weights_layers_and_precisions_are_other_kinds(
-    tmp_path: Path, hubert: Path, save_model: SaveModel
-) -> None:
-    def kind(name: str, source: Path, **tables: dict[str, Any]) -> str:
-        job = cached_job(tmp_path / name, source, **tables)
-        return kind_of(config_of(job)[0], model_of(job)).name
-
-    same = kind("a", hubert)
-    moved = tmp_path / "moved"
-    moved.mkdir()
-    for file in hubert.iterdir():
-        (moved / file.name).write_bytes(file.read_bytes())
-    assert kind("b", moved) == same
-    weights = moved / "model.safetensors"
-    tensors = safetensors.torch.load_file(weights)
-    tensors[sorted(tensors)[0]] += 1
-    safetensors.torch.save_file(tensors, weights, {"format": "pt"})
-    assert kind("c", moved) != same
-    weights.write_bytes((hubert / "model.safetensors").read_bytes())
-    described = json.loads((moved / "config.json").read_text())
-    (moved / "config.json").write_text(json.dumps({**described, "layer_norm_eps": 0.1}))
-    assert kind("d", moved) != same
-    assert kind("e", hubert, cache={"layers": [0, 1, 2]}) != same
-    assert kind("f", hubert, cache={"layers": [-4, 1, 2, 3]}) == same
-    assert kind("g", hubert, train={"precision": "bf16"}) != same
-    assert kind("h", hubert, upstream={"key": "last_hidden_state"}) != same
-    assert kind("i", hubert, train={"deterministic": True}) != same, "a GPU then rounds otherwise"
-    job = cached_job(tmp_path / "j", hubert)
-    assert kind_of(config_of(job)[0], model_of(job).to("meta")).name != same, "another device"
 
 
 def test_audio_is_named_by_its_recording_and_which_part_of_it(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ DAY_S = 86400.0
 def entry(folder: Path, kind: str, key: str, *, days: float = 0.0) -> Path:
     path = entry_path(folder, kind, key)
     path.parent.mkdir(parents=True, exist_ok=True)
+    (folder / kind / "kind.json").touch()
     path.write_bytes(b"x" * 100)
     used = time.time() - days * DAY_S
     os.utime(path, (used, used))
@@ -38,7 +39,18 @@ def entry(folder: Path, kind: str, key: str, *, days: float = 0.0) -> Path:
 
 
 def test_thirteen_layers_of_768_are_about_a_megabyte_a_second() -> None:
-    assert size_bytes(1.0, 13, 768, 320) == 50 * 13 * 768 * 2
+    size = size_bytes(100.0, 10, 13, 768, stride=320, min_samples=400)
+    assert size == pytest.approx(100 * 50 * 13 * 768 * 2, rel=0.01)
+
+
+@pytest.mark.parametrize(("stride", "least"), [(320, 400), (160, 160), (1600, 2800)])
+def test_the_size_of_many_short_utterances_is_told_within_a_percent(
+    stride: int, least: int
+) -> None:
+    lengths = [8000 + 37 * n for n in range(500)]
+    frames = sum((length - least) // stride + 1 for length in lengths)
+    told = size_bytes(sum(lengths) / 16000, 500, 2, 64, stride=stride, min_samples=least)
+    assert told == pytest.approx(frames * 2 * 64 * 2 + 500 * 180, rel=0.01)
 
 
 def test_layers() -> None:
@@ -67,11 +79,16 @@ def test_only_what_was_not_used_for_so_long_goes(tmp_path: Path) -> None:
     kept = entry(tmp_path, NEWER, "aa2", days=20)
     entry(tmp_path, NEWER, "bb2", days=40)
     (tmp_path / "recordings").mkdir()
+    foreign = tmp_path / ("a" * 16) / "bb" / "model.safetensors"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"not ours: no kind.json says so")
+    os.utime(foreign, (1.0, 1.0))
     assert delete_unused(tmp_path, 30) == Usage(2, 200)
     assert not old.parent.parent.exists()
     assert kept.exists()
     assert delete_unused(tmp_path, 0) == Usage(1, 100)
     assert (tmp_path / "recordings").is_dir()
+    assert foreign.exists()
 
 
 def test_half_written_entries_of_the_dead_are_swept_and_no_others(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def gc(
       orchestra gc --json
 
     Runs are never touched: `orchestra rm` deletes those. Features of a run at work are computed
-    again where it misses them; those in a `cache.folder` of its own are not looked at.
+    again where it misses them. They lie in runs/.features and in each `cache.folder` of a run.
     """
     from dataclasses import asdict
 
@@ -39,23 +39,32 @@ def gc(
 
     workspace = workspace_of(context)
     garbage = collect(workspace)
-    gone, left = tidy_features(workspace, features)
-    for note in garbage.notes:
+    caches = tidy_features(workspace, features)
+    for note in [*garbage.notes, *(cache.failure for cache in caches if cache.failure)]:
         say(f"note: {note}")
     if json:
         emit_json(
             {
                 "folders": [str(path) for path in garbage.folders],
                 "refs": list(garbage.refs),
-                "features": {"deleted": asdict(gone), "left": asdict(left)},
+                "features": [
+                    {
+                        "folder": str(cache.folder),
+                        "deleted": asdict(cache.gone),
+                        "left": asdict(cache.left),
+                    }
+                    for cache in caches
+                ],
             }
         )
         return
     for path in garbage.folders:
         emit(str(path))
     say(f"{len(garbage.folders)} folders and {len(garbage.refs)} git references removed")
-    if gone.entries or left.entries:
-        say(
-            f"cached features: {size(gone.bytes)} of {gone.entries} utterances removed, "
-            f"{size(left.bytes)} of {left.entries} left"
-        )
+    for cache in caches:
+        gone, left = cache.gone, cache.left
+        if gone.entries or left.entries:
+            say(
+                f"cached features in {cache.folder}: {size(gone.bytes)} of {gone.entries} "
+                f"utterances removed, {size(left.bytes)} of {left.entries} left"
+            )
