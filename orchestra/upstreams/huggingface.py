@@ -46,7 +46,8 @@ def class_of(pretrained: Pretrained) -> Any:
 
 def config_of(pretrained: Pretrained) -> Any:
     """transformers' config of the model as it is used here: without masking and layer drop."""
-    overrides = dict(pretrained.family.overrides)
+    # A config may name other weights than those that were fetched, hashed and recorded.
+    overrides = {**pretrained.family.overrides, "transformers_weights": None}
     return class_of(pretrained).config_class.from_dict(pretrained.config, **overrides)
 
 
