@@ -16,13 +16,14 @@ import pytest
 
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.schedule import upstreams
-from orchestra.schedule.preflight import PreflightError
+from orchestra.schedule.preflight import Finding, PreflightError
 from orchestra.schedule.submission import Given, Submission
 from orchestra.schedule.submit import Plan, plan, plan_rows, staged
+from orchestra.wire.errors import ConflictError
 from orchestra.wire.job import TAG
 from orchestra.wire.lifeline import PARENT_PID
 from orchestra.workspace import Workspace, init_workspace
-from tests.fetch.conftest import model_files
+from tests.fetch.conftest import model_files, safetensors
 from tests.fetch.server import HubModel, Server, serving
 
 COMMIT = "a" * 40
@@ -139,6 +140,26 @@ def test_a_folder_in_the_place_of_a_part_is_said(workspace: Workspace, hub: Serv
         f"upstream.parts.weights 'lab/tiny' is {folder} (a folder of that name), not the hub's "
         "model",
     )
+
+
+def test_another_model_in_the_same_folder_is_noticed(workspace: Workspace, hub: Server) -> None:
+    folder = workspace.root / "mine"
+    folder.mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    with staged(workspace, submission(str(folder))) as stage:
+        upstream = stage.plan.composed.config.upstream
+        run = stage.commit().folder
+    assert isinstance(upstream, HuggingFaceConfig)
+
+    def again() -> None:
+        found = Finding("upstream", "", upstreams.describe(upstream, Path(), newest=False))
+        upstreams.fetch_missing(run, upstream, [found], print)
+
+    again()
+    (folder / "model.safetensors").write_bytes(safetensors(b"z"))
+    with pytest.raises(ConflictError, match=rf"not what run .* was made with \(sha256 {WEIGHTS}\)"):
+        again()
 
 
 def test_what_cannot_be_had_is_one_sentence(
