@@ -233,10 +233,8 @@ class _Composer:
         absolute = absolute_paths(config, self._workspace)
         if self._aliases is None:
             return absolute, []
-        before = absolute.upstream
-        upstream, notes = shadowed(config.upstream, before, self._aliases)
-        if upstream.model_dump().get("source") != before.model_dump().get("source"):
-            computed["upstream.source"] = computed["upstream.shadows"] = ORIGIN
+        upstream, notes, keys = shadowed(config.upstream, absolute.upstream, self._aliases)
+        computed |= dict.fromkeys(keys, ORIGIN)
         return absolute.model_copy(update={"upstream": upstream}), notes
 
     def _validated(self, merged: Merged) -> RunConfig:

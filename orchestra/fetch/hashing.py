@@ -76,6 +76,15 @@ def _seen(path: Path) -> dict[str, Any]:
     }
 
 
+def json_flaw(path: Path) -> str | None:
+    """Why a file is no JSON object; None if it is one."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        return f"it is not JSON ({error})"
+    return None if isinstance(value, dict) else "it is not a JSON object"
+
+
 def safetensors_flaw(path: Path) -> str | None:
     """Why the file can't be a whole safetensors file; None if nothing speaks against it.
 

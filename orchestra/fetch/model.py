@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from typing import Any
 
 from orchestra.data.program import say
 from orchestra.fetch.cache import Cache, cache_folder, key_of, unwritable
-from orchestra.fetch.hashing import safetensors_flaw
+from orchestra.fetch.hashing import json_flaw, safetensors_flaw
 from orchestra.fetch.hub import resolve
 from orchestra.fetch.hub_place import HubPlace
 from orchestra.fetch.listing import WEIGHTS
@@ -32,6 +33,8 @@ PARTS = ("config", "preprocessor", "weights")
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 _SINGLE, _INDEX = WEIGHTS
+_SHARD = re.compile(r"[\w.-]+\.safetensors", re.ASCII)
+_ADAPTER = "adapter_config.json"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 SAFETENSORS_REMEDY = (
     "pickled weights are never loaded; convert them with transformers' save_pretrained, or set "
@@ -129,7 +132,9 @@ class Model:
         """
         files = self.files()
         parents = {file.path.parent for file in files}
-        if len(parents) == 1 and all(file.path.name == file.name for file in files):
+        names = all(file.path.name == file.name for file in files)
+        # Beside an adapter transformers would load the model that the adapter names.
+        if len(parents) == 1 and names and not (files[0].path.parent / _ADAPTER).exists():
             return parents.pop()
         lines = [f"{file.name} {file.sha256} {file.path}" for file in files]
         folder = self._cache.make(self._cache.model(key_of(*lines)))
@@ -245,20 +250,11 @@ def _open_place(source: Source, cache: Cache, web: Web, *, newest: bool, weights
     return HubPlace(source, listing, (note,) if note else (), cache, web)
 
 
-def json_flaw(path: Path) -> str | None:
-    """Why a file is no JSON object; None if it is one."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        return f"it is not JSON ({error})"
-    return None if isinstance(value, dict) else "it is not a JSON object"
-
-
 def shard_names(index: File) -> list[str]:
     """The files that an index names (UsageError unless they lie beside it)."""
     shards = json.loads(index.path.read_bytes()).get("weight_map")
     names = sorted({str(n) for n in shards.values()}) if isinstance(shards, dict) else []
-    wrong = next((n for n in names if "/" in n or not n.endswith(".safetensors")), None)
+    wrong = next((n for n in names if not _SHARD.fullmatch(n)), None)
     if not names or wrong is not None:
         raise UsageError(f"{index.source} names {wrong or 'no file'} for weights: it can't be used")
     return names

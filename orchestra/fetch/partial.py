@@ -87,6 +87,6 @@ class Partial:
             self._cache.write("partial", self._key, note)
 
     def forget(self) -> None:
-        """Nothing has come."""
-        self.path.with_name(f"{self._key}.json").unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
+        """Nothing has come: no bytes, no note, and none that a kill left half written."""
+        for path in self.path.parent.glob(f"*{self._key}*"):
+            path.unlink(missing_ok=True)

@@ -95,7 +95,9 @@ class Web:
         pause_s = self.patience.pause_s(failures, error)
         if pause_s is None:
             again = f" after {failures} tries" if failures > 1 else ""
-            raise NotFoundError(f"{what} can't be reached{again}: {error}; {_REMEDY}")
+            asked = error.retry_after_s
+            later = f" (it asks to come back in {asked:g} s)" if asked else ""
+            raise NotFoundError(f"{what} can't be reached{again}: {error}{later}; {_REMEDY}")
         self.say(f"{what}: {error}; next try in {pause_s:g} s")
         self.sleep(pause_s)
 

@@ -83,7 +83,7 @@ def submit_evaluation(
             root=workspace.root,
             code=code,
         )
-        fetch_missing(composed.config.upstream, found, tell)
+        fetch_missing(run, composed.config.upstream, found, tell)
         folder = _new_folder(run)
         key = JobKey(run_id, folder.number)
         try:

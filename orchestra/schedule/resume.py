@@ -93,7 +93,7 @@ def resume(
                 root=workspace.root,
                 code=code_folder(workspace.runs, run.job),
             )
-            fetch_missing(composed.config.upstream, found, tell)
+            fetch_missing(run, composed.config.upstream, found, tell)
             notes += _rewind(run, registry, step)
             notes += refreeze(run, registry, composed)
             _show_progress(registry, run.id, step, composed)

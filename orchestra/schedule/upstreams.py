@@ -18,8 +18,10 @@ from orchestra.config.schema import FileConfig, HuggingFaceConfig, UpstreamConfi
 from orchestra.formats import size
 from orchestra.schedule.spawn import own_environment
 from orchestra.wire import lifeline
-from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError
+from orchestra.wire.errors import ConflictError, NotFoundError, OrchestraError, UsageError
 from orchestra.wire.exit_codes import ExitCode
+from orchestra.wire.files import read_json
+from orchestra.wire.folders import RunFolder
 from orchestra.wire.terminal import clean
 
 if TYPE_CHECKING:
@@ -123,12 +125,31 @@ def with_upstream(
 
 
 def fetch_missing(
-    upstream: UpstreamConfig, findings: Sequence[Finding], tell: Callable[[str], None]
+    run: RunFolder,
+    upstream: UpstreamConfig,
+    findings: Sequence[Finding],
+    tell: Callable[[str], None],
 ) -> None:
-    """For a job of a run that has its config: what was removed from the cache since comes again."""
+    """For a job of a run that has its config: what was removed from the cache since comes again.
+
+    Raises:
+        ConflictError: it is another model than the run was made with, as a folder's may be by now.
+        OrchestraError: see `fetch`.
+    """
     model = next((finding.model for finding in findings if finding.model is not None), None)
-    if model is not None and model["files"] is None and isinstance(upstream, HuggingFaceConfig):
-        fetch(upstream, tell)
+    if model is None or not isinstance(upstream, HuggingFaceConfig):
+        return
+    if model["files"] is None:
+        model = fetch(upstream, tell)
+    recorded = read_json(run.provenance).get("upstream") or {"files": []}
+    now = {file["name"]: file["sha256"] for file in model["files"]}
+    for file in recorded["files"]:
+        if now.get(file["name"]) != file["sha256"]:
+            raise ConflictError(
+                f"upstream {upstream.name!r}: {file['name']} of {upstream.source} is not what run "
+                f"{run.id} was made with (sha256 {file['sha256']}): put that back, or start a new "
+                "run"
+            )
 
 
 def command(upstream: HuggingFaceConfig | FileConfig, code: Path = Path()) -> list[str]:

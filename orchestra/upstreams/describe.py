@@ -22,8 +22,8 @@ from orchestra.fetch.web import Web
 from orchestra.upstreams.pretrained import read_pretrained
 from orchestra.wire import lifeline
 
-#: For who only asks: a silent server is given up after half a minute.
-_SHORT = Patience(failures=3, silence_s=10.0)
+#: For who only asks, and says nothing meanwhile.
+_SHORT = Patience(failures=3, silence_s=10.0, longest_asked_s=60.0)
 
 
 def describe(source: Wanted, *, weights: bool = False, newest: bool = False) -> dict[str, Any]:

@@ -46,8 +46,10 @@ def class_of(pretrained: Pretrained) -> Any:
 
 def config_of(pretrained: Pretrained) -> Any:
     """transformers' config of the model as it is used here: without masking and layer drop."""
-    part, overrides = pretrained.family.part, dict(pretrained.family.overrides)
+    part = pretrained.family.part
     values = pretrained.config[part] if part else pretrained.config
+    # A config may name other weights than those that were fetched, hashed and recorded.
+    overrides = {**pretrained.family.overrides, "transformers_weights": None}
     return class_of(pretrained).config_class.from_dict(values, **overrides)
 
 

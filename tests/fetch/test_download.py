@@ -255,7 +255,7 @@ def test_a_pause_without_end_is_not_made(
     server_with_file: Server, told: Told, own_cache: Cache
 ) -> None:
     server_with_file.faults[PATH] = [Status(503, {"Retry-After": "86400"})]
-    with pytest.raises(NotFoundError, match="status 503"):
+    with pytest.raises(NotFoundError, match=r"status 503 \(it asks to come back in 86400 s\)"):
         download(server_with_file, told, own_cache)
     assert told.pauses_s == []
 

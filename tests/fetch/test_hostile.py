@@ -81,6 +81,8 @@ def test_a_kill_between_two_versions_leaves_no_mix(
     with pytest.raises(NotFoundError):
         download(server, told, own_cache)
     server.files[PATH], server.faults[PATH] = CONTENT[::-1], []
+    litter = own_cache.partial(f".{key_of(server.url + PATH)}.json.42.tmp")
+    litter.write_text("half a note")
     begin = Partial.begin
 
     def killed(self: Partial, *version: Any) -> None:
@@ -91,7 +93,9 @@ def test_a_kill_between_two_versions_leaves_no_mix(
         at_once.setattr(Partial, "begin", killed)
         with pytest.raises(KeyboardInterrupt):
             download(server, told, own_cache)
-    assert download(server, told, own_cache).path.read_bytes() == CONTENT[::-1]
+    received = download(server, told, own_cache)
+    assert received.path.read_bytes() == CONTENT[::-1]
+    assert left_behind(own_cache) == [received.path]
 
 
 def test_an_answer_that_does_not_end_is_left(server: Server, told: Told, own_cache: Cache) -> None:

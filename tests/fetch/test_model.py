@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -138,10 +139,11 @@ def test_weights_in_shards(web_model: Server, told: Told, tmp_path: Path) -> Non
     assert {*shards, "model.safetensors.index.json"} < {p.name for p in model.folder().iterdir()}
     base = saved(tmp_path / "base", {name: FILES[name] for name in list(FILES)[:2]})
     (tmp_path / "outside.safetensors").write_bytes(safetensors())
-    index = {"weight_map": {"a": "../outside.safetensors"}}
-    (base / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(UsageError, match=r"names \.\./outside\.safetensors for weights"):
-        opened(told, str(base)).folder()
+    for name in ("../outside.safetensors", "a\n.safetensors", "a?b.safetensors", "config.json"):
+        index = {"weight_map": {"a": name}}
+        (base / "model.safetensors.index.json").write_text(json.dumps(index))
+        with pytest.raises(UsageError, match=rf"names {re.escape(name)} for weights"):
+            opened(told, str(base)).folder()
 
 
 @pytest.mark.parametrize(
@@ -184,6 +186,9 @@ def test_a_local_folder_is_used_where_it_is(tmp_path: Path, told: Told) -> None:
     assert model.identity()["weights_sha256"] == SHA256["model.safetensors"]
     (base / "model.safetensors").write_bytes(safetensors(b"q"))
     assert opened(told, str(base)).identity() != model.identity()
+    # transformers would load the model that an adapter names in the place of this one.
+    (base / "adapter_config.json").write_text('{"base_model_name_or_path": "lab/other"}')
+    assert {path.name for path in opened(told, str(base)).folder().iterdir()} == set(FILES)
 
 
 def test_a_cache_of_another_version_or_of_rubbish_counts_as_empty(

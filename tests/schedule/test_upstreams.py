@@ -16,13 +16,14 @@ import pytest
 
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.schedule import upstreams
-from orchestra.schedule.preflight import PreflightError
+from orchestra.schedule.preflight import Finding, PreflightError
 from orchestra.schedule.submission import Given, Submission
 from orchestra.schedule.submit import Plan, plan, plan_rows, staged
+from orchestra.wire.errors import ConflictError
 from orchestra.wire.job import TAG
 from orchestra.wire.lifeline import PARENT_PID
 from orchestra.workspace import Workspace, init_workspace
-from tests.fetch.conftest import model_files
+from tests.fetch.conftest import model_files, safetensors
 from tests.fetch.server import HubModel, Server, serving
 
 COMMIT = "a" * 40
@@ -49,7 +50,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return made
 
 
-def submission(upstream: str, **upstream_keys: str) -> Submission:
+def submission(upstream: str, **upstream_keys: Any) -> Submission:
     given = [Given(f"upstream.{key}", value, "--x") for key, value in upstream_keys.items()]
     on_cpu = Given("launch.device", "cpu", "--cpu")
     return Submission("example", given=(on_cpu, *given), upstream=upstream, argv=("x",))
@@ -109,13 +110,56 @@ def test_an_alias_is_used_said_and_recorded(workspace: Workspace, hub: Server) -
     upstream = tomllib.loads(made.composed.toml.decode())["upstream"]
     assert (upstream["source"], upstream["shadows"]) == (str(folder), "lab/tiny")
     assert made.composed.origins["upstream.source"] == "orchestra.toml [upstreams]"
+    # It stands for a part too.
+    made = plan(workspace, submission(str(folder), parts={"weights": "lab/tiny"}))
+    upstream = tomllib.loads(made.composed.toml.decode())["upstream"]
+    assert upstream["parts"] == {"weights": str(folder)} and "shadows" not in upstream
+    assert made.composed.notes[-1].startswith("upstream.parts.weights 'lab/tiny' is")
+    assert made.composed.origins["upstream.parts.weights"] == "orchestra.toml [upstreams]"
     assert hub.requests == []
     # Who asks for a revision of the hub gets that, and is told.
-    made = plan(workspace, submission("lab/tiny", revision="main"))
-    assert "it is not used, because the config asks for the hub's revision main" in str(
-        made.composed.notes
+    for asked in (submission("lab/tiny", revision="main"), submission("lab/tiny@main")):
+        made = plan(workspace, asked)
+        assert "it is not used, because the config asks for the hub's revision main" in str(
+            made.composed.notes
+        )
+        assert hub.requests != []
+        hub.requests.clear()
+
+
+def test_a_folder_in_the_place_of_a_part_is_said(workspace: Workspace, hub: Server) -> None:
+    """Never silently: the hub has a model of that name."""
+    folder = workspace.root / "lab" / "tiny"
+    folder.mkdir(parents=True)
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    (folder / "mine.json").write_bytes(FILES["config.json"])
+    parts = {"weights": "lab/tiny", "config": "lab/tiny/mine.json"}
+    made = plan(workspace, submission(f"{hub.url}/m/", parts=parts))
+    assert made.composed.notes == (
+        f"upstream.parts.weights 'lab/tiny' is {folder} (a folder of that name), not the hub's "
+        "model",
     )
-    assert hub.requests != []
+
+
+def test_another_model_in_the_same_folder_is_noticed(workspace: Workspace, hub: Server) -> None:
+    folder = workspace.root / "mine"
+    folder.mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    with staged(workspace, submission(str(folder))) as stage:
+        upstream = stage.plan.composed.config.upstream
+        run = stage.commit().folder
+    assert isinstance(upstream, HuggingFaceConfig)
+
+    def again() -> None:
+        found = Finding("upstream", "", upstreams.describe(upstream, Path(), newest=False))
+        upstreams.fetch_missing(run, upstream, [found], print)
+
+    again()
+    (folder / "model.safetensors").write_bytes(safetensors(b"z"))
+    with pytest.raises(ConflictError, match=rf"not what run .* was made with \(sha256 {WEIGHTS}\)"):
+        again()
 
 
 def test_what_cannot_be_had_is_one_sentence(

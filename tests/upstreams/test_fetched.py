@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from orchestra.config.schema import HuggingFaceConfig
 from orchestra.upstreams.huggingface import load_upstream
@@ -63,3 +66,19 @@ def test_a_rank_fetches_nothing(hub: Server, monkeypatch: pytest.MonkeyPatch) ->
     model = load_upstream(config)
     monkeypatch.setenv(TAG, "20260101-x.000001.0123")
     assert load_upstream(config).identity() == model.identity()
+
+
+def test_a_config_names_no_other_weights(
+    save_model: SaveModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "model"
+    shutil.copytree(save_model("hubert"), folder)
+    expected = load_upstream(HuggingFaceConfig(name="x", source=str(folder))).state_dict()
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: t + 1 for name, t in tensors.items()}, folder / "other.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    config["transformers_weights"] = "other.safetensors"
+    (folder / "config.json").write_text(json.dumps(config))
+    state = load_upstream(HuggingFaceConfig(name="x", source=str(folder))).state_dict()
+    assert all(torch.equal(expected[name], state[name]) for name in expected)

@@ -67,7 +67,7 @@ def _config(context: typer.Context, upstream: str, revision: str | None) -> Hugg
     if table["kind"] != "huggingface":
         raise UsageError(f"upstream {upstream!r} has nothing to fetch")
     given = HuggingFaceConfig(**{**table, "revision": revision})
-    config, notes = shadowed(given, given, aliases)
+    config, notes, _ = shadowed(given, given, aliases)
     for note in notes:
         say(f"note: {note}")
     assert isinstance(config, HuggingFaceConfig)
