@@ -41,7 +41,10 @@ def find_workspace(start: Path | None = None, runs_dir: Path | None = None) -> W
     Raises:
         NotFoundError: no folder on the way up is a workspace.
     """
-    begin = (start or Path.cwd()).resolve()
+    try:
+        begin = (start or Path.cwd()).resolve()
+    except FileNotFoundError:
+        raise NotFoundError("the current folder was removed: go into a workspace") from None
     for folder in (begin, *begin.parents):
         if _is_workspace(folder):
             return Workspace(folder, _runs_folder(folder, runs_dir))

@@ -69,3 +69,13 @@ def test_init_refuses_a_file(tmp_path: Path) -> None:
     (tmp_path / "tasks").write_text("")
     with pytest.raises(UsageError, match="tasks"):
         init_workspace(tmp_path)
+
+
+def test_a_current_folder_that_was_removed_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(NotFoundError, match="the current folder was removed"):
+        find_workspace()

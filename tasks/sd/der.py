@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .turns import Turn, speakers_of
+from .turns import Turn, merged, speakers_of
 
 Array = npt.NDArray[np.float64]
 
@@ -49,6 +49,8 @@ def compare(
         collar_s: on either side of each reference boundary, not scored.
         outputs: speakers that are decided upon; more where either side has more.
     """
+    # No boundary, and so no collar, in the midst of somebody's speech.
+    reference = merged(reference)
     boundaries = {time for _, start, end in reference for time in (start, end)}
     lengths, middles = _stretches(reference, hypothesis, boundaries, duration_s, collar_s)
     for boundary in boundaries if collar_s > 0 else ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,17 @@ def _turn(row: Any) -> Turn | None:
 def speakers_of(turns: list[Turn]) -> list[str]:
     """Sorted, each once."""
     return sorted({speaker for speaker, _, _ in turns})
+
+
+def merged(turns: Sequence[Turn]) -> list[Turn]:
+    """By speaker and start; those of one speaker that overlap made one, as dscore does it."""
+    found: list[Turn] = []
+    for speaker, start, end in sorted(turns):
+        if found and found[-1][0] == speaker and start < found[-1][2]:
+            found[-1] = (speaker, found[-1][1], max(found[-1][2], end))
+        else:
+            found.append((speaker, start, end))
+    return found
 
 
 def median_filter(active: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.bool_]:

@@ -8,11 +8,11 @@ from orchestra.wire.folders import RunsFolder
 from tests.cli.conftest import Cli
 
 
-def add_run(cli: Cli, run_id: str, name: str) -> None:
+def add_run(cli: Cli, run_id: str, name: str, parent: str = "") -> None:
     runs = RunsFolder(cli.root / "runs")
     runs.run(run_id).path.mkdir(parents=True)
     with open_registry(runs) as registry:
-        registry.create_run(NewRun(run_id, name, "asr", "fbank", 0.0, 10, "00"))
+        registry.create_run(NewRun(run_id, name, "asr", "fbank", 0.0, 10, "00", parent=parent))
 
 
 def test_label(cli: Cli) -> None:
@@ -38,3 +38,15 @@ def test_label(cli: Cli) -> None:
     assert (held.returncode, held.stdout) == (4, "")
     assert "held by run efgh2345" in held.stderr
     assert cli("label", "first", "--tag", "x").returncode == 3, "the old name is free"
+
+
+def test_a_label_of_a_parent_run_is_its_members(cli: Cli) -> None:
+    for number in (1, 2):
+        add_run(cli, f"m{number}", f"folds.{number}", "pa11")
+    told = cli.json("label", "folds", "--tag", "paper")
+    assert [(each["name"], each["tags"]) for each in told] == [
+        ("folds.1", ["paper"]),
+        ("folds.2", ["paper"]),
+    ]
+    refused = cli("label", "folds", "--name", "other")
+    assert (refused.returncode, "folds is a parent run" in refused.stderr) == (2, True)

@@ -11,11 +11,16 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
 
+from orchestra.wire.folders import Job, RunsFolder
+from orchestra.wire.job import JobState
+from orchestra.wire.states import ENDED
 from tests.chaos.sandbox import wait_for
 from tests.cli.conftest import Cli, make_cli, stop_all
 
@@ -111,6 +116,52 @@ def test_what_is_predicted_is_what_was_evaluated(lived: Any) -> None:
         assert record.items() <= evaluated[record["id"]].items()
         count += 1
     assert count == len(evaluated)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[Cli]:
+    made = make_cli(tmp_path / "workspace")
+    yield made
+    stop_all(made)
+
+
+def test_ers_folds_are_one_run_of_which_one_may_fail(cli: Cli) -> None:
+    root = cli.root / "corpus"
+    (cli.root / ".gitignore").write_text("runs\ncorpus\n")
+    cli.ok("data", "synth", "iemocap", "--root", str(root))
+    cli.ok("data", "prepare", "iemocap", "--root", str(root))
+    sets = (f"data.root='{root}'", "checkpoint.every=5", "launch.max_restarts=0")
+    words = ["er-tiny", "--cpu", "--seed", "1", *(w for text in sets for w in ("--set", text))]
+    cli.ok("run", "er", "--preset", *words, "--name", "folds", "--detach")
+    _wait(cli, "folds.1")
+    _kill_a_rank(cli, cli.json("show", "folds.2")["id"])
+    _wait(cli, *(f"folds.{number}" for number in (2, 3, 4, 5)))
+    assert cli("wait", "folds").returncode == 1
+    parent = cli.json("show", "folds")
+    states = [member["state"] for member in parent["members"]]
+    assert (parent["state"], states) == ("failed", ["completed", "failed", *["completed"] * 3])
+    assert "SIGKILL" in cli.ok("show", "folds") and "(4 of 5)" in cli.ok("ls")
+    before = parent["scores"][0]["values"]
+    assert [value is None for value in before] == [False, True, False, False, False]
+    cli.ok("resume", "folds", "--detach")
+    _wait(cli, "folds.2")
+    parent = cli.json("show", "folds")
+    score = parent["scores"][0]
+    assert (parent["state"], score["metric"], len(score["values"])) == ("completed", "accuracy", 5)
+    assert score["values"][2:] == before[2:]
+    assert score["mean"] == fmean(score["values"]) >= BARS["er"].least
+    assert score["deviation"] == stdev(score["values"])
+
+
+def _wait(cli: Cli, *names: str) -> None:
+    """For the runs' ends, each for its own while."""
+    for name in names:
+        job = RunsFolder(cli.root / "runs").run(cli.json("show", name)["id"]).job
+        wait_for(f"the end of {name}", partial(_has_ended, job), 120)
+
+
+def _has_ended(job: Job) -> bool:
+    return JobState.read(job).state in ENDED
 
 
 def _records(path: str) -> list[dict[str, Any]]:

@@ -90,6 +90,20 @@ def test_a_collar_leaves_out_both_sides_of_reference_boundaries_alone() -> None:
     assert forgiven.decided_s == pytest.approx(9.0)
 
 
+@given(SEEDS, st.sampled_from([0.0, 0.25]))
+def test_a_speakers_turns_may_overlap_and_stand_in_any_order(seed: int, collar_s: float) -> None:
+    """As if each stretch in which somebody speaks was one turn."""
+    draw = random.Random(seed)
+    turns = [turn for name in "AB" for turn in random_turns(draw, name)]
+    cut = [(name, start, (start + 2 * end) / 3) for name, start, end in turns]
+    cut += [(name, (2 * start + end) / 3, end) for name, start, end in turns]
+    draw.shuffle(cut)
+    hypothesis = random_turns(draw, "12")
+    whole, pieces = (compare(each, hypothesis, DURATION_S, collar_s, 2) for each in (turns, cut))
+    for name, seconds in whole.to_json().items():
+        assert getattr(pieces, name) == pytest.approx(seconds, abs=1e-9)
+
+
 def test_errors_add_up() -> None:
     one = compare([("a", 0.0, 1.0)], [], 2.0, 0.0, 1)
     other = compare([("a", 0.0, 1.0)], [("x", 0.0, 1.5)], 2.0, 0.0, 1)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestra.cli import options
 from orchestra.cli.context import workspace_of
 from orchestra.cli.output import emit, emit_json, say
+from orchestra.wire.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestra.schedule.labels import Labelled
 
 
 def label(
@@ -35,35 +39,41 @@ def label(
       orchestra ls tag:paper
 
     It may be at work meanwhile. The id, the folder and the frozen config stay as they are.
+    Of a parent run: all its members, which keep their names.
     """
     from orchestra.schedule.labels import relabel
     from orchestra.schedule.listing import find_run
+    from orchestra.schedule.parent import find_parent
 
     workspace = workspace_of(context)
-    done = relabel(
-        workspace,
-        find_run(workspace, run),
-        name=name,
-        add=tag or (),
-        drop=untag or (),
-        remark=note,
-    )
+    parent = find_parent(workspace, run)
+    if parent is not None and name is not None:
+        raise UsageError(f"--name is for one run; {parent.name} is a parent run of several")
+    ids = [row.id for row in parent.members] if parent else [find_run(workspace, run)]
+    done = [
+        relabel(workspace, run_id, name=name, add=tag or (), drop=untag or (), remark=note)
+        for run_id in ids
+    ]
     if json:
-        emit_json(
-            {
-                "id": done.run_id,
-                "name": done.name,
-                "tags": list(done.tags),
-                "note": done.remark,
-                "changes": list(done.changes),
-            }
-        )
+        documents = [_document(each) for each in done]
+        emit_json(documents if parent else documents[0])
         return
     asked = name is not None or tag or untag or note is not None
-    for text in done.changes or (("nothing to change",) if asked else ()):
-        say(text)
-    emit(f"{done.run_id}  {done.name}")
-    if done.tags:
-        emit(f"  tags  {', '.join(done.tags)}")
-    if done.remark:
-        emit(f"  note  {done.remark}")
+    for each in done:
+        for text in each.changes or (("nothing to change",) if asked else ()):
+            say(text)
+        emit(f"{each.run_id}  {each.name}")
+        if each.tags:
+            emit(f"  tags  {', '.join(each.tags)}")
+        if each.remark:
+            emit(f"  note  {each.remark}")
+
+
+def _document(done: Labelled) -> dict[str, Any]:
+    return {
+        "id": done.run_id,
+        "name": done.name,
+        "tags": list(done.tags),
+        "note": done.remark,
+        "changes": list(done.changes),
+    }
