@@ -58,9 +58,10 @@ def describe(
             env=_environment(),
         )
     except subprocess.TimeoutExpired as error:
+        is_own = isinstance(upstream, FileConfig)
+        remedy = "look at what it does at its start" if is_own else "download it, give its folder"
         raise NotFoundError(
-            f"no answer about {upstream.source} in {DESCRIBE_LIMIT_S} s; download it and give its "
-            "folder"
+            f"no answer about {upstream.source} in {DESCRIBE_LIMIT_S:g} s; {remedy}"
         ) from error
     if done.returncode != 0:
         raise _error(done.stderr.splitlines(), done.returncode)

@@ -8,6 +8,7 @@ of encoders meet what earlier layers left behind an utterance's end.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,17 +42,19 @@ class MaskedGroupNorm(nn.GroupNorm):
         """(batch, channels, positions); positions beyond the length become the bias."""
         size = input.shape[-1]
         mask = self.lengths.mask(size).unsqueeze(1)
-        count = mask.sum(-1, keepdim=True)
         # (batch, groups, channels of one, positions)
-        values = (
-            input.float().reshape(len(input), self.num_groups, -1, size).masked_fill(~mask, 0.0)
-        )
-        mean = values.mean((2, 3), keepdim=True) * (size / count)
-        # Padding filled with the mean adds nothing to the variance but its count.
-        values = values.where(mask, mean)
-        variance = values.var((2, 3), keepdim=True, correction=0) * (size / count)
-        normal: Tensor = ((values - mean) * (variance + self.eps).rsqrt()).flatten(1, 2)
+        values = input.float().reshape(len(input), self.num_groups, -1, size)
+        values = values.masked_fill(~mask, 0.0)
+        count = mask.sum(-1, keepdim=True) * values.shape[2]
+        centred = (values - _sums(values) / count).masked_fill(~mask, 0.0)
+        variance = _sums(centred.square()) / count
+        normal: Tensor = (centred * (variance + self.eps).rsqrt()).flatten(1, 2)
         return normal * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)
+
+
+def _sums(values: Tensor) -> Tensor:
+    """Over (channels, positions); in float32 the zeros of padding would show in the last bits."""
+    return values.sum((2, 3), keepdim=True, dtype=torch.float64).float()
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):

@@ -41,13 +41,29 @@ def test_the_list_has_own_upstreams_and_shapes_of_the_known(cli: Cli) -> None:
         "stride": None,
         "stride_ms": None,
         "aliases": [],
+        "shadowed_by": None,
     }
     wavlm = {"layers": 13, "dim": 768, "stride": 320, "stride_ms": 20.0, "family": "wavlm"}
     assert rows["wavlm"].items() >= wavlm.items()
     assert rows["wavlm"]["aliases"] == ["wavlm_base_plus"]
+    assert rows["wavlm"]["shadowed_by"] is None
     lines = cli.ok("upstreams").splitlines()
     assert max(map(len, lines)) <= 100
     assert any(line.split()[:1] == ["energy"] for line in lines)
+
+
+def test_the_list_says_which_folder_stands_for_a_hubs_model(cli: Cli) -> None:
+    (cli.root / "mine").mkdir()
+    (cli.root / "mine" / "config.json").touch()
+    alias = '[upstreams]\n"facebook/hubert-base-ls960" = "mine"\n'
+    (cli.root / "orchestra.toml").write_text(alias)
+    folder = str(cli.root / "mine")
+    rows = {row["name"]: row for row in cli.json("upstreams")}
+    shadowed = rows["hubert"]
+    assert (shadowed["source"], shadowed["shadowed_by"]) == ("facebook/hubert-base-ls960", folder)
+    assert (shadowed["layers"], shadowed["dim"], shadowed["stride_ms"]) == (None, None, None)
+    assert rows["hubert_large_ll60k"]["shadowed_by"] is None
+    assert f"{folder} in the place of facebook/hubert-base-ls960" in cli.ok("upstreams")
 
 
 @pytest.mark.tasks

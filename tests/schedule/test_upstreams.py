@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from orchestra.config.schema import HuggingFaceConfig
+from orchestra.config.schema import FileConfig, HuggingFaceConfig
 from orchestra.schedule import upstreams
 from orchestra.schedule.preflight import Finding, PreflightError
 from orchestra.schedule.submission import Given, Submission
 from orchestra.schedule.submit import Plan, plan, plan_rows, staged
-from orchestra.wire.errors import ConflictError
+from orchestra.wire.errors import ConflictError, NotFoundError
 from orchestra.wire.job import TAG
 from orchestra.wire.lifeline import PARENT_PID
 from orchestra.workspace import Workspace, init_workspace
@@ -54,6 +54,24 @@ def submission(upstream: str, **upstream_keys: Any) -> Submission:
     given = [Given(f"upstream.{key}", value, "--x") for key, value in upstream_keys.items()]
     on_cpu = Given("launch.device", "cpu", "--cpu")
     return Submission("example", given=(on_cpu, *given), upstream=upstream, argv=("x",))
+
+
+@pytest.mark.parametrize(
+    ("upstream", "said"),
+    [
+        (
+            FileConfig(name="mine", source="mine.py"),
+            "about mine.py in 0.01 s; look at what",
+        ),
+        (HuggingFaceConfig(name="x", source="lab/x"), "about lab/x in 0.01 s; download it, give"),
+    ],
+)
+def test_who_waits_too_long_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, upstream: FileConfig | HuggingFaceConfig, said: str
+) -> None:
+    monkeypatch.setattr(upstreams, "DESCRIBE_LIMIT_S", 0.01)
+    with pytest.raises(NotFoundError, match=said):
+        upstreams.describe(upstream, Path(), newest=False)
 
 
 def upstream_row(made: Plan) -> str:

@@ -28,6 +28,7 @@ from orchestra.upstreams.families import (
 )
 from orchestra.upstreams.families.base import PretrainedUpstream
 from orchestra.upstreams.featurizer import Featurizer
+from tests.benchmarks import padding
 from tests.upstreams.conftest import SaveModel
 from tests.upstreams.tiny import EACH, FAMILIES, of_transformers
 
@@ -85,6 +86,8 @@ def no_gradients() -> Any:
 
 def test_the_contract_covers_every_family() -> None:
     assert FAMILIES.keys() == families.FAMILIES.keys()
+    measured = {families.FAMILIES[name].model for name in padding.SIZES}
+    assert measured == {family.model for family in families.FAMILIES.values()}, "the benchmark"
 
 
 @pytest.mark.parametrize(("family", "changes"), VARIANTS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -19,7 +20,7 @@ def upstreams(context: typer.Context, json: options.Json = False) -> None:
     \b
     Examples:
       orchestra upstreams
-      orchestra upstreams --json                     (with families and aliases)
+      orchestra upstreams --json                     (with families, aliases, what shadows)
       orchestra run asr --upstream hubert_large_ll60k
       orchestra run asr --upstream facebook/wav2vec2-base
       orchestra run asr --upstream /models/mine      (written by save_pretrained)
@@ -27,7 +28,7 @@ def upstreams(context: typer.Context, json: options.Json = False) -> None:
     """
     from orchestra.config.upstream_table import BY_ALIAS
 
-    rows = [*_own(context), *_known()]
+    rows = _rows(context)
     if json:
         emit_json(rows)
         return
@@ -38,7 +39,7 @@ def upstreams(context: typer.Context, json: options.Json = False) -> None:
                 "layers": _shown(row["layers"]),
                 "dim": _shown(row["dim"]),
                 "stride": _shown(row["stride_ms"], " ms"),
-                "source": row["source"] or "built in",
+                "source": _source(row),
             }
             for row in rows
         ],
@@ -51,25 +52,37 @@ def upstreams(context: typer.Context, json: options.Json = False) -> None:
     )
 
 
-def _own(context: typer.Context) -> list[Mapping[str, Any]]:
-    """The workspace's own; only their code could tell their shapes, and nothing is run here."""
+def _rows(context: typer.Context) -> Sequence[Mapping[str, Any]]:
     from orchestra.config.upstream_names import own_upstreams
+    from orchestra.settings import workspace_settings
 
     try:
-        found = own_upstreams(workspace_of(context).root)
+        root = workspace_of(context).root
     except NotFoundError:  # known ones are listed anywhere
-        return []
-    unknown = dict.fromkeys(("layers", "dim", "stride", "stride_ms"))
-    return [
-        {"name": name, "kind": "file", "family": "own", "source": file, **unknown, "aliases": []}
-        for name, file in found.items()
-    ]
+        return _known({})
+    return [*_own(own_upstreams(root)), *_known(dict(workspace_settings(root).upstreams))]
 
 
-def _known() -> list[Mapping[str, Any]]:
+#: Of what only its code or its folder could tell: neither is looked at here.
+_UNKNOWN = dict.fromkeys(("layers", "dim", "stride", "stride_ms"))
+
+
+def _own(found: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+    common: dict[str, Any] = {
+        "kind": "file",
+        "family": "own",
+        **_UNKNOWN,
+        "aliases": [],
+        "shadowed_by": None,
+    }
+    return [{"name": name, "source": file, **common} for name, file in found.items()]
+
+
+def _known(folders: Mapping[str, Path]) -> Sequence[Mapping[str, Any]]:
+    """Those of the table; `folders` stand in the place of hub ids."""
     from orchestra.config.upstream_table import UPSTREAMS
 
-    return [
+    rows: list[dict[str, Any]] = [
         {
             "name": info.name,
             "kind": info.kind,
@@ -80,9 +93,20 @@ def _known() -> list[Mapping[str, Any]]:
             "stride": info.stride,
             "stride_ms": info.stride_ms,
             "aliases": list(info.aliases),
+            "shadowed_by": None,
         }
         for info in UPSTREAMS.values()
     ]
+    for row in rows:
+        if row["source"] in folders:
+            row |= {**_UNKNOWN, "shadowed_by": str(folders[row["source"]])}
+    return rows
+
+
+def _source(row: Mapping[str, Any]) -> str:
+    if row["shadowed_by"] is not None:
+        return f"{row['shadowed_by']} in the place of {row['source']}"
+    return row["source"] or "built in"
 
 
 def _shown(number: float | None, unit: str = "") -> str:
