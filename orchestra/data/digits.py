@@ -19,7 +19,7 @@ import numpy as np
 from orchestra.data import SAMPLE_RATE, program
 from orchestra.data.audio import Waveform, encode_flac, read_audio
 from orchestra.data.corpora import Prepared
-from orchestra.data.problems import Problem, read_headers
+from orchestra.data.problems import Problem, headers_of, read_headers
 from orchestra.wire.errors import DataError, NotFoundError
 from orchestra.wire.manifest import Utterance
 
@@ -184,7 +184,7 @@ def read_takes(takes: Sequence[Take]) -> dict[Path, Waveform]:
     Raises:
         DataError: one can't be decoded.
     """
-    headers, _ = read_headers([take.path for take in takes])
+    headers, _ = headers_of([take.path for take in takes])
     return {
         path: read_audio(Utterance(path.stem, path, 0.0, header.duration_s, {}))
         for path, header in headers.items()

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestra.data import SAMPLE_RATE
 from orchestra.data.audio import Header, read_header
-from orchestra.data.program import in_threads
+from orchestra.data.program import in_threads, say
 from orchestra.wire.errors import DataError
 
 _SHOWN = 20
@@ -42,6 +43,18 @@ def describe(problems: Sequence[Problem]) -> list[str]:
 
 
 def read_headers(paths: Sequence[Path]) -> tuple[dict[Path, Header], list[Problem]]:
+    """As `headers_of`, of a corpus: says how many recordings have another rate than SAMPLE_RATE."""
+    headers, problems = headers_of(paths)
+    others = [path for path, header in headers.items() if header.rate != SAMPLE_RATE]
+    if others:
+        say(
+            f"{len(others)} of {len(headers)} recordings are not at {SAMPLE_RATE} Hz, so they are "
+            f"resampled when read: {others[0]} ({headers[others[0]].rate} Hz) is the first"
+        )
+    return headers, problems
+
+
+def headers_of(paths: Sequence[Path]) -> tuple[dict[Path, Header], list[Problem]]:
     """The headers of all files that have one, and a problem for each that has not."""
     headers: dict[Path, Header] = {}
     problems = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestra.data.audio import Header
-from orchestra.data.problems import read_headers
+from orchestra.data.problems import headers_of
 from orchestra.wire.errors import DataError, NotFoundError
 from orchestra.wire.manifest import Utterance
 
@@ -84,7 +84,7 @@ def recording(path: Path) -> Recording:
 
 def measured(recordings: Sequence[Recording]) -> list[Utterance | Unreadable]:
     """Each whole file as an utterance, in order, or why it is none: unreadable, empty, torn."""
-    headers, problems = read_headers([each.path for each in recordings])
+    headers, problems = headers_of([each.path for each in recordings])
     bad = iter(problems)
     return [
         _utterance(each, headers[each.path])

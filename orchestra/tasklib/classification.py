@@ -41,6 +41,8 @@ class Classification(orchestra.tasks.Task):
 
     def __init__(self, config: ClassificationConfig, data: DataConfig) -> None:
         super().__init__(config, data)
+        if config.unseen == "count":
+            self.metrics = {**self.metrics, "unseen": "min"}
         self.counts: dict[str, dict[str, int]] = {}
         """By slot: training utterances of each class, in the order of the classes' numbers."""
         self._numbers: dict[str, dict[str, int]] = {}

@@ -39,7 +39,10 @@ class Symbols:
         """
         if unknown := self.unknown(tokens):
             listed = ", ".join(repr(token) for token in unknown)
-            raise DataError(f"utterance {utterance_id}: {listed} did not occur in training")
+            raise DataError(
+                f"utterance {utterance_id}: {listed} did not occur in training; correct its "
+                "reference, or leave it out"
+            )
         return torch.tensor([self._index[token] for token in tokens], dtype=torch.int64)
 
     def greedy(self, logits: torch.Tensor, lengths: torch.Tensor) -> list[list[str]]:

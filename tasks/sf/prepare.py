@@ -63,11 +63,12 @@ def prepare(root: Path, out: Path) -> Prepared:
         )
     problems: list[Problem] = []
     labels = {line.id: line for line in _read_labels(root / LABELS, problems)}
-    splits = {
-        split: _read_split(root / split, SPEAKERS[split], labels, out, problems)
-        for split in SPEAKERS
-        if (root / split).is_dir()
-    }
+    splits = {}
+    for split, speakers in SPEAKERS.items():
+        if (root / split).is_dir():
+            splits[split] = _read_split(root / split, speakers, labels, out, problems)
+        else:
+            program.say(f"{split}: left aside, there is no folder {root / split}")
     return Prepared(splits, problems)
 
 

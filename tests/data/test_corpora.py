@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from orchestra.data import corpora, prepare, synth
+from orchestra.data.problems import read_headers
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.manifest import read_manifest, read_summary
 
@@ -74,9 +77,25 @@ def test_a_workspaces_corpus_is_made_and_prepared(call: Program, tmp_path: Path)
     returned, document, err = call(prepare.main, "whistles", "--root", str(root))
     assert returned == ExitCode.OK
     assert "train: 3 utterances" in err
+    said = "3 of 3 recordings are not at 16000 Hz, so they are resampled when read"
+    assert f"{said}: {root / 'w-00.wav'} (8000 Hz) is the first" in err
     assert [u.id for u in read_manifest(root / "manifests", "train")] == ["w-00", "w-01", "w-02"]
     made_by = read_summary(root / "manifests", "train").prepared_by
     assert made_by == f"orchestra data prepare whistles --root {root} --out {root / 'manifests'}"
+
+
+def test_rates_are_told_only_where_they_differ(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    for path in paths:
+        soundfile.write(path, np.zeros(160), 16_000)
+    assert not read_headers(paths)[1] and not capfd.readouterr().err
+    soundfile.write(paths[1], np.zeros(441), 44_100)
+    read_headers(paths)
+    assert f"1 of 2 recordings are not at 16000 Hz, so they are resampled when read: {paths[1]}" in (
+        capfd.readouterr().err
+    )
 
 
 def test_a_made_corpus_is_left_alone_and_another_seed_refused(

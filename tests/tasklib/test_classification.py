@@ -235,6 +235,7 @@ def test_an_unseen_label_can_be_counted_as_wrong(tmp_path: Path) -> None:
     records = [{"id": each.id, "predicted": "a"} for each in utterances]
     metrics = task.score([task.refer(r, u) for r, u in zip(records, utterances, strict=True)])
     assert (metrics["accuracy"], metrics["unseen"]) == (50.0, 1.0)
+    assert metrics.keys() == task.metrics.keys()  # only such are shown
 
 
 def test_a_resumed_run_refuses_a_training_split_of_other_labels(tmp_path: Path) -> None:

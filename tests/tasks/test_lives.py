@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -61,8 +62,15 @@ def lived(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
     """The task, its bar, a workspace, and the run that was killed on its way."""
-    task = request.param
-    cli = make_cli(tmp_path_factory.mktemp(task) / "workspace")
+    cli = make_cli(tmp_path_factory.mktemp(request.param) / "workspace")
+    try:
+        yield request.param, cli, _live(request.param, cli)
+    finally:
+        stop_all(cli)
+
+
+def _live(task: str, cli: Cli) -> Any:
+    """What is known of a run that was killed on its way and has ended."""
     root = cli.root / "corpus"
     (cli.root / ".gitignore").write_text("runs\ncorpus\n")
     cli.ok("data", "synth", BARS[task].corpus, "--root", str(root))
@@ -73,9 +81,9 @@ def lived(
         "run", task, "--preset", *words, "--set", f"data.root='{root}'", "--detach"
     ).strip()
     _kill_a_rank(cli, run)
-    assert cli.ok("wait", run).strip() == "completed"
-    yield task, cli, cli.json("show", run)
-    stop_all(cli)
+    waiting = cli.start("wait", run, stdout=subprocess.PIPE)
+    assert waiting.communicate(timeout=600)[0].strip() == "completed"
+    return cli.json("show", run)
 
 
 def _kill_a_rank(cli: Cli, run: str) -> None:

@@ -240,6 +240,11 @@ def test_bad_lines_are_named_with_file_and_line(
     assert len(problems) == 1
 
 
+def test_a_split_without_a_folder_is_told(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(prepare(corpus, corpus).splits) == {"test"}
+    assert f"valid: left aside, there is no folder {corpus / 'valid'}" in capsys.readouterr().err
+
+
 def test_a_recording_without_labels_or_samples_is_named(corpus: Path) -> None:
     (corpus / "test" / "Emma-snips-test-8.wav").write_bytes(b"")
     assert [problem.kind for problem in prepare(corpus, corpus).problems] == [
