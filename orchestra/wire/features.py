@@ -12,12 +12,14 @@ alone, so that it never changes: readers need no lock, and whoever misses one ma
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,10 @@ _ABANDONED_S = 3600.0
 """Younger leftovers may be another machine's, whose processes can't be seen here."""
 _DAY_S = 86400.0
 _KIND_NAME = re.compile("[0-9a-f]{16}")
+_LIBRARIES = ("numpy", "soundfile", "soxr", "torch", "transformers")
+_PACKAGE = Path(__file__).parents[1]
+_CODE = (_PACKAGE / "data" / "audio.py", *(_PACKAGE / "upstreams").rglob("*.py"))
+"""Ours that makes features of a recording."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,15 @@ def existing(folder: Path) -> Path:
 
 def entry_path(folder: Path, kind: str, key: str) -> Path:
     return folder / kind / key[:2] / f"{key}{SUFFIX}"
+
+
+def makers() -> dict[str, Any]:
+    """What computes features here, as kind.json says it: libraries, and a hash of our own code."""
+    digest = hashlib.sha256()
+    for path in sorted(_CODE):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    versions = {name: metadata.version(name) for name in _LIBRARIES}
+    return {"versions": versions, "code_sha256": digest.hexdigest()}
 
 
 def size_bytes(
