@@ -117,6 +117,10 @@ def test_the_budget_is_the_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         planned(tmp_path, config)
     write_json(document, {**kind, "source": "lab/model"})
     assert "70.0 GiB of such are there" in planned(tmp_path, config)
+    for cause in ({"code_sha256": "0" * 64}, {"versions": {"torch": "1.0"}}, {"threads": 2}):
+        write_json(document, {**kind, "source": "lab/model", **cause})
+        with pytest.raises(UsageError, match=r", 0 B are there, but .* holds 70.0 GiB already"):
+            planned(tmp_path, config)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_start(tmp_path: Path) -> None:
