@@ -63,7 +63,7 @@ def default_folder(runs: RunsFolder) -> Path:
 
 def existing(folder: Path) -> Path:
     """It, or the nearest above it that is there: where its disk can be asked."""
-    while not folder.exists():
+    while not os.access(folder, os.F_OK):  # which raises nothing where we may not look
         folder = folder.parent
     return folder
 
@@ -128,7 +128,7 @@ def usage(folder: Path, **said: Any) -> Usage:
 def kinds(folder: Path) -> list[Path]:
     """The folders of all kinds of features in the cache."""
     names = sorted(entry.name for entry in _scanned(folder) if _KIND_NAME.fullmatch(entry.name))
-    return [folder / name for name in names if (folder / name / KIND).is_file()]
+    return [folder / name for name in names if os.access(folder / name / KIND, os.R_OK)]
 
 
 def delete_unused(folder: Path, days: float) -> Usage:
@@ -157,13 +157,11 @@ def delete_unused(folder: Path, days: float) -> Usage:
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers left half written."""
-    new, now = folder / NEW, time.time()
-    if not new.is_dir():
-        return
-    for path in new.iterdir():
+    now = time.time()
+    for entry in _scanned(folder / NEW):
         with contextlib.suppress(OSError):  # it is no longer there, or another user's
-            if is_of_dead_writer(path.name) and now - path.stat().st_mtime > _ABANDONED_S:
-                path.unlink()
+            if is_of_dead_writer(entry.name) and now - entry.stat().st_mtime > _ABANDONED_S:
+                Path(entry.path).unlink()
 
 
 def _says(kind: Path, said: dict[str, Any]) -> bool:
@@ -190,9 +188,9 @@ def _entries(kind: Path) -> Iterator[Path]:
 
 
 def _scanned(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder; nothing if there is none, or somebody has just deleted it."""
+    """What is in a folder; nothing if there is none (any more), or none that may be looked into."""
     try:
         with os.scandir(folder) as found:
             return list(found)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
