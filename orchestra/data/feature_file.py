@@ -67,7 +67,7 @@ def verified(path: Path) -> Entry:
     """Read all of a file and check it; notes that it was used.
 
     Raises:
-        FileNotFoundError, NotADirectoryError: there is none.
+        FileNotFoundError, NotADirectoryError, PermissionError: there is none for us.
         DataError: it is torn or damaged, or can't be read.
     """
     try:
@@ -76,7 +76,7 @@ def verified(path: Path) -> Entry:
             if time.time() - os.fstat(file.fileno()).st_mtime > _USED_AGAIN_S:
                 with contextlib.suppress(OSError):  # another user's, or read-only
                     os.utime(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         raise
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error

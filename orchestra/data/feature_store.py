@@ -117,7 +117,7 @@ class FeatureStore:
         path = entry_path(self._folder, self._kind.name, key)
         try:
             entry = verified(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             return Found(key, None)
         except DataError as error:
             return Found(key, None, str(error))

@@ -16,6 +16,7 @@ from orchestra.wire.features import (
     default_folder,
     existing,
     layers_to_keep,
+    makers,
     size_bytes,
     usage,
 )
@@ -63,14 +64,7 @@ def feature_plan(
         stride=int(model["stride"]),
         min_samples=int(model["min_samples"]),
     )
-    there = usage(
-        folder,
-        source=model["source"],
-        output=upstream.key,
-        layers=layers,
-        precision=config.train.precision,
-        device="cuda" if config.launch.device == "gpu" else "cpu",
-    ).bytes
+    there = usage(folder, **_said(config, upstream.key, layers, model["source"])).bytes
     text = (
         f"{size(needed)} for {'+'.join(parts)} ({seconds / 3600:.2f} h, {len(layers)} of {count} "
         f"layers)"
@@ -101,6 +95,20 @@ def feature_plan(
             "set cache.folder to another, or cache.features = false"
         )
     return f"{text}; {size(there)} of such are there, {size(free)} free at {folder}"
+
+
+def _said(config: RunConfig, key: str, layers: list[int], source: str) -> dict[str, Any]:
+    """What kind.json says of such features, as far as it can be told without computing any."""
+    on_gpu = config.launch.device == "gpu"
+    return {
+        "source": source,
+        "output": key,
+        "layers": layers,
+        "precision": config.train.precision,
+        "device": "cuda" if on_gpu else "cpu",
+        **({} if on_gpu else {"threads": config.launch.threads}),
+        **makers(),
+    }
 
 
 def _writable(folder: Path) -> bool:

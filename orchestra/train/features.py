@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import soundfile
 import torch
 from torch import Tensor, nn
 
-from orchestra import upstreams
 from orchestra.config.schema import FileConfig, RunConfig
-from orchestra.data import audio
 from orchestra.data.feature_store import FeatureStore, Kind
 from orchestra.data.recording_hashes import RecordingHashes
 from orchestra.tasks import Task
@@ -23,13 +19,9 @@ from orchestra.train.precision import autocast
 from orchestra.train.session import Session
 from orchestra.upstreams.probe import probe
 from orchestra.wire.errors import DataError, UsageError
-from orchestra.wire.features import RECORDINGS, default_folder
+from orchestra.wire.features import RECORDINGS, default_folder, makers
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.manifest import Utterance
-
-_COMPUTES = ("numpy", "soundfile", "soxr", "torch", "transformers")
-_CODE = (Path(audio.__file__), *Path(upstreams.__file__).parent.rglob("*.py"))
-"""Ours that makes features of a recording."""
 
 
 def open_features(
@@ -86,9 +78,8 @@ def kind_of(config: RunConfig, model: SpeechModel) -> Kind:
         "precision": config.train.precision,
         "device": device.type,
         "deterministic": config.train.deterministic,
-        "versions": {name: metadata.version(name) for name in _COMPUTES}
-        | {"libsndfile": soundfile.__libsndfile_version__},
-        "code_sha256": _code_sha256(),
+        "libsndfile": soundfile.__libsndfile_version__,
+        **makers(),
         "probe_sha256": _probe_sha256(config, model, layers, device),
     }
     remarks = {
@@ -104,13 +95,6 @@ def _processor(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return torch.backends.cpu.get_cpu_capability()
-
-
-def _code_sha256() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(_CODE):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _probe_sha256(

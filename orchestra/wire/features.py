@@ -12,12 +12,14 @@ alone, so that it never changes: readers need no lock, and whoever misses one ma
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,10 @@ _ABANDONED_S = 3600.0
 """Younger leftovers may be another machine's, whose processes can't be seen here."""
 _DAY_S = 86400.0
 _KIND_NAME = re.compile("[0-9a-f]{16}")
+_LIBRARIES = ("numpy", "soundfile", "soxr", "torch", "transformers")
+_PACKAGE = Path(__file__).parents[1]
+_CODE = (_PACKAGE / "data" / "audio.py", *(_PACKAGE / "upstreams").rglob("*.py"))
+"""Ours that makes features of a recording."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +63,22 @@ def default_folder(runs: RunsFolder) -> Path:
 
 def existing(folder: Path) -> Path:
     """It, or the nearest above it that is there: where its disk can be asked."""
-    while not folder.exists():
+    while not os.access(folder, os.F_OK):  # which raises nothing where we may not look
         folder = folder.parent
     return folder
 
 
 def entry_path(folder: Path, kind: str, key: str) -> Path:
     return folder / kind / key[:2] / f"{key}{SUFFIX}"
+
+
+def makers() -> dict[str, Any]:
+    """What computes features here, as kind.json says it: libraries, and a hash of our own code."""
+    digest = hashlib.sha256()
+    for path in sorted(_CODE):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    versions = {name: metadata.version(name) for name in _LIBRARIES}
+    return {"versions": versions, "code_sha256": digest.hexdigest()}
 
 
 def size_bytes(
@@ -113,7 +128,7 @@ def usage(folder: Path, **said: Any) -> Usage:
 def kinds(folder: Path) -> list[Path]:
     """The folders of all kinds of features in the cache."""
     names = sorted(entry.name for entry in _scanned(folder) if _KIND_NAME.fullmatch(entry.name))
-    return [folder / name for name in names if (folder / name / KIND).is_file()]
+    return [folder / name for name in names if os.access(folder / name / KIND, os.R_OK)]
 
 
 def delete_unused(folder: Path, days: float) -> Usage:
@@ -142,13 +157,11 @@ def delete_unused(folder: Path, days: float) -> Usage:
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers left half written."""
-    new, now = folder / NEW, time.time()
-    if not new.is_dir():
-        return
-    for path in new.iterdir():
+    now = time.time()
+    for entry in _scanned(folder / NEW):
         with contextlib.suppress(OSError):  # it is no longer there, or another user's
-            if is_of_dead_writer(path.name) and now - path.stat().st_mtime > _ABANDONED_S:
-                path.unlink()
+            if is_of_dead_writer(entry.name) and now - entry.stat().st_mtime > _ABANDONED_S:
+                Path(entry.path).unlink()
 
 
 def _says(kind: Path, said: dict[str, Any]) -> bool:
@@ -175,9 +188,9 @@ def _entries(kind: Path) -> Iterator[Path]:
 
 
 def _scanned(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder; nothing if there is none, or somebody has just deleted it."""
+    """What is in a folder; nothing if there is none (any more), or none that may be looked into."""
     try:
         with os.scandir(folder) as found:
             return list(found)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []

@@ -13,7 +13,7 @@ from orchestra.schedule import upstreams
 from orchestra.schedule.feature_plan import feature_plan
 from orchestra.schedule.preflight import PreflightError, preflight
 from orchestra.wire.errors import UsageError
-from orchestra.wire.features import entry_path
+from orchestra.wire.features import entry_path, makers
 from orchestra.wire.files import write_json
 from orchestra.wire.folders import RunsFolder
 from orchestra.wire.manifest import write_manifest
@@ -91,6 +91,7 @@ def test_more_than_is_free_is_refused_unless_it_is_there(
         planned(tmp_path, config)
     features = tmp_path / "runs/.features"
     kind = {"source": "lab/model", "output": "hidden_states", "layers": list(range(13))}
+    kind |= {"threads": 1, **makers()}
     path = entry_path(features, "0" * 16, "aa1")
     path.parent.mkdir(parents=True)
     path.touch()
@@ -106,7 +107,7 @@ def test_more_than_is_free_is_refused_unless_it_is_there(
 def test_the_budget_is_the_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What other features take counts; a run whose own are all there needs no more room."""
     kind = {"source": "lab/other", "output": "hidden_states", "layers": list(range(13))}
-    kind |= {"device": "cpu", "precision": "fp32"}
+    kind |= {"device": "cpu", "precision": "fp32", "threads": 1, **makers()}
     document = tmp_path / "runs/.features" / ("0" * 16) / "kind.json"
     document.parent.mkdir(parents=True)
     write_json(document, kind)
@@ -116,6 +117,10 @@ def test_the_budget_is_the_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         planned(tmp_path, config)
     write_json(document, {**kind, "source": "lab/model"})
     assert "70.0 GiB of such are there" in planned(tmp_path, config)
+    for cause in ({"code_sha256": "0" * 64}, {"versions": {"torch": "1.0"}}, {"threads": 2}):
+        write_json(document, {**kind, "source": "lab/model", **cause})
+        with pytest.raises(UsageError, match=r", 0 B are there, but .* holds 70.0 GiB already"):
+            planned(tmp_path, config)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_start(tmp_path: Path) -> None:

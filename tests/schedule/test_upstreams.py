@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,20 @@ def test_a_dry_run_tells_the_commit_and_fetches_no_weights(
     )
     assert tomllib.loads(made.composed.toml.decode())["upstream"]["revision"] == COMMIT
     assert hub.bodies(f"/lfs/{WEIGHTS}") == 0
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_disk_that_the_feature_cache_needs_is_told_before_the_start(
+    workspace: Workspace,
+) -> None:
+    wanted = submission("lab/tiny")
+    cached = replace(wanted, sets=("cache.features=true",))
+    told: list[str] = []
+    plan(workspace, wanted, tell=told.append)
+    assert not any("feature cache" in text for text in told)
+    plan(workspace, cached, tell=told.append)
+    (text,) = [text for text in told if "feature cache" in text]
+    assert text.endswith(f"free at {workspace.runs.path}/.features")
 
 
 def test_a_submitted_run_has_its_upstream_here_pinned_and_recorded(

@@ -12,9 +12,9 @@ import safetensors.torch
 import torch
 
 from orchestra.data.feature_store import Kind
-from orchestra.train import features
 from orchestra.train.features import kind_of
 from orchestra.upstreams.families.base import PretrainedUpstream
+from orchestra.wire import features
 from orchestra.wire.errors import UsageError
 from orchestra.wire.job import CODE
 from tests.train.cached import cached_job, model_of
@@ -140,10 +140,11 @@ def test_other_code_of_ours_is_another_kind(
 ) -> None:
     job = cached_job(tmp_path / "a", hubert)
     config, model = config_of(job)[0], model_of(job)
-    names = {str(path).rpartition("/orchestra/")[2] for path in features._CODE}
+    code = features._CODE
+    names = {str(path).rpartition("/orchestra/")[2] for path in code}
     assert names >= {"data/audio.py", "upstreams/padding.py", "upstreams/families/waveform.py"}
     same = kind_of(config, model).name
     edited = tmp_path / "edited.py"
-    edited.write_bytes(features._CODE[0].read_bytes() + b"# edited\n")
-    monkeypatch.setattr(features, "_CODE", (edited, *features._CODE[1:]))
+    edited.write_bytes(code[0].read_bytes() + b"# edited\n")
+    monkeypatch.setattr(features, "_CODE", (edited, *code[1:]))
     assert kind_of(config, model).name != same

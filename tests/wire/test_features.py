@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -105,3 +106,18 @@ def test_half_written_entries_of_the_dead_are_swept_and_no_others(tmp_path: Path
     os.utime(new / names["just now"])
     sweep(tmp_path)
     assert {path.name for path in new.iterdir()} == {names["alive"], names["just now"]}
+
+
+def test_what_others_have_locked_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permissions don't bind root, who may run the tests."""
+    entry(tmp_path, OLD, "aa1", days=40)
+    (tmp_path / NEW).mkdir()
+
+    def locked(path: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", locked)
+    sweep(tmp_path)
+    assert usage(tmp_path) == delete_unused(tmp_path, 30) == Usage(0, 0)
