@@ -42,8 +42,8 @@ class Result:
 
 @pytest.fixture
 def run(root: Path, capfd: pytest.CaptureFixture[str]) -> Any:
-    def run(*sources: str, out: str = "m", **options: Any) -> Result:
-        words = [str(root / source) for source in sources]
+    def run(*sources: str, out: str = "m", force: bool = False, **options: Any) -> Result:
+        words = [str(root / source) for source in sources] + ["--force"] * force
         for name, value in options.items():
             values = value if isinstance(value, list) else [value]
             words += [f"--{name.replace('_', '-')}={each}" for each in values]
@@ -157,7 +157,7 @@ def test_a_duration_counts_where_it_is_named(root: Path, run: Any) -> None:
         (0.0, 0.5),
         (2.0, 0.5),
     ]
-    assert run("t.jsonl", path="audio_filepath", start="offset").code == 0
+    assert run("t.jsonl", path="audio_filepath", start="offset", force=True).code == 0
     assert [line["duration_s"] for line in lines(root, "t")] == [3.0, 1.0]
 
 
@@ -368,3 +368,26 @@ class TestKaldi:
         done = run("sub")
         assert done.code == ExitCode.NOT_FOUND
         assert "sub is no Kaldi data folder: it has no wav.scp" in done.err
+
+
+def test_a_manifest_that_another_command_made_is_not_replaced_unasked(root: Path, run: Any) -> None:
+    (root / "new").mkdir()
+    rows = [{"path": f"{name}.wav", "text": name.upper()} for name in "ab"]
+    write_jsonl(root / "train.jsonl", *rows)
+    write_jsonl(root / "new" / "train.jsonl", {"path": "../sub/c.wav", "text": "C"})
+    assert run("train.jsonl").code == ExitCode.OK
+    before = lines(root, "train")
+    refused = run("new/train.jsonl")
+    assert (refused.code, refused.document) == (ExitCode.CONFLICT, None)
+    assert f"m/train.jsonl is there, made by `orchestra data import {root}/train" in refused.err
+    assert "--force" in refused.err and lines(root, "train") == before
+    assert run("train.jsonl", split="train").code == ExitCode.OK, "it says the same"
+    write_jsonl(root / "train.jsonl", {"path": "a.wav", "text": "A"})
+    assert run("train.jsonl", split="train").code == ExitCode.OK, "the same command"
+    (one,) = lines(root, "train")
+    assert run("new/train.jsonl", force=True).code == ExitCode.OK
+    assert [one["text"], *(row["text"] for row in lines(root, "train"))] == ["A", "C"]
+    assert run("new/train.jsonl").code == ExitCode.OK, "--force is no other command"
+    (root / "m" / "train.jsonl").write_text("")
+    by_hand = run("new/train.jsonl")
+    assert by_hand.code == ExitCode.CONFLICT and "changed by hand" in by_hand.err
