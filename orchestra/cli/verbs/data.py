@@ -85,8 +85,9 @@ def prepare(
       orchestra data prepare librispeech --root /corpora/LibriSpeech
       orchestra data prepare digits --root recordings --out data/digits
     """
-    folder = [] if out is None else ["--out", str(out)]
-    _run("prepare", corpus, "--root", str(root), *folder, *_force(force), *_code(context), json=json)
+    words = [] if out is None else ["--out", str(out)]
+    words += [*_force(force), *_code(context)]
+    _run("prepare", corpus, "--root", str(root), *words, json=json)
 
 
 def import_(
