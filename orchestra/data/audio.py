@@ -6,8 +6,9 @@ Every way in which a file can be bad ends as one DataError that names the uttera
 from __future__ import annotations
 
 import io
-import re
 import os
+import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +62,7 @@ def read_header(path: Path) -> Header:
         DataError: there is no such file, it can't be read, it is no audio, it is empty, or it
             ends before its header says so.
     """
-    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
-        raise DataError(f"{path}: no regular file")  # to open a pipe may take for ever
+    _refuse_pipe(path)
     try:
         with soundfile.SoundFile(os.fsencode(path)) as file:
             header = Header(frames=file.frames, rate=file.samplerate, channels=file.channels)
@@ -139,6 +139,16 @@ def _decode(utterance: Utterance) -> tuple[npt.NDArray[np.float32], int]:
     if not np.isfinite(samples).all():
         raise DataError(f"{path}: samples that are not finite (NaN or infinity)")
     return samples, rate
+
+
+def _refuse_pipe(path: Path) -> None:
+    """To open one may take for ever; devices never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # to be told why it can't be opened
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DataError(f"{path}: no regular file")
 
 
 def _go_to(file: soundfile.SoundFile, frame: int) -> None:

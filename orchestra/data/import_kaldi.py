@@ -1,11 +1,11 @@
 """Reads Kaldi's data folders: wav.scp, and segments, text, utt2spk, spk2gender, utt2lang if there.
 
-    wav.scp       <recording> <path>           a command or a place in an archive is refused
-    segments      <utterance> <recording> <start_s> <end_s>      an end of -1 is the recording's
-    text          <utterance> <transcript>
-    utt2spk       <utterance> <speaker>
-    utt2lang      <utterance> <language>
-    spk2gender    <speaker> <gender>
+wav.scp       <recording> <path>           a command or a place in an archive is refused
+segments      <utterance> <recording> <start_s> <end_s>      an end of -1 is the recording's
+text          <utterance> <transcript>
+utt2spk       <utterance> <speaker>
+utt2lang      <utterance> <language>
+spk2gender    <speaker> <gender>
 """
 
 from __future__ import annotations
@@ -85,9 +85,7 @@ def _refused_recordings(path: Path, recordings: dict[str, _Entry]) -> list[Probl
     return problems
 
 
-def _segments(
-    path: Path, recordings: dict[str, _Entry], problems: list[Problem]
-) -> list[Row]:
+def _segments(path: Path, recordings: dict[str, _Entry], problems: list[Problem]) -> list[Row]:
     rows = []
     for key, entry in _read(path, problems).items():
         cells = entry.value.split()

@@ -110,9 +110,7 @@ class Import:
         self._places: dict[tuple[str, str], list[str]] = {}
         """Where an id stands, by split and id."""
 
-    def add(
-        self, table: Table, chosen: Chosen, split_of: Callable[[Row], Any], root: Path
-    ) -> None:
+    def add(self, table: Table, chosen: Chosen, split_of: Callable[[Row], Any], root: Path) -> None:
         """The rows of a source; relative paths begin at `root`."""
         problems = self.problems
         problems += table.problems
@@ -282,4 +280,3 @@ def _path_in(out: Path, utterance: _Utterance) -> str:
     if PurePath(utterance.written).is_absolute() or utterance.written.startswith("~"):
         return str(utterance.path)
     return os.path.relpath(utterance.path, out)
-

@@ -50,9 +50,7 @@ def written(
     )
 
 
-def _refuse_others(
-    out: Path, splits: Mapping[str, Sequence[dict[str, Any]]], command: str
-) -> None:
+def _refuse_others(out: Path, splits: Mapping[str, Sequence[dict[str, Any]]], command: str) -> None:
     for split, lines in splits.items():
         if not manifest_path(out, split).exists():
             continue

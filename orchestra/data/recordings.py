@@ -17,9 +17,8 @@ from orchestra.data.problems import read_headers
 from orchestra.wire.errors import DataError, NotFoundError
 from orchestra.wire.manifest import Utterance
 
-SUFFIXES = frozenset(
-    ".aif .aiff .au .caf .flac .mp3 .oga .ogg .opus .rf64 .snd .sph .voc .w64 .wav".split()
-)
+_SUFFIXES = ".aif .aifc .aiff .au .caf .flac .mp3 .oga .ogg .opus .rf64 .snd .sph .voc .w64 .wav"
+SUFFIXES = frozenset(_SUFFIXES.split(" "))
 """Of the files in a folder that are taken for audio; a file that is named may have any."""
 
 _OF_AUDIO = {"id", "path", "offset_s", "duration_s"}
@@ -125,7 +124,7 @@ def _files_below(folder: Path) -> list[Path]:
         if real in around:
             folders.clear()
             continue
-        above |= {os.path.join(place, name): around | {real} for name in folders}
+        above |= {f"{place}/{name}": around | {real} for name in folders}
         files += [Path(place, name) for name in names]
     return sorted(files)
 

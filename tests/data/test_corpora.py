@@ -12,7 +12,7 @@ from orchestra.data import corpora, prepare, synth
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.manifest import read_manifest, read_summary
 
-PREPARE = '''
+PREPARE = """
 from pathlib import Path
 from orchestra.data.corpora import Prepared
 from orchestra.data.problems import Problem, read_headers
@@ -27,7 +27,7 @@ def prepare(root: Path, out: Path) -> Prepared:
         for path, header in headers.items()
     ]
     return Prepared({"train": lines}, problems)
-'''
+"""
 TINY = """
 import numpy as np
 import soundfile

@@ -125,9 +125,7 @@ def test_a_use_is_noted_in_the_time_of_the_file(tmp_path: Path) -> None:
     assert path.stat().st_mtime > 1.5e9
 
 
-def test_a_full_disk_is_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_store, "RESERVE_BYTES", 0)
     with mounted(tmp_path / "disk", 2) as disk:
         told: list[str] = []

@@ -358,8 +358,10 @@ class TestKaldi:
             (folder / name).unlink()
         problems = run("data/train", audio_root=root).problems()
         at = f"{folder}/segments, line"
-        none = problems["segments that are not <utterance> <recording> <start_s> <end_s>; "
-                        "split channels into files first"]
+        none = problems[
+            "segments that are not <utterance> <recording> <start_s> <end_s>; "
+            "split channels into files first"
+        ]
         assert none == [f"u1 ({at} 1)", f"u4 ({at} 4)"]
         assert problems["segments of a recording that wav.scp has not"] == [f"u2 ({at} 2): rec8"]
         assert problems["times that are no seconds"] == [f"{at} 3: 'a'"]

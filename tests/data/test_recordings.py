@@ -1,4 +1,4 @@
-"""Recordings that a user names: folders are read whole, and what can't be read does not go missing."""
+"""Recordings that a user names: folders are read whole, what can't be read is named."""
 
 from __future__ import annotations
 
