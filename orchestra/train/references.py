@@ -129,7 +129,7 @@ def utterance_of(prediction: Prediction, row: Row) -> Utterance:
     How long it lasts a prediction may know too (diarization's does).
     """
     name = str(prediction["id"])
-    lasts_s = row.get("duration_s", prediction.get("duration_s", 0.0))
+    lasts_s: Any = row.get("duration_s", prediction.get("duration_s", 0.0))
     try:
         offset_s, duration_s = float(row.get("offset_s", 0.0)), float(lasts_s)
     except (TypeError, ValueError) as error:

@@ -336,7 +336,19 @@ class TestKaldi:
         assert done.problems()["recordings that are a command"] == [
             f"rec1 ({folder}/wav.scp, line 1)"
         ]
+        assert "missing recordings" not in done.problems(), "each is told once"
         assert not (root / "m").exists()
+
+    def test_speakers_that_only_their_own_lists_have_do_not_go_missing(
+        self, root: Path, folder: Path, run: Any
+    ) -> None:
+        (folder / "utt2spk").rename(folder / "spk2utt")
+        done = run("data/train", audio_root=root)
+        assert done.problems()["files of no use without utt2spk"] == [
+            f"{folder}/spk2utt",
+            f"{folder}/spk2gender",
+        ]
+        assert "spk2utt_to_utt2spk.pl" in done.err
 
     def test_files_that_do_not_fit_each_other(self, root: Path, folder: Path, run: Any) -> None:
         (folder / "wav.scp").write_text("rec1 a.wav\nrec2 b.wav\nrec1 b.wav\nrec3 b.wav\n")
