@@ -72,6 +72,8 @@ def _work(arguments: argparse.Namespace, command: str) -> program.Outcome:
     importing = Import(out)
     for source, name in zip(arguments.source, names, strict=True):
         table = read_table(source.absolute())
+        if table.problems and not table.rows:
+            return refused(out, table.problems)
         chosen = choose(table, columns)
         if chosen.unused:
             hint = "take one along with --column NEW=COL"

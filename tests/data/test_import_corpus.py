@@ -405,3 +405,18 @@ def test_a_manifest_that_another_command_made_is_not_replaced_unasked(root: Path
     (root / "m" / "train.jsonl").write_text("")
     by_hand = run("new/train.jsonl")
     assert by_hand.code == ExitCode.CONFLICT and "changed by hand" in by_hand.err
+
+
+def test_a_column_of_ones_own_may_have_gaps_which_are_told(root: Path, run: Any) -> None:
+    (root / "t.csv").write_text("path,text,accents\na.wav,A,scots\nb.wav,B,\n")
+    done = run("t.csv", column="accent=accents")
+    assert done.code == ExitCode.OK
+    assert "t.csv: 1 of 2 rows have nothing in accents; they get no accent" in done.err
+    assert [row.get("accent") for row in lines(root, "t")] == ["scots", None]
+
+
+def test_a_source_of_which_no_line_can_be_used_is_told_by_its_lines(root: Path, run: Any) -> None:
+    (root / "t.jsonl").write_text('[{"path": "a.wav"}]')
+    assert run("t.jsonl").problems() == {
+        "lines that are no JSON objects": [f"{root}/t.jsonl, line 1"]
+    }
