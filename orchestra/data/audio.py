@@ -6,8 +6,9 @@ Every way in which a file can be bad ends as one DataError that names the uttera
 from __future__ import annotations
 
 import io
-import re
 import os
+import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ holds nothing."""
 MISSING_TOLERANCE_S = 0.02
 """Manifests round their times; a file may end this much before its manifest says so."""
 
+_BLOCK = 1 << 20  # frames
 _STREAM_BYTES = 0x7FFF0000
 """A header that says so many was written by a program that did not know the end."""
 _SIZES = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -53,12 +55,14 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Length, rate and channels of a file; of its samples only the last one is decoded.
+    """Length, rate and channels of a file; of its samples only the last one is decoded, where the
+    format lets one go there.
 
     Raises:
         DataError: there is no such file, it can't be read, it is no audio, it is empty, or it
             ends before its header says so.
     """
+    _refuse_pipe(path)
     try:
         with soundfile.SoundFile(os.fsencode(path)) as file:
             header = Header(frames=file.frames, rate=file.samplerate, channels=file.channels)
@@ -66,7 +70,7 @@ def read_header(path: Path) -> Header:
                 raise DataError(f"{path}: no samples in it")
             _require_rate(path, header.rate)
             _require_whole(path, file.extra_info)
-            file.seek(header.frames - 1)
+            _go_to(file, header.frames - 1)
             last = file.read(1, dtype="float32")
     except soundfile.LibsndfileError as error:
         raise DataError(_why(path, error)) from None
@@ -122,7 +126,7 @@ def _decode(utterance: Utterance) -> tuple[npt.NDArray[np.float32], int]:
                     "hold no samples; prepare the manifest again"
                 )
             if start > 0:
-                file.seek(min(start, file.frames))
+                _go_to(file, min(start, file.frames))
             samples = file.read(wanted, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise DataError(_why(path, error)) from None
@@ -135,6 +139,28 @@ def _decode(utterance: Utterance) -> tuple[npt.NDArray[np.float32], int]:
     if not np.isfinite(samples).all():
         raise DataError(f"{path}: samples that are not finite (NaN or infinity)")
     return samples, rate
+
+
+def _refuse_pipe(path: Path) -> None:
+    """To open one may take for ever; devices never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # to be told why it can't be opened
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DataError(f"{path}: no regular file")
+
+
+def _go_to(file: soundfile.SoundFile, frame: int) -> None:
+    """From the file's beginning; some codecs (GSM 6.10, G.72x, NMS ADPCM) can only be read on."""
+    if file.seekable():
+        file.seek(frame)
+        return
+    while frame > 0:
+        block = len(file.read(min(frame, _BLOCK), dtype="float32"))
+        if block == 0:
+            return
+        frame -= block
 
 
 def _require_whole(path: Path, log: str) -> None:

@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
+from itertools import count, pairwise
 from typing import cast
 
 from orchestra.config.schema import BatchConfig
@@ -215,7 +215,7 @@ def cut(micro_batch: MicroBatch, parts: int) -> list[MicroBatch]:
         return [micro_batch]
     count = min(parts, len(micro_batch))
     ends = [len(micro_batch) * number // count for number in range(count + 1)]
-    return [micro_batch[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [micro_batch[start:end] for start, end in pairwise(ends)]
 
 
 def plan_evaluation(durations: Sequence[float], budget_s: float) -> list[MicroBatch]:

@@ -56,8 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--column", action="append", default=[], metavar="NEW=COL", help="one more field"
     )
     parser.add_argument("--audio-root", type=Path, help="what relative paths begin at")
+    parser.add_argument("--force", action="store_true", help="replace manifests of other makers")
     given = list(sys.argv[1:] if argv is None else argv)
-    command = shlex.join(["orchestra", "data", "import", *given])
+    words = [word for word in given if word != "--force"]
+    command = shlex.join(["orchestra", "data", "import", *words])
     return program.run(parser, lambda arguments: _work(arguments, command), argv)
 
 
@@ -70,6 +72,8 @@ def _work(arguments: argparse.Namespace, command: str) -> program.Outcome:
     importing = Import(out)
     for source, name in zip(arguments.source, names, strict=True):
         table = read_table(source.absolute())
+        if table.problems and not table.rows:
+            return refused(out, table.problems)
         chosen = choose(table, columns)
         if chosen.unused:
             hint = "take one along with --column NEW=COL"
@@ -79,7 +83,7 @@ def _work(arguments: argparse.Namespace, command: str) -> program.Outcome:
     if problems := importing.all_problems():
         return refused(out, problems)
     require_writable(out)
-    return written(out, importing.splits, command)
+    return written(out, importing.splits, command, force=arguments.force)
 
 
 def read_table(source: Path) -> Table:

@@ -1,17 +1,17 @@
 """Reads Kaldi's data folders: wav.scp, and segments, text, utt2spk, spk2gender, utt2lang if there.
 
-    wav.scp       <recording> <path>           a command or a place in an archive is refused
-    segments      <utterance> <recording> <start_s> <end_s>      an end of -1 is the recording's
-    text          <utterance> <transcript>
-    utt2spk       <utterance> <speaker>
-    utt2lang      <utterance> <language>
-    spk2gender    <speaker> <gender>
+wav.scp       <recording> <path>           a command or a place in an archive is refused
+segments      <utterance> <recording> <start_s> <end_s>      an end of -1 is the recording's
+text          <utterance> <transcript>
+utt2spk       <utterance> <speaker>
+utt2lang      <utterance> <language>
+spk2gender    <speaker> <gender>
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from orchestra.wire.errors import NotFoundError
 _IN_ARCHIVE = re.compile(r":\d+$")
 _TO_THE_END = re.compile(r"-1(\.0*)?")
 _SEGMENT_CELLS = 3
+_OF_SPEAKERS = ("spk2utt", "spk2gender")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def read(folder: Path) -> Table:
         raise NotFoundError(f"{folder} is no Kaldi data folder: it has no wav.scp")
     problems: list[Problem] = []
     recordings = _read(folder / "wav.scp", problems)
-    problems += _refused_recordings(folder / "wav.scp", recordings)
+    refused = _refused_recordings(folder / "wav.scp", recordings)
+    problems += refused.values()
     if (folder / "segments").is_file():
         source = folder / "segments"
         rows = _segments(source, recordings, problems)
@@ -54,7 +56,15 @@ def read(folder: Path) -> Table:
     table = Table(source, tuple(columns), rows, problems)
     for name, column in (("text", "text"), ("utt2spk", "speaker"), ("utt2lang", "lang")):
         table = _joined(table, folder / name, "id", column)
-    return _joined(table, folder / "spk2gender", "speaker", "gender")
+    if "speaker" not in table.columns:
+        kind = "files of no use without utt2spk (make it with Kaldi's utils/spk2utt_to_utt2spk.pl)"
+        unread = [path for name in _OF_SPEAKERS if (path := folder / name).is_file()]
+        more = [Problem(kind, str(path)) for path in unread]
+        table = replace(table, problems=[*table.problems, *more])
+    table = _joined(table, folder / "spk2gender", "speaker", "gender")
+    # What was refused is told once: it is not looked for besides.
+    told = {recordings[key].value for key in refused}
+    return replace(table, rows=[row for row in table.rows if row.cells["path"] not in told])
 
 
 def _read(path: Path, problems: list[Problem]) -> dict[str, _Entry]:
@@ -71,23 +81,21 @@ def _read(path: Path, problems: list[Problem]) -> dict[str, _Entry]:
     return entries
 
 
-def _refused_recordings(path: Path, recordings: dict[str, _Entry]) -> list[Problem]:
-    """Nobody's commands are run, and archives are Kaldi's own."""
-    problems = []
+def _refused_recordings(path: Path, recordings: dict[str, _Entry]) -> dict[str, Problem]:
+    """By recording. Nobody's commands are run, and archives are Kaldi's own."""
+    problems = {}
     for key, entry in recordings.items():
         where = f"{key} ({path}, line {entry.line})"
         if entry.value.endswith("|"):
             kind = "recordings that are a command (run it into a .wav file, and name that file)"
-            problems.append(Problem(kind, where))
+            problems[key] = Problem(kind, where)
         elif _IN_ARCHIVE.search(entry.value):
             kind = "recordings in an archive (write .wav files with Kaldi's wav-copy; name those)"
-            problems.append(Problem(kind, where))
+            problems[key] = Problem(kind, where)
     return problems
 
 
-def _segments(
-    path: Path, recordings: dict[str, _Entry], problems: list[Problem]
-) -> list[Row]:
+def _segments(path: Path, recordings: dict[str, _Entry], problems: list[Problem]) -> list[Row]:
     rows = []
     for key, entry in _read(path, problems).items():
         cells = entry.value.split()

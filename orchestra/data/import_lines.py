@@ -16,7 +16,7 @@ from typing import Any
 from orchestra.data.audio import MISSING_TOLERANCE_S, Header
 from orchestra.data.import_rows import Row, Table, is_empty, text_of
 from orchestra.data.problems import Problem, read_headers
-from orchestra.data.program import in_threads
+from orchestra.data.program import in_threads, say
 from orchestra.wire.errors import UsageError
 
 TEXTS = ("text", "label", "speaker")
@@ -110,9 +110,7 @@ class Import:
         self._places: dict[tuple[str, str], list[str]] = {}
         """Where an id stands, by split and id."""
 
-    def add(
-        self, table: Table, chosen: Chosen, split_of: Callable[[Row], Any], root: Path
-    ) -> None:
+    def add(self, table: Table, chosen: Chosen, split_of: Callable[[Row], Any], root: Path) -> None:
         """The rows of a source; relative paths begin at `root`."""
         problems = self.problems
         problems += table.problems
@@ -125,6 +123,7 @@ class Import:
                 utterances.append(utterance)
         headers = _headers(table, utterances, problems)
         empty = _all_empty(table, chosen)
+        _tell_gaps(table, chosen, empty)
         for utterance in utterances:
             fields = _fields(table, chosen, utterance.row, empty, problems)
             id_ = _id(table, chosen, utterance, problems)
@@ -229,6 +228,17 @@ def _all_empty(table: Table, chosen: Chosen) -> set[str]:
     }
 
 
+def _tell_gaps(table: Table, chosen: Chosen, empty: set[str]) -> None:
+    """Fields that only some rows have: Common Voice knows few speakers' accents."""
+    for name, column in chosen.fields.items():
+        gaps = sum(is_empty(row.cells.get(column)) for row in table.rows)
+        if gaps and name not in TEXTS and name not in empty:
+            say(
+                f"{table.source}: {gaps} of {len(table.rows)} rows have nothing in {column}; they "
+                f"get no {name}"
+            )
+
+
 def _fields(
     table: Table, chosen: Chosen, row: Row, empty: set[str], problems: list[Problem]
 ) -> dict[str, Any]:
@@ -237,6 +247,8 @@ def _fields(
         if name in empty:
             continue
         cell = row.cells.get(column)
+        if is_empty(cell) and name not in TEXTS:
+            continue
         if is_empty(cell):
             problems.append(Problem(EMPTY, f"{column} ({table.place(row)})"))
         elif name not in TEXTS:
@@ -282,4 +294,3 @@ def _path_in(out: Path, utterance: _Utterance) -> str:
     if PurePath(utterance.written).is_absolute() or utterance.written.startswith("~"):
         return str(utterance.path)
     return os.path.relpath(utterance.path, out)
-

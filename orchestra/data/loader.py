@@ -98,9 +98,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
     stored = batch.stored
     if stored is not None:
-        stored = replace(
-            stored, layers=copied(stored.layers), lengths=copied(stored.lengths)
-        )
+        stored = replace(stored, layers=copied(stored.layers), lengths=copied(stored.lengths))
     return replace(
         batch,
         stored=stored,

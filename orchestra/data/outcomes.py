@@ -10,9 +10,15 @@ from typing import Any
 from orchestra.data import program
 from orchestra.data.owned import PARTIAL_PREFIX
 from orchestra.data.problems import Problem, count_by_kind, describe
-from orchestra.wire.errors import UsageError
+from orchestra.wire.errors import ConflictError, UsageError
 from orchestra.wire.exit_codes import ExitCode
-from orchestra.wire.manifest import Summary, write_manifest
+from orchestra.wire.manifest import (
+    Summary,
+    manifest_path,
+    read_manifest,
+    read_summary,
+    write_manifest,
+)
 
 
 def require_writable(out: Path) -> None:
@@ -29,12 +35,33 @@ def require_writable(out: Path) -> None:
 
 
 def written(
-    out: Path, splits: Mapping[str, Sequence[dict[str, Any]]], command: str
+    out: Path, splits: Mapping[str, Sequence[dict[str, Any]]], command: str, *, force: bool
 ) -> program.Outcome:
-    """Write the lines of each split into its manifest and tell them."""
+    """Write the lines of each split into its manifest and tell them.
+
+    Raises:
+        ConflictError: a manifest is there that says something else and that `command` did not
+            make, or that was changed since; with `force` it is replaced all the same.
+    """
+    if not force:
+        _refuse_others(out, splits, command)
     return done(
         out, {split: write_manifest(out, split, lines, command) for split, lines in splits.items()}
     )
+
+
+def _refuse_others(out: Path, splits: Mapping[str, Sequence[dict[str, Any]]], command: str) -> None:
+    for split, lines in splits.items():
+        if not manifest_path(out, split).exists():
+            continue
+        maker = read_summary(out, split).prepared_by
+        if maker == command or [one.fields for one in read_manifest(out, split)] == lines:
+            continue
+        by = f"made by `{maker}`" if maker else "written or changed by hand"
+        raise ConflictError(
+            f"{manifest_path(out, split)} is there, {by}: choose another folder with --out, or "
+            "replace it with --force"
+        )
 
 
 def done(manifests: Path, summaries: Mapping[str, Summary]) -> program.Outcome:

@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--code", type=Path, default=builtin_folder(), help="folder of the tasks' code"
     )
+    parser.add_argument("--force", action="store_true", help="replace manifests of other makers")
     return program.run(parser, _work, argv)
 
 
@@ -49,14 +50,14 @@ def _work(arguments: argparse.Namespace) -> program.Outcome:
         return prepare_digits(root, arguments.out.absolute())
     out = (arguments.out or root / "manifests").absolute()
     if arguments.corpus == "librispeech":
-        return prepare_librispeech(root, out)
+        return prepare_librispeech(root, out, force=arguments.force)
     found = corpora.find_corpora(arguments.code)
     if arguments.corpus not in found.corpora:
         raise corpora.unknown(arguments.corpus, found)
-    return prepare_tasks_own(found.corpora[arguments.corpus], root, out)
+    return prepare_tasks_own(found.corpora[arguments.corpus], root, out, force=arguments.force)
 
 
-def prepare_librispeech(root: Path, out: Path) -> program.Outcome:
+def prepare_librispeech(root: Path, out: Path, *, force: bool = False) -> program.Outcome:
     """Write one manifest per split folder found below `root` into `out`."""
     names = librispeech.find_splits(root)
     require_writable(out)
@@ -65,10 +66,12 @@ def prepare_librispeech(root: Path, out: Path) -> program.Outcome:
     if problems:
         return refused(root, problems)
     command = f"orchestra data prepare librispeech --root {root} --out {out}"
-    return written(out, {split.name: split.lines for split in splits}, command)
+    return written(out, {split.name: split.lines for split in splits}, command, force=force)
 
 
-def prepare_tasks_own(corpus: corpora.Corpus, root: Path, out: Path) -> program.Outcome:
+def prepare_tasks_own(
+    corpus: corpora.Corpus, root: Path, out: Path, *, force: bool = False
+) -> program.Outcome:
     """Write the manifests of a corpus that a task knows into `out`."""
     if is_unfinished(root, MARKER):
         raise ConflictError(
@@ -81,7 +84,7 @@ def prepare_tasks_own(corpus: corpora.Corpus, root: Path, out: Path) -> program.
     if problems:
         return refused(root, problems)
     command = f"orchestra data prepare {corpus.name} --root {root} --out {out}"
-    return written(out, prepared.splits, command)
+    return written(out, prepared.splits, command, force=force)
 
 
 def prepare_digits(root: Path, out: Path) -> program.Outcome:

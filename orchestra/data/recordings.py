@@ -17,9 +17,8 @@ from orchestra.data.problems import headers_of
 from orchestra.wire.errors import DataError, NotFoundError
 from orchestra.wire.manifest import Utterance
 
-SUFFIXES = frozenset(
-    ".aif .aiff .au .caf .flac .mp3 .oga .ogg .opus .rf64 .snd .sph .voc .w64 .wav".split()
-)
+_SUFFIXES = ".aif .aifc .aiff .au .caf .flac .mp3 .oga .ogg .opus .rf64 .snd .sph .voc .w64 .wav"
+SUFFIXES = frozenset(_SUFFIXES.split(" "))
 """Of the files in a folder that are taken for audio; a file that is named may have any."""
 
 _OF_AUDIO = {"id", "path", "offset_s", "duration_s"}
@@ -57,19 +56,19 @@ def listed(paths: Iterable[Path]) -> Listed:
 
     Raises:
         NotFoundError: there is no such file or folder, or no audio in a folder.
-        DataError: two files would have one id.
+        DataError: two files would have one id, or a folder can't be read.
     """
     recordings: list[Recording] = []
     others: Counter[str] = Counter()
     for path in paths:
         if path.is_dir():
-            files = sorted(each for each in path.rglob("*") if each.is_file())
+            files = _files_below(path)
             audio = [file for file in files if file.suffix.lower() in SUFFIXES]
             if not audio:
                 raise NotFoundError(f"{path}: no audio file in it ({' '.join(sorted(SUFFIXES))})")
             recordings += [Recording(_without_suffix(f.relative_to(path)), f) for f in audio]
             others.update(f.suffix or f.name for f in files if f.suffix.lower() not in SUFFIXES)
-        elif path.exists():
+        elif os.path.lexists(path):  # a link that leads nowhere gets its own sentence
             recordings.append(recording(path))
         else:
             raise NotFoundError(f"{path}: no such file or folder")
@@ -109,6 +108,29 @@ def _utterance(recording: Recording, header: Header) -> Utterance:
 def _without_suffix(path: Path) -> str:
     """Text that can be written anywhere; file names may hold bytes that are no UTF-8."""
     return os.fsencode(path.with_suffix("")).decode("utf-8", "backslashreplace")
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """All that is no folder, sorted; links to folders are followed, but not in circles (DataError).
+
+    Links that lead nowhere are among them: what is named may not go missing in silence.
+    """
+    files: list[Path] = []
+    above: dict[str, frozenset[str]] = {}
+    """The folders in which a folder lies, links resolved."""
+    for place, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        real = os.path.realpath(place)
+        around = above.get(place, frozenset())
+        if real in around:
+            folders.clear()
+            continue
+        above |= {f"{place}/{name}": around | {real} for name in folders}
+        files += [Path(place, name) for name in names]
+    return sorted(files)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise DataError(f"{error.filename}: {error.strerror}")
 
 
 def _require_own_ids(recordings: Sequence[Recording]) -> None:

@@ -1,7 +1,7 @@
 """Make a corpus to try things out: `python -m orchestra.data.synth CORPUS --root DIR`.
 
 librispeech is spoken here, in its own layout; all others are made by the tasks that know them (see
-`corpora`). It never touches a folder that holds anything but its own, unfinished or finished, corpus.
+`corpora`). It never touches a folder that holds anything but its own corpus, finished or not.
 What was interrupted is continued: whole chapters are renamed into place, one process each; a tiny
 corpus is made again.
 """
@@ -77,9 +77,7 @@ def _work(arguments: argparse.Namespace) -> program.Outcome:
     return program.Outcome(make_tiny(corpus, corpus.make, root, arguments.seed))
 
 
-def make_tiny(
-    corpus: corpora.Corpus, make: corpora.Maker, root: Path, seed: int
-) -> dict[str, Any]:
+def make_tiny(corpus: corpora.Corpus, make: corpora.Maker, root: Path, seed: int) -> dict[str, Any]:
     """Let a task make its tiny corpus below `root`; returns what the task reads of it.
 
     Raises:

@@ -107,7 +107,7 @@ def match(
 def require_all(matched: Matched, by: By) -> None:
     """DataError unless each reference has its prediction and each prediction its reference."""
     complaints = [
-        f"{len(keys)} {what} ({_some(keys)})"
+        f"{len(keys)} {what} ({some(keys)})"
         for keys, what in (
             (matched.missing, "references have no prediction"),
             (matched.extra, "predictions have no reference"),
@@ -124,10 +124,14 @@ def require_all(matched: Matched, by: By) -> None:
 
 
 def utterance_of(prediction: Prediction, row: Row) -> Utterance:
-    """The row as the task's `refer` takes it, under the prediction's id."""
+    """The row as the task's `refer` takes it, under the prediction's id.
+
+    How long it lasts a prediction may know too (diarization's does).
+    """
     name = str(prediction["id"])
+    lasts_s: Any = row.get("duration_s", prediction.get("duration_s", 0.0))
     try:
-        offset_s, duration_s = float(row.get("offset_s", 0.0)), float(row.get("duration_s", 0.0))
+        offset_s, duration_s = float(row.get("offset_s", 0.0)), float(lasts_s)
     except (TypeError, ValueError) as error:
         raise DataError(f"reference {name}: offset_s or duration_s is no number") from error
     path = Path(str(row.get("path", "")))
@@ -170,6 +174,6 @@ def _tell_numbers(path: Path, rows: Sequence[Row]) -> None:
             )
 
 
-def _some(keys: Sequence[str]) -> str:
+def some(keys: Sequence[str]) -> str:
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return ", ".join(keys[:_NAMED]) + more

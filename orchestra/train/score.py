@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from orchestra.train import learnt
 from orchestra.train.references import (
     By,
     Matched,
+    Row,
     match,
     read_lines,
     read_rows,
     require_all,
+    some,
     utterance_of,
 )
 from orchestra.wire import lifeline
@@ -76,16 +78,26 @@ def score(
         require_all(matched, by)
     if not matched.pairs:
         raise DataError(f"no prediction has a reference in {refs} (matched by {by})")
-    metrics = task.score([task.refer(p, utterance_of(p, row)) for p, row in matched.pairs])
+    records = [_referred(task, prediction, row) for prediction, row in matched.pairs]
+    labelled = [record for record in records if record is not None]
+    without = [str(p["id"]) for (p, _), r in zip(matched.pairs, records, strict=True) if r is None]
+    if labelled and without and not partial:
+        raise DataError(
+            f"{refs}: {len(without)} references have no label that the task scores "
+            f"({some(without)}), {len(labelled)} have one: score these alone with --partial"
+        )
+    with _of_this_task(task, "the predictions"):
+        metrics = task.score(labelled) if labelled else {}
     if not metrics:
         raise DataError(f"{refs}: no labels that the task scores; it has {', '.join(rows[0])}")
     if partial:
-        _tell_partial(matched)
+        _tell_partial(matched, len(labelled), len(without))
     return {
         "task": task.config.kind,
         "refs": str(refs),
         "matched_by": by,
-        "utterances": len(matched.pairs),
+        "utterances": len(labelled),
+        "unlabelled": len(without),
         "missing": len(matched.missing),
         "extra": len(matched.extra),
         "errors": len(matched.errors),
@@ -95,11 +107,30 @@ def score(
     }
 
 
-def _tell_partial(matched: Matched) -> None:
+def _referred(task: Task, prediction: Prediction, row: Row) -> Prediction | None:
+    """The prediction beside its reference; None where the row has no label."""
+    with _of_this_task(task, f"prediction {prediction['id']}"):
+        record = task.refer(prediction, utterance_of(prediction, row))
+    return None if record == prediction else record
+
+
+@contextlib.contextmanager
+def _of_this_task(task: Task, what: str) -> Iterator[None]:
+    """Predictions come from anywhere: what a task trips over in them is told as bad data."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{what}: not as task {task.config.kind!r} writes them ({error!r}); give what "
+            "`orchestra predict` printed for a run of that task"
+        ) from error
+
+
+def _tell_partial(matched: Matched, scored: int, without: int) -> None:
     say(
-        f"scored {len(matched.pairs)}; left out: {len(matched.missing)} references without a "
+        f"scored {scored}; left out: {len(matched.missing)} references without a "
         f"prediction ({len(matched.errors)} of them with an error), {len(matched.extra)} "
-        "predictions without a reference"
+        f"predictions without a reference, {without} references without a label"
     )
 
 

@@ -141,9 +141,8 @@ class Task(orchestra.tasks.Task):
         ]
 
     def refer(self, prediction: Prediction, utterance: Utterance) -> Prediction:
-        """Where the utterance is enrolled also {trials}: pairs [other id, 1 if same speaker]."""
-        trials = _trials(utterance)
-        return {**prediction, "trials": [list(trial) for trial in trials]} if trials else prediction
+        """With {trials}: pairs [other id, 1 if same speaker]; none where it is not enrolled."""
+        return {**prediction, "trials": [list(trial) for trial in _trials(utterance)]}
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         """eer in percent, min_dcf_p01 and min_dcf_p05 (target prior 0.01, 0.05), and `trials`.
@@ -153,7 +152,7 @@ class Task(orchestra.tasks.Task):
         Raises:
             DataError: a trial names an utterance that was not predicted, or all are of one kind.
         """
-        trials = {record["id"]: record["trials"] for record in predictions if "trials" in record}
+        trials = {record["id"]: record["trials"] for record in predictions if record.get("trials")}
         if not trials:
             return {}
         embeddings = {record["id"]: np.array(record["embedding"]) for record in predictions}

@@ -192,3 +192,17 @@ def test_a_stream_whose_end_was_not_known_is_as_long_as_it_is(tmp_path: Path) ->
         promised = size.to_bytes(4, "little")
         path.write_bytes(whole[:4] + promised + whole[8:40] + promised + whole[44:])
         assert read_header(path).frames == 8000
+
+
+@pytest.mark.parametrize(
+    ("format_", "codec"), [("WAV", "GSM610"), ("AU", "G721_32"), ("WAV", "NMS_ADPCM_16")]
+)
+def test_codecs_that_can_only_be_read_on(tmp_path: Path, format_: str, codec: str) -> None:
+    path = tmp_path / "a.x"
+    tone = 0.3 * np.sin(np.arange(8000) / 10)
+    soundfile.write(path, tone, 8000, format=format_, subtype=codec)
+    header = read_header(path)
+    whole = read_audio(Utterance("a", path, 0.0, header.duration_s, {}))
+    part = read_audio(Utterance("a", path, 0.5, 0.25, {}))
+    assert len(whole) == round(header.duration_s * 16000)
+    assert np.abs(part[100:-100] - whole[8000:12000][100:-100]).max() < 0.01

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from orchestra.config.schema import BatchConfig
 from orchestra.data.batches import (
-    cut,
     Planner,
     Position,
+    cut,
     deal,
     draw_subset,
     fitting,

@@ -15,7 +15,7 @@ from orchestra.data.problems import read_headers
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.manifest import read_manifest, read_summary
 
-PREPARE = '''
+PREPARE = """
 from pathlib import Path
 from orchestra.data.corpora import Prepared
 from orchestra.data.problems import Problem, read_headers
@@ -30,7 +30,7 @@ def prepare(root: Path, out: Path) -> Prepared:
         for path, header in headers.items()
     ]
     return Prepared({"train": lines}, problems)
-'''
+"""
 TINY = """
 import numpy as np
 import soundfile

@@ -142,9 +142,7 @@ def test_entries_that_are_not_ours_are_read_whenever_they_were_used(tmp_path: Pa
     assert len(told) == 1 and "nothing more is stored" in told[0] and "Read-only" in told[0]
 
 
-def test_a_full_disk_is_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_store, "RESERVE_BYTES", 0)
     with mounted(tmp_path / "disk", 2) as disk:
         told: list[str] = []

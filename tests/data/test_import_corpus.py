@@ -42,8 +42,8 @@ class Result:
 
 @pytest.fixture
 def run(root: Path, capfd: pytest.CaptureFixture[str]) -> Any:
-    def run(*sources: str, out: str = "m", **options: Any) -> Result:
-        words = [str(root / source) for source in sources]
+    def run(*sources: str, out: str = "m", force: bool = False, **options: Any) -> Result:
+        words = [str(root / source) for source in sources] + ["--force"] * force
         for name, value in options.items():
             values = value if isinstance(value, list) else [value]
             words += [f"--{name.replace('_', '-')}={each}" for each in values]
@@ -157,7 +157,7 @@ def test_a_duration_counts_where_it_is_named(root: Path, run: Any) -> None:
         (0.0, 0.5),
         (2.0, 0.5),
     ]
-    assert run("t.jsonl", path="audio_filepath", start="offset").code == 0
+    assert run("t.jsonl", path="audio_filepath", start="offset", force=True).code == 0
     assert [line["duration_s"] for line in lines(root, "t")] == [3.0, 1.0]
 
 
@@ -336,7 +336,19 @@ class TestKaldi:
         assert done.problems()["recordings that are a command"] == [
             f"rec1 ({folder}/wav.scp, line 1)"
         ]
+        assert "missing recordings" not in done.problems(), "each is told once"
         assert not (root / "m").exists()
+
+    def test_speakers_that_only_their_own_lists_have_do_not_go_missing(
+        self, root: Path, folder: Path, run: Any
+    ) -> None:
+        (folder / "utt2spk").rename(folder / "spk2utt")
+        done = run("data/train", audio_root=root)
+        assert done.problems()["files of no use without utt2spk"] == [
+            f"{folder}/spk2utt",
+            f"{folder}/spk2gender",
+        ]
+        assert "spk2utt_to_utt2spk.pl" in done.err
 
     def test_files_that_do_not_fit_each_other(self, root: Path, folder: Path, run: Any) -> None:
         (folder / "wav.scp").write_text("rec1 a.wav\nrec2 b.wav\nrec1 b.wav\nrec3 b.wav\n")
@@ -358,8 +370,10 @@ class TestKaldi:
             (folder / name).unlink()
         problems = run("data/train", audio_root=root).problems()
         at = f"{folder}/segments, line"
-        none = problems["segments that are not <utterance> <recording> <start_s> <end_s>; "
-                        "split channels into files first"]
+        none = problems[
+            "segments that are not <utterance> <recording> <start_s> <end_s>; "
+            "split channels into files first"
+        ]
         assert none == [f"u1 ({at} 1)", f"u4 ({at} 4)"]
         assert problems["segments of a recording that wav.scp has not"] == [f"u2 ({at} 2): rec8"]
         assert problems["times that are no seconds"] == [f"{at} 3: 'a'"]
@@ -368,3 +382,41 @@ class TestKaldi:
         done = run("sub")
         assert done.code == ExitCode.NOT_FOUND
         assert "sub is no Kaldi data folder: it has no wav.scp" in done.err
+
+
+def test_a_manifest_that_another_command_made_is_not_replaced_unasked(root: Path, run: Any) -> None:
+    (root / "new").mkdir()
+    rows = [{"path": f"{name}.wav", "text": name.upper()} for name in "ab"]
+    write_jsonl(root / "train.jsonl", *rows)
+    write_jsonl(root / "new" / "train.jsonl", {"path": "../sub/c.wav", "text": "C"})
+    assert run("train.jsonl").code == ExitCode.OK
+    before = lines(root, "train")
+    refused = run("new/train.jsonl")
+    assert (refused.code, refused.document) == (ExitCode.CONFLICT, None)
+    assert f"m/train.jsonl is there, made by `orchestra data import {root}/train" in refused.err
+    assert "--force" in refused.err and lines(root, "train") == before
+    assert run("train.jsonl", split="train").code == ExitCode.OK, "it says the same"
+    write_jsonl(root / "train.jsonl", {"path": "a.wav", "text": "A"})
+    assert run("train.jsonl", split="train").code == ExitCode.OK, "the same command"
+    (one,) = lines(root, "train")
+    assert run("new/train.jsonl", force=True).code == ExitCode.OK
+    assert [one["text"], *(row["text"] for row in lines(root, "train"))] == ["A", "C"]
+    assert run("new/train.jsonl").code == ExitCode.OK, "--force is no other command"
+    (root / "m" / "train.jsonl").write_text("")
+    by_hand = run("new/train.jsonl")
+    assert by_hand.code == ExitCode.CONFLICT and "changed by hand" in by_hand.err
+
+
+def test_a_column_of_ones_own_may_have_gaps_which_are_told(root: Path, run: Any) -> None:
+    (root / "t.csv").write_text("path,text,accents\na.wav,A,scots\nb.wav,B,\n")
+    done = run("t.csv", column="accent=accents")
+    assert done.code == ExitCode.OK
+    assert "t.csv: 1 of 2 rows have nothing in accents; they get no accent" in done.err
+    assert [row.get("accent") for row in lines(root, "t")] == ["scots", None]
+
+
+def test_a_source_of_which_no_line_can_be_used_is_told_by_its_lines(root: Path, run: Any) -> None:
+    (root / "t.jsonl").write_text('[{"path": "a.wav"}]')
+    assert run("t.jsonl").problems() == {
+        "lines that are no JSON objects": [f"{root}/t.jsonl, line 1"]
+    }

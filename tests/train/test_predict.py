@@ -19,6 +19,7 @@ from orchestra.train import predict, score
 from orchestra.train.distributed import Ranks
 from orchestra.train.evaluation import Evaluator, load_split, read_lines
 from orchestra.train.model import SpeechModel
+from orchestra.train.references import utterance_of
 from orchestra.train.rendezvous import Exchange
 from orchestra.wire.exit_codes import ExitCode
 from orchestra.wire.folders import Job
@@ -322,6 +323,34 @@ def test_references_that_can_not_be_used(
     assert (code, document) == (ExitCode.FAILED, None) and said in err
 
 
+def test_references_without_a_label_are_refused_or_counted(
+    program: Program, tmp_path: Path
+) -> None:
+    lines = tmp_path / "predictions.jsonl"
+    lines.write_text("".join(json.dumps({"id": n, "hyp": "A"}) + "\n" for n in "abc"))
+    rows = '{"id": "a", "text": "A"}\n{"id": "b", "text": null}\n{"id": "c"}\n'
+    words = [*refer(tmp_path / "r.jsonl", rows), "--predictions", str(lines)]
+    code, document, err = program.score(*words)
+    assert (code, document) == (ExitCode.FAILED, None)
+    assert "2 references have no label that the task scores (b, c), 1 have one" in err
+    code, document, err = program.score(*words, "--partial")
+    assert code == ExitCode.OK and "2 references without a label" in err
+    assert (document["utterances"], document["unlabelled"]) == (1, 2)
+    assert document["metrics"]["sentences"] == 1
+
+
+@pytest.mark.parametrize("record", [{"predicted": "yes"}, {"hyp": None}])
+def test_predictions_of_another_task_are_told(
+    program: Program, tmp_path: Path, record: dict[str, Any]
+) -> None:
+    lines = tmp_path / "predictions.jsonl"
+    lines.write_text(json.dumps({"id": "a", **record}))
+    words = refer(tmp_path / "r.jsonl", '{"id": "a", "text": "A"}')
+    code, document, err = program.score(*words, "--predictions", str(lines))
+    assert (code, document) == (ExitCode.FAILED, None)
+    assert "prediction a: not as task 'asr' writes them" in err and "Traceback" not in err
+
+
 def test_numbers_in_csv_are_told(program: Program, tmp_path: Path) -> None:
     lines = tmp_path / "predictions.jsonl"
     lines.write_text('{"id": "1", "hyp": "7"}\n')
@@ -329,3 +358,8 @@ def test_numbers_in_csv_are_told(program: Program, tmp_path: Path) -> None:
     assert "taken as text" not in program.score(*csv, "--predictions", str(lines))[2]
     csv = refer(tmp_path / "r.csv", "id,text,label\n1,A,7\n")
     assert "numbers of column 'label' are" in program.score(*csv, "--predictions", str(lines))[2]
+
+
+def test_what_a_prediction_knows_of_its_length_need_not_stand_in_the_references() -> None:
+    assert utterance_of({"id": "a", "duration_s": 2.5}, {"id": "a"}).duration_s == 2.5
+    assert utterance_of({"id": "a", "duration_s": 2.5}, {"duration_s": 2.0}).duration_s == 2.0

@@ -26,6 +26,9 @@ Examples:
   orchestra data stats asr --set data.root=/corpora/LibriSpeech
 """
 Corpus = Annotated[str, typer.Argument(metavar="CORPUS", help="See `orchestra data corpora`.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace manifests that another command made.")
+]
 Root = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the corpus.")]
 
 _COMMAND = "prepared_by"  # too long for a table
@@ -72,6 +75,7 @@ def prepare(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Default: manifests/ in the corpus.")
     ] = None,
+    force: Force = False,
     json: options.Json = False,
 ) -> None:
     """Make manifests of a corpus on disk; every file is checked, what is missing is named.
@@ -81,8 +85,9 @@ def prepare(
       orchestra data prepare librispeech --root /corpora/LibriSpeech
       orchestra data prepare digits --root recordings --out data/digits
     """
-    folder = [] if out is None else ["--out", str(out)]
-    _run("prepare", corpus, "--root", str(root), *folder, *_code(context), json=json)
+    words = [] if out is None else ["--out", str(out)]
+    words += [*_force(force), *_code(context)]
+    _run("prepare", corpus, "--root", str(root), *words, json=json)
 
 
 def import_(
@@ -127,12 +132,13 @@ def import_(
             metavar="DIR", help="What relative paths begin at; default: the source's folder."
         ),
     ] = None,
+    force: Force = False,
     json: options.Json = False,
 ) -> None:
     """Make manifests of your own data; all that is wrong is named, and then nothing is written.
 
     A column called id, path, start, end, text, label or speaker is what it says; any other one is
-    taken where an option names it.
+    taken where an option names it. The same command again makes its manifests anew.
 
     \b
     Examples:
@@ -159,7 +165,7 @@ def import_(
     words += [f"--column={text}" for text in column or ()]
     # Absolute: the manifests remember the command.
     sources = [str(each.absolute()) for each in source]
-    _run("import_corpus", *sources, f"--out={out.absolute()}", *words, json=json)
+    _run("import_corpus", *sources, f"--out={out.absolute()}", *words, *_force(force), json=json)
 
 
 def check(
@@ -218,6 +224,10 @@ def stats(
         config.write_bytes(composed.toml)
         code = str(workspace.root)
         _run("stats", "--config", str(config), "--code", code, json=json, show=print_batch_plan)
+
+
+def _force(force: bool) -> list[str]:
+    return ["--force"] if force else []
 
 
 def _code(context: typer.Context) -> list[str]:
