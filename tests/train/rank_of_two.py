@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
-from orchestra.train import rank
+from orchestra.train import agent, rank
+
+for name in agent._RANKS:  # once, before the ranks are forked
+    import_module(name)
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ def run_together(
 def main() -> None:
     name, ranks, *arguments = sys.argv[1:]
     module = importlib.import_module(name)
+    importlib.import_module("torch._dynamo")  # the first optimizer would, in each rank
     assert len(list(Path("/proc/self/task").iterdir())) == 1, f"{name} started a thread"
     pids = [_fork(module, rank, arguments) for rank in range(int(ranks))]
     ended = [os.waitpid(pid, 0)[1] for pid in pids]
