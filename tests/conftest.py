@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+# Before torch is loaded. With more, the threads of two test processes on two cores wait for each
+# other, spinning: small models took ten times as long.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 from hypothesis import settings
 

@@ -178,11 +178,12 @@ class Sandbox:
         stop_job(self.workspace, JobKey(job.run.id), now=now)
 
     def wait_state(self, job: Job, states: Collection[RunState]) -> JobState:
-        wait_for(
-            f"{sorted(states)}, log: {self.log(job)}",
-            lambda: JobState.read(job).state in states,
-            self.patience_s,
-        )
+        try:
+            wait_for(
+                f"{sorted(states)}", lambda: JobState.read(job).state in states, self.patience_s
+            )
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.story(job)}") from None
         return JobState.read(job)
 
     def wait_end(self, job: Job) -> JobState:
@@ -207,6 +208,13 @@ class Sandbox:
 
     def log(self, job: Job) -> str:
         return job.supervisor_log.read_text() if job.supervisor_log.is_file() else ""
+
+    def story(self, job: Job) -> str:
+        """All that is known of a job that does not do what a test expects."""
+        logs = [job.supervisor_log, *sorted(job.folder.glob("attempts/*/logs/*.log"))]
+        said = [f"--- {path.name}\n{path.read_text()}" for path in logs if path.is_file()]
+        alive = [tree.describe(process.pid) for process in self.alive(job)]
+        return "\n".join([f"{JobState.read(job)}", *said, f"alive: {alive}"])
 
     def clean(self) -> None:
         """Leave nothing running. The conductor goes first, as it revives, and last: any supervisor

@@ -25,7 +25,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Straight:
         key = f"{ranks} {alter} {tables}"
         if key not in done:
             job = write_job(tmp_path_factory.mktemp("straight") / "run", **tables)
-            assert launch(job, ranks=ranks, alter=alter) == 0, log_of(job)
+            assert launch(job, ranks=ranks, alter=alter, torchrun=False) == 0, log_of(job)
             done[key] = job
         return done[key]
 

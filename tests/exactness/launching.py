@@ -1,10 +1,12 @@
-"""Starts real ranks of a small run under torchrun, kills them, and reads what they leave."""
+"""Starts real ranks of a small run, under torchrun or out of one process, kills them, and reads
+what they leave."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import uuid
@@ -68,33 +70,48 @@ def write_job(folder: Path, *, kind: str = "probe", **tables: dict[str, Any]) ->
 
 
 def launch(
-    job: Job, *, ranks: int, attempt: int = 1, alter: str = "", kill: Kill | None = None
+    job: Job,
+    *,
+    ranks: int,
+    attempt: int = 1,
+    alter: str = "",
+    kill: Kill | None = None,
+    torchrun: bool = True,
 ) -> int:
     """Run one attempt to its end; returns the exit code, torchrun's if there are several ranks.
 
-    `alter` names a change to the product that watched_rank.py makes first.
+    Args:
+        alter: names a change to the product that watched_rank.py makes first.
+        torchrun: False: several ranks are forked out of one process instead, which is quicker.
     """
-    with started(job, ranks=ranks, attempt=attempt, alter=alter, kill=kill) as (process, _):
+    how = {"attempt": attempt, "alter": alter, "kill": kill, "torchrun": torchrun}
+    with started(job, ranks=ranks, **how) as (process, _):
         process.wait(PATIENCE_S)
     return process.returncode
 
 
 @contextmanager
 def started(
-    job: Job, *, ranks: int, attempt: int, alter: str = "", kill: Kill | None = None
+    job: Job,
+    *,
+    ranks: int,
+    attempt: int,
+    alter: str = "",
+    kill: Kill | None = None,
+    torchrun: bool = True,
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """An attempt that runs, and its tag; nothing of it is left alive afterwards."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     arguments = ["--job", str(job.folder), "--kind", job.kind, "--attempt", str(attempt)]
     tag = f"test.{uuid.uuid4().hex}"
     told = _consumed_folder(job) / f"{attempt:04d}"
     told.mkdir(parents=True)
     process = subprocess.Popen(
-        [sys.executable, *(torchrun if ranks > 1 else []), str(WATCHED_RANK), *arguments],
+        [sys.executable, *_program(ranks, torchrun), *arguments],
         env={
             **os.environ,
             "PYTHONPATH": str(REPOSITORY),
             "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",  # no thread may be there to fork beside
             CODE: str(WORKSPACE),
             TAG: tag,
             "WATCH_LOG": str(told),
@@ -109,6 +126,18 @@ def started(
         process.wait()
         shutil.rmtree(pages_folder(tag), ignore_errors=True)
     assert not leftovers
+
+
+def _program(ranks: int, torchrun: bool) -> list[str]:
+    if ranks == 1:
+        return [str(WATCHED_RANK)]
+    if torchrun:
+        started_by = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+        return [*started_by, str(WATCHED_RANK)]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    one, many = "tests.train.forked_rank", "tests.train.together"
+    return ["-m", many, one, str(ranks), str(ranks), str(port)]
 
 
 @dataclass(frozen=True)

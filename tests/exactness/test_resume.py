@@ -1,7 +1,7 @@
 """Interrupted == uninterrupted, bit for bit: weights, optimizer, progress, consumed samples.
 
-Real ranks under torchrun, real SIGKILLs; every guarantee has a control that must break it. This is
-the quick part, test_grid.py goes through all worlds, workers and moments.
+Real ranks, under torchrun too, real SIGKILLs; every guarantee has a control that must break it.
+This is the quick part, test_grid.py goes through all worlds, workers and moments.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def test_resume_is_exact(straight: Straight, tmp_path: Path) -> None:
     """Killed without loader workers, resumed with two: they may not show either."""
     job = write_job(tmp_path / "run")
     kill = Kill(RANKS - 1, step=6, batch=1, once_saved=5)
-    assert launch(job, ranks=RANKS, kill=kill) != 0
+    assert launch(job, ranks=RANKS, kill=kill, torchrun=False) != 0
     assert Result.read(job.attempt(1)) is None
     text = job.config.read_text()
     assert "workers = 0" in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import uuid
 from pathlib import Path
@@ -15,7 +14,7 @@ from orchestra.wire.files import write_json
 from orchestra.wire.folders import Job
 from orchestra.wire.heartbeat import pages_folder
 from orchestra.wire.job import CODE, TAG
-from tests.train import rank_of_two
+from tests.train import forked_rank
 from tests.train.together import run_together
 
 FAULTY = Path(__file__).parent / "faulty"
@@ -47,10 +46,9 @@ def run_two_ranks(job: Job) -> int:
     """One attempt; 0 if both ranks have ended well."""
     tag = f"test.{uuid.uuid4().hex}"
     arguments = ("--job", job.folder, "--kind", "train", "--attempt", 1)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    words = (2, forked_rank.free_port(), *arguments)
     try:
-        run_together(rank_of_two, 2, port, *arguments, environment={CODE: str(FAULTY), TAG: tag})
+        run_together(forked_rank, 2, *words, environment={CODE: str(FAULTY), TAG: tag})
     except subprocess.CalledProcessError as error:
         return error.returncode
     finally:

@@ -226,6 +226,7 @@ def test_nan_in_one_rank_is_that_ranks_capsule(tmp_path: Path) -> None:
     assert "step 2: step 2:" not in log_of(job, rank=0)
 
 
+@pytest.mark.chaos
 def test_an_exception_in_one_of_two_ranks(tmp_path: Path) -> None:
     job = faulty_job(tmp_path / "run", "error")
     assert run_two_ranks(job) != ExitCode.OK

@@ -121,7 +121,7 @@ def test_regularised_ranks_take_the_step_of_one(tmp_path: Path) -> None:
         if ranks == 1:
             run_here(job)
         else:
-            assert launch(job, ranks=ranks) == 0, log_of(job)
+            assert launch(job, ranks=ranks, torchrun=False) == 0, log_of(job)
         weights = checkpoint.read_weights(job.run.checkpoint(2))
         names = dict(model_of(job)[0].named_parameters())
         parameters.append({name: weights[name] for name in names})

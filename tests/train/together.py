@@ -6,6 +6,7 @@ its number before the arguments in sys.argv. Ends with 1 if one of them failed.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import subprocess
@@ -43,7 +44,9 @@ def run_together(
 def main() -> None:
     name, ranks, *arguments = sys.argv[1:]
     module = importlib.import_module(name)
+    importlib.import_module("torch._dynamo")  # the first optimizer would, in each rank
     assert len(list(Path("/proc/self/task").iterdir())) == 1, f"{name} started a thread"
+    gc.freeze()  # what was imported is never garbage: no rank is to look for it there
     pids = [_fork(module, rank, arguments) for rank in range(int(ranks))]
     ended = [os.waitpid(pid, 0)[1] for pid in pids]
     sys.exit(any(ended))
@@ -53,10 +56,18 @@ def _fork(module: ModuleType, rank: int, arguments: list[str]) -> int:
     pid = os.fork()
     if pid == 0:
         sys.argv = [module.__name__, str(rank), *arguments]
-        module.main()
+        code = _call(module)
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code)  # tearing torch down would take its time
     return pid
+
+
+def _call(module: ModuleType) -> int:
+    try:
+        module.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 if __name__ == "__main__":
