@@ -24,7 +24,7 @@ from torch import Tensor
 from orchestra.data.feature_file import Entry, encoded, read_into, verified
 from orchestra.tasks import Stored
 from orchestra.wire.errors import DataError, OrchestraError
-from orchestra.wire.features import (KIND, NEW, RESERVE_BYTES, entry_path, existing, sweep, usage)
+from orchestra.wire.features import KIND, NEW, RESERVE_BYTES, entry_path, existing, sweep, usage
 from orchestra.wire.files import DISK_FULL, write_json
 from orchestra.wire.identity import marked
 from orchestra.wire.manifest import Utterance
