@@ -59,12 +59,12 @@ def orchestra(
 
     \b
     Examples:
-      orchestra run asr --upstream wavlm --gpus 4    train, restart after crashes, evaluate
+      orchestra run asr --upstream wavlm --gpus 4   train, restart, evaluate
       orchestra run asr --preset asr-demo --cpu --nproc 2
-      orchestra ls                                   all runs, newest first
-      orchestra show @last                           one run: state, scores, commit, folders
-      orchestra logs @last -f                        its ranks' output
-      orchestra eval @last --split test-clean        one more number for it
+      orchestra ls                                  all runs, newest first
+      orchestra show @last                          one run: state, scores, code
+      orchestra logs @last -f                       its ranks' output
+      orchestra eval @last --split test-clean       one more number for it
     """
     context.obj = Globals(workspace, runs_dir)
 
