@@ -41,31 +41,38 @@ BROKEN = {
 }
 
 
-@pytest.mark.tasks
-def test_two_processes_find_what_one_does_not(tmp_path: Path) -> None:
-    workspace = init_workspace(tmp_path / "workspace").root
-    template = package_folder() / "templates"
+def subject_of(root: Path, old: str = "", new: str = "") -> tuple[Subject, Processes]:
+    """The template's task with `new` for `old`, in a workspace of its own; and the rule."""
+    workspace = init_workspace(root).root
     folder = workspace / "tasks" / "newtask"
     folder.mkdir()
-    for path in (template / "task").glob("*.py"):
+    for path in (package_folder() / "templates" / "task").glob("*.py"):
         (folder / path.name).write_text(path.read_text())
-    planned = plan_check("newtask", workspace, tmp_path / "data")
-    config = tmp_path / "config.toml"
+    sound = (folder / "task.py").read_text()
+    assert old in sound
+    (folder / "task.py").write_text(sound.replace(old, new))
+    planned = plan_check("newtask", workspace, root / "data")
+    config = root / "config.toml"
     config.write_bytes(planned.composed.toml)
     data = planned.composed.config.data
     assert data.root and data.manifests
     make_corpus("newtask", workspace, data.root, data.manifests)
-    processes = Processes(config, workspace)
+    subject = Subject.of(planned.composed.config, planned.composed.task)
+    return subject, Processes(config, workspace)
 
-    def subject() -> Subject:
-        return Subject.of(planned.composed.config, planned.composed.task)
 
-    assert processes(subject()) == "24 records, a loss and 4 tensors"
-    sound = (folder / "task.py").read_text()
-    for old, new, text in BROKEN.values():
-        assert old in sound
-        (folder / "task.py").write_text(sound.replace(old, new))
-        with pytest.raises(Violation) as caught:
-            processes(subject())
-        assert text in str(caught.value)
-    assert all(finding.ok for finding in check(subject())), "one process sees nothing of it"
+@pytest.mark.tasks
+def test_two_processes_find_what_one_does(tmp_path: Path) -> None:
+    subject, processes = subject_of(tmp_path / "sound")
+    assert processes(subject) == "24 records, a loss and 4 tensors"
+
+
+@pytest.mark.tasks
+@pytest.mark.parametrize("what", BROKEN)
+def test_two_processes_find_what_one_does_not(what: str, tmp_path: Path) -> None:
+    old, new, text = BROKEN[what]
+    subject, processes = subject_of(tmp_path / "broken", old, new)
+    assert [found.text for found in check(subject) if not found.ok] == []
+    with pytest.raises(Violation) as caught:
+        processes(subject)
+    assert text in str(caught.value)
