@@ -23,6 +23,8 @@ from orchestra.data import SAMPLE_RATE
 from orchestra.wire.errors import DataError
 
 _LENGTH_TOLERANCE_S = 0.05
+_LOUDEST = 10.0
+"""Files of floats may go somewhat above 1; integers that were not scaled go far above."""
 _NAMED = 3
 _KEEP = "keep all that `learn` finds out in what it returns, and let `recall` take it over"
 
@@ -127,6 +129,8 @@ def waveforms_are_16k_mono(subject: Subject) -> str:
     for utterance in subject.few:
         wav = task.read(utterance)
         name = f"read({utterance.id!r})"
+        if not isinstance(wav, np.ndarray):
+            raise Violation(f"{name} gives a {type(wav).__name__}, not a NumPy array of float32")
         if wav.dtype != np.float32 or wav.ndim != 1:
             raise Violation(f"{name} gives {wav.dtype} {wav.shape}, not float32 (samples,)")
         seconds = len(wav) / SAMPLE_RATE
@@ -137,6 +141,8 @@ def waveforms_are_16k_mono(subject: Subject) -> str:
             )
         if not np.isfinite(wav).all():
             raise Violation(f"{name} gives NaN or infinite samples")
+        if np.abs(wav).max(initial=0.0) > _LOUDEST:
+            raise Violation(f"{name} gives samples up to {np.abs(wav).max():g}: scale to [-1, 1]")
         if not np.array_equal(wav, task.read(utterance)):
             raise Violation(
                 f"{name} gives other samples the second time: draw augmentation from batch.seeds "

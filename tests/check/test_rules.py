@@ -107,6 +107,8 @@ def test_joint_splits_that_are_not_taken_apart(sound: Subject, example: Any) -> 
     ("change", "text"),
     [
         (lambda wav: wav.astype(np.float64), "gives float64"),
+        (lambda wav: wav.tolist(), "gives a list, not a NumPy array"),
+        (lambda wav: wav * np.float32(32768), ": scale to [-1, 1]"),
         (lambda wav: wav[:, None], ", 1), not float32 (samples,)"),
         (lambda wav: wav[: len(wav) // 2], "but duration_s is"),
         (lambda wav: wav * np.float32(np.nan), "NaN or infinite samples"),
