@@ -19,28 +19,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import PydanticUserError
-
 from orchestra.config.schema import DataConfig, TaskConfig
 from orchestra.wire.builtin import builtin_folder as builtin_folder
-from orchestra.wire.errors import NotFoundError, UsageError
+from orchestra.wire.errors import NotFoundError, OrchestraError, UsageError, in_words
 from orchestra.wire.manifest import Utterance, read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import torch
-
-# What a mistake in a task's config.py raises on import.
-_MISTAKES = (
-    SyntaxError,
-    ImportError,
-    NameError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    PydanticUserError,
-)
 
 Direction = Literal["min", "max"]
 Prediction = dict[str, Any]
@@ -213,9 +200,10 @@ class TaskInfo:
         """`<part>.py` of its folder (UsageError: it is missing or can't be imported)."""
         try:
             return _load(self, part)
-        except _MISTAKES as error:
-            kind = type(error).__name__
-            raise UsageError(f"{self.folder / part}.py: {kind}: {error}") from error
+        except OrchestraError:
+            raise
+        except (Exception, SystemExit) as error:  # there is nothing that such code can't raise
+            raise UsageError(f"{self.folder / part}.py: {in_words(error)}") from error
 
     def config_model(self) -> type[TaskConfig]:
         """The task's `Config` (UsageError names the file and what is wrong with it)."""

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
-from orchestra.check.contract import RULES, check
+from orchestra.check.contract import RULES, Rule, check
 from orchestra.check.corpus import make_corpus
 from orchestra.check.mistakes import of_task
+from orchestra.check.processes import Processes
 from orchestra.check.subject import Subject
 from orchestra.config.frozen import read_frozen
 from orchestra.data.program import Outcome, run
@@ -45,8 +46,10 @@ def _work(arguments: argparse.Namespace) -> Outcome:
             make_corpus(info.name, arguments.code, config.data.root, config.data.manifests)
         subject = Subject.of(config, info)
         _require_data(subject)
-        findings = list(check(subject))
-    claims = {rule.name: rule.claim for rule in RULES}
+        processes = Processes(arguments.config, arguments.code)
+        rules = (*RULES, Rule("processes", processes, ("ranks", "resume")))
+        findings = list(check(subject, rules))
+    claims = {rule.name: rule.claim for rule in rules}
     broken = sum(finding.state == "broken" for finding in findings)
     document = {
         "task": info.name,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestra.check import data_rules, loss_rules, predict_rules, training_rules
+from orchestra.check import data_rules, input_rules, loss_rules, predict_rules, training_rules
 from orchestra.check.mistakes import of_task
 from orchestra.check.subject import Subject
 from orchestra.wire.errors import OrchestraError
@@ -22,6 +22,8 @@ class Rule:
 
     name: str
     verify: Verify
+    needs: tuple[str, ...] = ()
+    """Rules without which there is nothing to see here, or only what they have found already."""
 
     @property
     def claim(self) -> str:
@@ -46,42 +48,46 @@ class Finding:
         return self.state == "ok"
 
 
-_FIRST = (
-    Rule("config", data_rules.config_is_light),
-    Rule("ids", data_rules.ids_are_unique),
-    Rule("waveforms", data_rules.waveforms_are_16k_mono),
-)
+_DATA = ("config", "learnt", "ids", "waveforms")
+_LOSS = (*_DATA, "loss", "loss and inputs", "loss and seeds")
+_RECORDS = (*_DATA, "records", "predict and inputs")
+
 RULES: tuple[Rule, ...] = (
-    *_FIRST,
-    Rule("joint splits", data_rules.splits_join),
-    Rule("learnt", data_rules.learnt_survives_json),
-    Rule("loss", loss_rules.loss_is_a_sum_with_a_weight),
-    Rule("loss adds up", loss_rules.loss_adds_up),
-    Rule("loss and padding", loss_rules.loss_ignores_padding),
-    Rule("loss and seeds", loss_rules.loss_draws_from_its_seeds),
-    Rule("records", predict_rules.one_record_per_id),
-    Rule("predict and padding", predict_rules.predict_ignores_padding),
-    Rule("predict and neighbours", predict_rules.predict_ignores_neighbours),
-    Rule("predict without labels", predict_rules.predict_needs_no_labels),
-    Rule("predict without corpus", predict_rules.predict_needs_no_corpus),
-    Rule("score", predict_rules.score_is_of_what_is_declared),
-    Rule("ranks", predict_rules.ranks_change_nothing),
-    Rule("resume", training_rules.resume_is_exact),
+    Rule("config", data_rules.config_is_light),
+    Rule("imports", data_rules.imports_are_for_ranks),
+    Rule("learnt", data_rules.learnt_survives_json, ("config",)),
+    Rule("ids", data_rules.ids_are_unique, ("config", "learnt")),
+    Rule("waveforms", data_rules.waveforms_are_16k_mono, ("config", "learnt", "ids")),
+    Rule("joint splits", data_rules.splits_join, _DATA),
+    Rule("labels", data_rules.labels_can_be_used, _DATA),
+    Rule("loss", loss_rules.loss_is_a_sum_with_a_weight, _DATA),
+    Rule("loss and inputs", input_rules.loss_keeps_its_inputs, (*_DATA, "loss")),
+    Rule("loss and seeds", loss_rules.loss_draws_from_its_seeds, _LOSS[:-1]),
+    Rule("loss adds up", loss_rules.loss_adds_up, _LOSS),
+    Rule("loss and padding", loss_rules.loss_ignores_padding, _LOSS),
+    Rule("records", predict_rules.one_record_per_id, _DATA),
+    Rule("predict and inputs", input_rules.predict_keeps_its_inputs, (*_DATA, "records")),
+    Rule("predict and padding", predict_rules.predict_ignores_padding, _RECORDS),
+    Rule("predict and neighbours", predict_rules.predict_ignores_neighbours, _RECORDS),
+    Rule("predict without labels", predict_rules.predict_needs_no_labels, _RECORDS),
+    Rule("predict without corpus", predict_rules.predict_needs_no_corpus, _RECORDS),
+    Rule("score", predict_rules.score_is_of_what_is_declared, (*_RECORDS, "labels")),
+    Rule("ranks", predict_rules.ranks_change_nothing, (*_RECORDS, "labels", "score")),
+    Rule("resume", training_rules.resume_is_exact, (*_DATA, "loss")),
 )
 
 
-def check(subject: Subject) -> Iterator[Finding]:
-    """A finding per rule, each as soon as it is there.
-
-    Where config or data can't be used, nothing else can be looked at.
-    """
-    usable = True
-    for rule in RULES:
-        if not usable and rule not in _FIRST:
-            yield Finding(rule.name, "skipped", "the task's config or data can't be used")
+def check(subject: Subject, rules: Sequence[Rule] = RULES) -> Iterator[Finding]:
+    """A finding per rule, each as soon as it is there."""
+    kept: set[str] = set()
+    for rule in rules:
+        missing = [name for name in rule.needs if name not in kept]
+        if missing:
+            yield Finding(rule.name, "skipped", f"not looked at before {missing[0]!r} is kept")
             continue
         finding = find(rule, subject)
-        usable = usable and (finding.ok or rule not in _FIRST)
+        if finding.ok:
+            kept.add(rule.name)
         yield finding
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -15,22 +17,35 @@ import numpy as np
 import torch
 
 from orchestra.check.compare import difference
-from orchestra.check.subject import Subject, Violation
+from orchestra.check.mistakes import Violation
+from orchestra.check.subject import FEW, Subject
 from orchestra.data import SAMPLE_RATE
+from orchestra.wire.errors import DataError
 
-_HEAVY = ("torch", "numpy", "transformers", "soundfile")
 _LENGTH_TOLERANCE_S = 0.05
+_LOUDEST = 10.0
+"""Files of floats may go somewhat above 1; integers that were not scaled go far above."""
 _NAMED = 3
+_KEEP = "keep all that `learn` finds out in what it returns, and let `recall` take it over"
+
+_NOT_FOR_RANKS = (
+    *(f"orchestra.{part}." for part in ("cli", "tui", "registry", "provenance", "supervise")),
+    *("orchestra.schedule.", "orchestra.gpu.", "typer.", "textual.", "sqlite_utils.", "git."),
+)
+"""What the training plane never imports."""
 
 
 def config_is_light(subject: Subject) -> str:
-    """config.py is read by every command: it must load without torch, and be a Config."""
+    """config.py is read by every command: it must load no package but pydantic, and be a Config."""
     program = (
         "import sys; from pathlib import Path; from orchestra.tasks import TaskInfo; "
         "from orchestra.wire.errors import UsageError\n"
+        "before = len(sys.modules)\n"
         "try: TaskInfo(sys.argv[1], Path(sys.argv[2]), builtin=False).config_model()\n"
         "except UsageError as error: sys.exit(str(error))\n"
-        f"print(*(name for name in {_HEAVY!r} if name in sys.modules))"
+        "loaded = dict.fromkeys(name.partition('.')[0] for name in [*sys.modules][before:])\n"
+        "known = {*sys.stdlib_module_names, 'orchestra', 'orchestra_tasks'}\n"
+        "print(*(name for name in loaded if name not in known))"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", program, subject.config.task.kind, str(subject.folder)],
@@ -42,19 +57,42 @@ def config_is_light(subject: Subject) -> str:
     )
     if done.returncode != 0:
         raise Violation((done.stderr.strip() or "it ended silently").splitlines()[-1])
-    if done.stdout.strip():
+    loaded = done.stdout.split()
+    if loaded:
         raise Violation(
-            f"{subject.folder / 'config.py'} loads {done.stdout.strip()}: `orchestra tasks` and "
-            "every other command would; import it in task.py alone"
+            f"{subject.folder / 'config.py'} loads {_some(loaded)}: `orchestra tasks` and every "
+            "other command would; import it in task.py alone"
         )
     return "loads pydantic alone"
+
+
+def imports_are_for_ranks(subject: Subject) -> str:
+    """No file imports the terminal, the registry or git: ranks load the task, and never these."""
+    files = sorted(subject.folder.rglob("*.py"))
+    for path in files:
+        for line, name in _imported(ast.parse(path.read_bytes(), path.name)):
+            if name.startswith(_NOT_FOR_RANKS):
+                raise Violation(
+                    f"{path.relative_to(subject.folder)}, line {line}: imports {name.rstrip('.')}: "
+                    "a task knows of nothing but its data and its model"
+                )
+    return f"{len(files)} files"
+
+
+def _imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and absolute name, with a dot behind, of what is imported; of `from a import b` a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, f"{each.name}.") for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from ((node.lineno, f"{node.module}.{each.name}.") for each in node.names)
 
 
 def ids_are_unique(subject: Subject) -> str:
     """Every utterance has an id of its own in its split, and lasts some time."""
     task, count = subject.new_task(), 0
     for split in subject.splits:
-        utterances = task.utterances(split)
+        utterances = subject.utterances(split, task)
         if not utterances:
             raise Violation(f"split {split!r} has no utterances")
         counts = Counter(utterance.id for utterance in utterances)
@@ -72,12 +110,11 @@ def ids_are_unique(subject: Subject) -> str:
 
 def splits_join(subject: Subject) -> str:
     """A split named "a+b" is a, then b (a task that makes its own data: wire.manifest.join)."""
-    task = subject.new_task()
     train, valid = ([u.id for u in each] for each in (subject.train, subject.valid))
     if set(train) & set(valid):
         return "not looked at: training and validation share utterances"
     name = f"{subject.config.data.train}+{subject.config.data.valid}"
-    joint = [utterance.id for utterance in task.utterances(name)]
+    joint = [utterance.id for utterance in subject.utterances(name)]
     if joint != train + valid:
         raise Violation(
             f"split {name!r} has {len(joint)} utterances, not the {len(train)} and then the "
@@ -92,6 +129,8 @@ def waveforms_are_16k_mono(subject: Subject) -> str:
     for utterance in subject.few:
         wav = task.read(utterance)
         name = f"read({utterance.id!r})"
+        if not isinstance(wav, np.ndarray):
+            raise Violation(f"{name} gives a {type(wav).__name__}, not a NumPy array of float32")
         if wav.dtype != np.float32 or wav.ndim != 1:
             raise Violation(f"{name} gives {wav.dtype} {wav.shape}, not float32 (samples,)")
         seconds = len(wav) / SAMPLE_RATE
@@ -102,12 +141,30 @@ def waveforms_are_16k_mono(subject: Subject) -> str:
             )
         if not np.isfinite(wav).all():
             raise Violation(f"{name} gives NaN or infinite samples")
+        if np.abs(wav).max(initial=0.0) > _LOUDEST:
+            raise Violation(f"{name} gives samples up to {np.abs(wav).max():g}: scale to [-1, 1]")
         if not np.array_equal(wav, task.read(utterance)):
             raise Violation(
                 f"{name} gives other samples the second time: draw augmentation from batch.seeds "
                 "in `loss`, not while reading"
             )
     return f"{len(subject.few)} recordings"
+
+
+def labels_can_be_used(subject: Subject) -> str:
+    """Each label of each split can be learnt, or compared to; `target` gives None for none."""
+    task, count = subject.new_task(), 0
+    for split in subject.splits:
+        for utterance in subject.utterances(split):
+            try:
+                task.target(utterance)
+            except DataError as error:
+                raise Violation(
+                    f"split {split!r}: {error}: a run would end here; leave it out, or change it "
+                    "in prepare.py"
+                ) from error
+            count += 1
+    return f"{count} labels"
 
 
 def learnt_survives_json(subject: Subject) -> str:
@@ -120,16 +177,23 @@ def learnt_survives_json(subject: Subject) -> str:
     if differs:
         raise Violation(f"learn() gives what JSON changes: {differs}; give lists and text keys")
     straight = subject.task_class(subject.config.task, subject.config.data)
-    straight.recall(straight.learn(subject.train))
+    given = list(subject.train)
+    straight.recall(straight.learn(given))
+    if given != subject.train:
+        raise Violation("learn changes the utterances that it is given; work on a copy")
     again = subject.new_task()
-    for utterance in subject.few:
-        targets = (_plain(task.target(utterance)) for task in (straight, again))
+    for utterance in subject.train[:FEW]:
+        targets, fields = [], dict(utterance.fields)
+        for task in (straight, again):
+            try:
+                targets.append(_plain(task.target(utterance)))
+            except DataError as error:
+                raise Violation(f"target after recall: {error}; {_KEEP}") from error
+            if utterance.fields != fields:
+                raise Violation(f"target changes the fields of {utterance.id}; work on a copy")
         differs = difference(*targets)
         if differs:
-            raise Violation(
-                f"target of {utterance.id} {differs} after recall: keep all that `learn` finds "
-                "out in what it returns"
-            )
+            raise Violation(f"target of {utterance.id} {differs} after recall: {_KEEP}")
     return f"{len(text)} bytes"
 
 

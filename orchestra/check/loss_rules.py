@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import torch
 
+from orchestra.check import handed
 from orchestra.check.compare import close
-from orchestra.check.subject import Built, Subject, Violation, numbers, soiled
+from orchestra.check.mistakes import Violation
+from orchestra.check.subject import Built, Subject, numbers, soiled
 from orchestra.tasks import Batch, LossTerms
+from orchestra.train.seeds import reseed
 
 
 def loss_is_a_sum_with_a_weight(subject: Subject) -> str:
@@ -17,9 +20,6 @@ def loss_is_a_sum_with_a_weight(subject: Subject) -> str:
     built = subject.build()
     batch = subject.batch(subject.few)
     terms = built.loss(batch)
-    for name, value in {"sum": terms.sum, "weight": terms.weight, **terms.scalars}.items():
-        if value.ndim != 0:
-            raise Violation(f"loss: {name} has shape {tuple(value.shape)}; it must be a scalar")
     loss, weight = float(terms.sum.detach()), float(terms.weight.detach())
     if not math.isfinite(loss):
         raise Violation(f"loss: the sum is {loss}")
@@ -29,12 +29,21 @@ def loss_is_a_sum_with_a_weight(subject: Subject) -> str:
         total = float(terms.outputs.weights.sum())
         if not close(total, weight):
             raise Violation(f"loss: the weights of `outputs` sum up to {total:g}, not {weight:g}")
+    if not terms.sum.requires_grad:
+        raise Violation("loss: nothing is learnt from the sum: it was detached, or made anew")
     terms.sum.backward()  # type: ignore[no-untyped-call]
     idle = [n for n, p in built.model.named_parameters() if p.requires_grad and p.grad is None]
     if idle:
         raise Violation(
             f"loss: {len(idle)} parameters get no gradient ({', '.join(idle[:3])}): use them, or "
             "set requires_grad to False"
+        )
+    learning = [(n, p.grad) for n, p in built.model.named_parameters() if p.grad is not None]
+    wild = [name for name, gradient in learning if not bool(gradient.isfinite().all())]
+    if wild:
+        raise Violation(
+            f"loss: the gradient of {wild[0]} is not finite, although the loss is {loss:.4g}: look "
+            "for a root, a logarithm or a division at 0"
         )
     return f"{loss / weight:.4g} per unit"
 
@@ -59,7 +68,8 @@ def loss_adds_up(subject: Subject) -> str:
         if not close(value, total):
             raise Violation(
                 f"loss: {name} of {len(alone)} utterances is {value:.6g} in one batch and "
-                f"{total:.6g} one by one: give sums, not means, and look at no neighbour"
+                f"{total:.6g} one by one: give sums, not means, and count neither neighbours nor "
+                "padding"
             )
     return f"{len(alone)} utterances, one by one and together"
 
@@ -102,5 +112,6 @@ def loss_draws_from_its_seeds(subject: Subject) -> str:
 
 
 def _loss(built: Built, features: torch.Tensor, lengths: torch.Tensor, batch: Batch) -> LossTerms:
+    reseed(0, "check")
     with torch.no_grad():
-        return built.task.loss(built.model.head, features, lengths, batch)
+        return handed.terms(built.task.loss(built.model.head, features, lengths, batch))

@@ -7,22 +7,11 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestra.wire.errors import UsageError
+from orchestra.wire.errors import OrchestraError, UsageError, in_words
 
-_MISTAKES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-"""What a mistake raises; errors of orchestra's own are none of them."""
+
+class Violation(OrchestraError):
+    """The task breaks a rule; the message says where, and what to do."""
 
 
 class MistakeError(UsageError):
@@ -31,12 +20,13 @@ class MistakeError(UsageError):
 
 @contextlib.contextmanager
 def of_task(folder: Path) -> Iterator[None]:
-    """Turn what the code in `folder` raises into a MistakeError."""
+    """Turn what the code in `folder` raises into a MistakeError, but for errors with a sentence."""
     try:
         yield
-    except _MISTAKES as error:
-        what = f"{type(error).__name__}: {error}"
-        raise MistakeError(f"{_place(error, folder)}{what}") from error
+    except (Exception, SystemExit) as error:  # there is nothing that such code can't raise
+        if isinstance(error, OrchestraError) and str(error):
+            raise
+        raise MistakeError(f"{_place(error, folder)}{in_words(error)}") from error
 
 
 def _place(error: BaseException, folder: Path) -> str:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import torch
 
+from orchestra.check import handed
 from orchestra.check.compare import difference
-from orchestra.check.subject import Subject, Violation, soiled
+from orchestra.check.mistakes import Violation
+from orchestra.check.subject import Subject, soiled
 from orchestra.data.recordings import without_labels
 from orchestra.tasks import Direction, Prediction
 from orchestra.train.evaluation import merge
@@ -21,17 +26,29 @@ _RANKS = 2
 
 
 def one_record_per_id(subject: Subject) -> str:
-    """`predict` gives one JSON object per utterance, with its id."""
+    """`predict` gives one JSON object per utterance, with its id, and draws nothing."""
     for batch in (subject.batch(subject.few), *subject.singles(subject.few[:1])):
-        records = subject.build().predict(batch)
+        built = subject.build()
+        before = _random_state()
+        records = built.predict(batch)
+        if _random_state() != before:
+            raise Violation(
+                "predict draws random numbers: an evaluation would depend on what was drawn "
+                "before; dropout belongs to training alone"
+            )
         ids = [record.get("id") for record in records]
-        if sorted(map(str, ids)) != sorted(batch.ids):
+        if sorted(ids, key=str) != sorted(batch.ids):
             raise Violation(
                 f"predict gives records of {ids} for the utterances {batch.ids}: one for each, "
                 "with its id"
             )
         for record in records:
             _require_json(record, "predict")
+        if json.dumps(records) != json.dumps(built.predict(batch)):
+            raise Violation(
+                f"predict gives another record of {batch.ids[0]} or its neighbours the second "
+                "time: keep no state, and look at no clock"
+            )
     return f"{len(subject.few)} records"
 
 
@@ -42,11 +59,11 @@ def predict_ignores_padding(subject: Subject) -> str:
     features, lengths = built.features(batch)
     built.model.eval()
     with torch.no_grad():
-        clean = built.task.predict(built.model.head, features, lengths, batch)
-        dirty = built.task.predict(
-            built.model.head, soiled(features, lengths, more=7), lengths, batch
+        clean, dirty = (
+            handed.records(built.task.predict(built.model.head, each, lengths, batch))
+            for each in (features, soiled(features, lengths, more=7))
         )
-    _require_same(
+    require_same(
         clean, dirty, "with other padding: mask it by the lengths (upstreams.base.valid_mask)"
     )
     return "garbage behind the lengths changes nothing"
@@ -56,14 +73,14 @@ def predict_ignores_neighbours(subject: Subject) -> str:
     """An utterance gets the same record alone, among others, and in another order."""
     together = subject.build().predict_each([subject.batch(subject.few)])
     alone = subject.build().predict_each(subject.singles(subject.few))
-    _require_same(together, alone, "alone: look at no neighbour, and keep no state")
+    require_same(together, alone, "alone: look at no neighbour, and keep no state")
     backwards = subject.build().predict_each([subject.batch(subject.few[::-1])])
-    _require_same(together, backwards, "in another order")
+    require_same(together, backwards, "in another order")
     return "the same alone, together and in another order"
 
 
 def predict_needs_no_labels(subject: Subject) -> str:
-    """The same record where there are no labels: `orchestra predict` has none."""
+    """The same record under another id and without labels: `orchestra predict` has none."""
     labelled = subject.build().predict_each([subject.batch(subject.few)])
     bare = [without_labels(utterance) for utterance in subject.few]
     batch = subject.batch(bare)
@@ -72,9 +89,16 @@ def predict_needs_no_labels(subject: Subject) -> str:
             f"collate gives {sorted(batch.targets)} for utterances without labels: `target` gives "
             "None for such, and `collate` nothing"
         )
-    records = subject.build().predict_each([batch])
-    _require_same(labelled, records, "without labels: what `score` needs is added by `refer`")
-    return "labels change nothing"
+    names = {f"elsewhere/{each.id}": each.id for each in bare}
+    renamed = [replace(each, id=name) for each, name in zip(bare, names, strict=True)]
+    batch = replace(batch, ids=list(names), utterances=renamed)
+    records = [{**each, "id": names[each["id"]]} for each in subject.build().predict_each([batch])]
+    require_same(
+        labelled,
+        records,
+        "under another id and without labels: what `score` needs is added by `refer`",
+    )
+    return "neither labels nor ids change anything"
 
 
 def predict_needs_no_corpus(subject: Subject) -> str:
@@ -85,34 +109,36 @@ def predict_needs_no_corpus(subject: Subject) -> str:
     batch = subject.batch(subject.few)
     here = subject.build().predict_each([batch])
     elsewhere = subject.build(task).predict_each([batch])
-    _require_same(here, elsewhere, "where the corpus is gone: keep it in what `learn` returns")
+    require_same(here, elsewhere, "where the corpus is gone: keep it in what `learn` returns")
     return "the same where the corpus is gone"
 
 
 def score_is_of_what_is_declared(subject: Subject) -> str:
     """`refer` adds labels, `score` gives the declared metrics, nothing without labels."""
-    directions = dict(subject.task_class.metrics)
-    wrong = [name for name, word in directions.items() if word not in get_args(Direction)]
-    if not directions or wrong:
-        raise Violation(f"metrics must name each metric as 'min' or 'max', not {directions}")
+    metrics = getattr(subject.task_class, "metrics", None)
+    directions = dict(metrics) if isinstance(metrics, Mapping) else {}
+    if not directions or not set(directions.values()) <= set(get_args(Direction)):
+        raise Violation(f"metrics must name each metric as 'min' or 'max', not {metrics}")
     task = subject.new_task()
-    records = _of_split(subject, [subject.valid])
-    unlabelled = task.score(records)
+    records = of_split(subject, [subject.valid])
+    unlabelled = handed.metrics(task.score(records))
     if unlabelled:
         raise Violation(
             f"score gives {unlabelled} for records without labels; give {{}} where `refer` has "
             "added none"
         )
     referred = _referred(subject, records)
-    metrics = task.score(referred)
+    written = json.dumps(referred)
+    metrics = handed.metrics(task.score(referred))
+    if json.dumps(referred) != written:
+        raise Violation("score changes the records that it is given; work on copies")
     missing = sorted(directions.keys() - metrics.keys())
     if missing:
         raise Violation(f"score of {subject.config.data.valid!r} lacks {', '.join(missing)}")
     bad = {name: value for name, value in metrics.items() if not _is_finite(value)}
     if bad:
         raise Violation(f"score gives no finite number for {bad}")
-    written = task.score(json.loads(json.dumps(referred)))
-    differs = difference(metrics, written)
+    differs = difference(metrics, task.score(json.loads(written)))
     if differs:
         raise Violation(f"score: {differs} from the same records, read back from their file")
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -121,10 +147,10 @@ def score_is_of_what_is_declared(subject: Subject) -> str:
 def ranks_change_nothing(subject: Subject) -> str:
     """Two ranks, each with its own task and share, give the records and metrics of one."""
     valid = subject.valid
-    alone = merge(_of_split(subject, [valid]), valid)
+    alone = merge(of_split(subject, [valid]), valid)
     shares = [valid[rank::_RANKS] for rank in range(_RANKS)]
-    together = merge(_of_split(subject, shares), valid)
-    _require_same(alone, together, f"on {_RANKS} ranks")
+    together = merge(of_split(subject, shares), valid)
+    require_same(alone, together, f"on {_RANKS} ranks")
     one, two = (
         subject.new_task().score(_referred(subject, records)) for records in (alone, together)
     )
@@ -134,7 +160,7 @@ def ranks_change_nothing(subject: Subject) -> str:
     return f"{len(valid)} utterances on 1 and on {_RANKS} ranks"
 
 
-def _of_split(subject: Subject, shares: Sequence[Sequence[Utterance]]) -> list[Prediction]:
+def of_split(subject: Subject, shares: Sequence[Sequence[Utterance]]) -> list[Prediction]:
     """The records of each share, by a task and a model of its own, in batches of a few."""
     records = []
     for share in shares:
@@ -150,7 +176,7 @@ def _referred(subject: Subject, records: Sequence[Prediction]) -> list[Predictio
     referred = []
     for record in sorted(records, key=lambda record: str(record["id"])):
         before = json.dumps(record)
-        made = task.refer(record, by_id[record["id"]])
+        made = handed.record(task.refer(record, by_id[record["id"]]))
         if json.dumps(record) != before:
             raise Violation("refer changes the prediction it is given; give a new record")
         if made.get("id") != record["id"]:
@@ -158,6 +184,13 @@ def _referred(subject: Subject, records: Sequence[Prediction]) -> list[Predictio
         _require_json(made, "refer")
         referred.append(made)
     return referred
+
+
+def _random_state() -> tuple[bytes, str, str]:
+    """Of the global generators of torch, NumPy and Python."""
+    numpy_state = np.random.get_state()
+    torch_state = torch.get_rng_state().numpy().tobytes()
+    return torch_state, str(numpy_state), str(random.getstate())
 
 
 def _require_json(record: Prediction, whose: str) -> None:
@@ -172,7 +205,7 @@ def _require_json(record: Prediction, whose: str) -> None:
         raise Violation(f"{whose}: the record of {record.get('id')} is changed by JSON: {differs}")
 
 
-def _require_same(one: Sequence[Prediction], other: Sequence[Prediction], when: str) -> None:
+def require_same(one: Sequence[Prediction], other: Sequence[Prediction], when: str) -> None:
     by_id = {record["id"]: record for record in other}
     for record in one:
         differs = difference(record, by_id.get(record["id"]))

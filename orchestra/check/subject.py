@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestra.check.mistakes import of_task
+from orchestra.check import handed
+from orchestra.check.mistakes import Violation, of_task
 from orchestra.config.schema import RunConfig
 from orchestra.data.loader import Loader, Request
 from orchestra.tasks import Batch, LossTerms, Prediction, Task, TaskInfo
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.seeds import reseed
 from orchestra.upstreams.base import valid_mask
-from orchestra.wire.errors import OrchestraError
 from orchestra.wire.manifest import Utterance
 
 FEW = 6
@@ -27,10 +27,6 @@ FEW = 6
 
 GARBAGE = 1e3
 """Standard deviation of what is put where there is only padding."""
-
-
-class Violation(OrchestraError):
-    """The task breaks the rule; the message says where, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +39,7 @@ class Built:
     def loss(self, batch: Batch) -> LossTerms:
         """In the mode that the model is in; under the same random numbers each time."""
         reseed(0, "check")
-        terms: LossTerms = self.model(batch)
-        return terms
+        return handed.terms(self.model(batch))
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(batch, frames, dim), and lengths (batch,) in frames; without gradients."""
@@ -58,7 +53,7 @@ class Built:
         """As an evaluation does."""
         self.model.eval()
         with torch.no_grad():
-            return self.model.predict(batch)
+            return handed.records(self.model.predict(batch))
 
     def predict_each(self, batches: Sequence[Batch]) -> list[Prediction]:
         """Of all batches, ordered by id."""
@@ -84,17 +79,17 @@ class Subject:
     @cached_property
     def learnt(self) -> dict[str, Any]:
         """What the task learns from the training split."""
-        return self._bare().learn(self.train)
+        return handed.learnt(self._bare().learn(list(self.train)))
 
     @cached_property
     def train(self) -> list[Utterance]:
         """The training split."""
-        return self._bare().utterances(self.config.data.train)
+        return self.utterances(self.config.data.train, self._bare())
 
     @cached_property
     def valid(self) -> list[Utterance]:
         """The validation split, as a task reads it that has learnt."""
-        return self.new_task().utterances(self.config.data.valid)
+        return self.utterances(self.config.data.valid)
 
     @cached_property
     def few(self) -> list[Utterance]:
@@ -114,6 +109,10 @@ class Subject:
         data = self.config.data
         return list(dict.fromkeys([data.train, data.valid, *data.test]))
 
+    def utterances(self, split: str, task: Task | None = None) -> list[Utterance]:
+        """All of a split, as a task reads it that has learnt."""
+        return handed.utterances((task or self.new_task()).utterances(split), split)
+
     def new_task(self, config: RunConfig | None = None) -> Task:
         """As another process has it: constructed, then told what was learnt, as JSON keeps it."""
         task = self._bare(config)
@@ -123,12 +122,16 @@ class Subject:
     def build(self, task: Task | None = None) -> Built:
         """A new model, the same each time."""
         task = task or self.new_task()
-        return Built(task, build_model(self.config, task))
+        model = build_model(self.config, task)
+        handed.head(model.head)
+        return Built(task, model)
 
     def batch(self, utterances: Sequence[Utterance], task: Task | None = None) -> Batch:
         """All of them in one batch, as a rank reads it."""
         loader = Loader(task or self.new_task(), utterances, seed=self.config.seed, workers=0)
-        return loader.read(Request(0, tuple(range(len(utterances)))))
+        batch = loader.read(Request(0, tuple(range(len(utterances)))))
+        handed.targets(batch.targets)
+        return batch
 
     def singles(self, utterances: Sequence[Utterance]) -> list[Batch]:
         """Each in a batch of its own."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from orchestra.check.subject import Built, Subject, Violation
+from orchestra.check.mistakes import Violation
+from orchestra.check.subject import Built, Subject
 from orchestra.train.optim import build_optimizer, load_optimizer, optimizer_tensors
 from orchestra.train.seeds import reseed_step
 from orchestra.train.warmup import warm_up
@@ -17,11 +18,11 @@ _MICRO_BATCHES = 2
 
 def resume_is_exact(subject: Subject) -> str:
     """Saved and gone on with in another process: the same weights, bit for bit."""
-    straight = _Training(subject)
+    straight = Training(subject)
     straight.take(range(_STEPS))
-    interrupted = _Training(subject)
+    interrupted = Training(subject)
     interrupted.take(range(_SAVED_AT))
-    resumed = _Training(subject)
+    resumed = Training(subject)
     resumed.load(*interrupted.saved())
     resumed.take(range(_SAVED_AT, _STEPS))
     weights, _ = straight.saved()
@@ -36,12 +37,18 @@ def resume_is_exact(subject: Subject) -> str:
     return f"{len(weights)} tensors are equal after {_STEPS} steps"
 
 
-class _Training:
+class Training:
     """Some steps of the run's optimizer, as a rank takes them."""
 
     def __init__(self, subject: Subject) -> None:
         self._config = subject.config
         self._built: Built = subject.build()
+        for name, value in self._built.model.state_dict().items():
+            if not isinstance(value, Tensor):
+                raise Violation(
+                    f"{name} of the head is of type {type(value).__name__}: a checkpoint holds "
+                    "tensors alone; make it a buffer"
+                )
         half = (len(subject.few) + 1) // _MICRO_BATCHES
         parts = (subject.few[:half], subject.few[half:])
         self._batches = [subject.batch(part, self._built.task) for part in parts if part]

@@ -68,6 +68,6 @@ def verb_of(arguments: Sequence[str]) -> str | None:
     for word in words:
         if word in _GLOBAL_OPTIONS:
             next(words, None)
-        elif not word.startswith(tuple(f"{option}=" for option in _GLOBAL_OPTIONS)):
+        elif word != "--" and not word.startswith(tuple(f"{each}=" for each in _GLOBAL_OPTIONS)):
             return None if word.startswith("-") else word
     return None

@@ -59,12 +59,12 @@ def orchestra(
 
     \b
     Examples:
-      orchestra run asr --upstream wavlm --gpus 4    train, restart after crashes, evaluate
+      orchestra run asr --upstream wavlm --gpus 4   train, restart, evaluate
       orchestra run asr --preset asr-demo --cpu --nproc 2
-      orchestra ls                                   all runs, newest first
-      orchestra show @last                           one run: state, scores, commit, folders
-      orchestra logs @last -f                        its ranks' output
-      orchestra eval @last --split test-clean        one more number for it
+      orchestra ls                                  all runs, newest first
+      orchestra show @last                          one run: state, scores, code
+      orchestra logs @last -f                       its ranks' output
+      orchestra eval @last --split test-clean       one more number for it
     """
     context.obj = Globals(workspace, runs_dir)
 
@@ -127,12 +127,30 @@ def build(verbs: Sequence[str]) -> typer.Typer:
     return app
 
 
+def overview() -> typer.Typer:
+    """The program as `orchestra --help` shows it: verbs without options, which take long to set up.
+
+    They do nothing: it is for command lines that name none of them.
+    """
+    app = _typer()
+    app.callback(epilog=_ENVIRONMENT + EXIT_CODES)(orchestra)
+    for name, part in VERBS.items():
+        module = import_module(f"orchestra.cli.verbs.{part}")
+        text = module.HELP if hasattr(module, "VERBS") else getattr(module, part).__doc__
+        app.command(name, help=text)(_nothing)
+    return app
+
+
+def _nothing() -> None:
+    return
+
+
 def main() -> NoReturn:
     """Run the command line of this process; never returns."""
     arguments = hoist(sys.argv[1:])
     verb = verb_of(arguments)
     try:
-        app = build([verb] if verb in VERBS else list(VERBS))
+        app = build([verb]) if verb in VERBS else overview()
         sys.exit(app(arguments, prog_name="orchestra", standalone_mode=False))
     except KeyboardInterrupt:  # the app turns its own into 130 as well
         sys.exit(ExitCode.INTERRUPTED)

@@ -5,6 +5,8 @@ Nothing that exists is overwritten; what is hidden by the new name is said.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import keyword
 import os
 import re
@@ -21,8 +23,6 @@ from orchestra.workspace import Workspace
 
 _PLACEHOLDER = "newtask"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_CORPORA = ("digits", "librispeech")
-"""Corpora that orchestra reads itself: the one of a task of that name would never be found."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,15 @@ def new_task(workspace: Workspace, name: str) -> NewTask:
     for path in (root / "tasks" / name, corpus, *texts):
         if os.path.lexists(path):
             raise ConflictError(f"{path} exists: name another task, or move it away")
+    _require_free_corpus(root, name)
     _write(texts)
     for program in ("synth", "prepare"):
-        _make(program, name, corpus, root)
+        done = _data(program, root, name, "--root", os.fspath(corpus))
+        if done.returncode != 0:
+            raise OrchestraError(
+                f"the task is made, but not its tiny corpus: {_last_words(done)}; try `orchestra "
+                f"data {program} {name} --root {corpus}`"
+            )
     return NewTask(name, list(texts), corpus, notes)
 
 
@@ -62,11 +68,7 @@ def _require_free_name(root: Path, name: str) -> list[str]:
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise UsageError(
             f"{name!r} can't be a task's name: small letters, digits and _, a letter first, and no "
-            "word of Python's"
-        )
-    if name in _CORPORA:
-        raise UsageError(
-            f"{name!r} is the name of a corpus that orchestra reads; name it otherwise"
+            f"word of Python's{_suggested(name)}"
         )
     notes = []
     for task in discover(root).values():
@@ -79,6 +81,25 @@ def _require_free_name(root: Path, name: str) -> list[str]:
     if any(preset.name == name and preset.builtin for preset in list_presets(root)):
         notes.append(f"it hides the built-in preset {name!r} in this workspace")
     return notes
+
+
+def _suggested(name: str) -> str:
+    """What could be meant by a name that can't be had."""
+    near = re.sub(r"[\W_]+", "_", name.lower(), flags=re.ASCII).strip("_")
+    near = f"{near}_task" if keyword.iskeyword(near) else near
+    return f"; {near!r} can" if _NAME.fullmatch(near) else ""
+
+
+def _require_free_corpus(root: Path, name: str) -> None:
+    """UsageError: another task's corpus, or one of orchestra's own, would be found in its place."""
+    done = _data("corpora", root)
+    if done.returncode != 0:
+        raise OrchestraError(f"the corpora can't be listed: {_last_words(done)}")
+    for corpus in json.loads(done.stdout)["corpora"]:
+        # A task of the same name is hidden by the new one, and its corpora with it.
+        if corpus["name"] == name and corpus["task"] != name:
+            whose = f"of task {corpus['task']!r}" if corpus["task"] else "that orchestra reads"
+            raise UsageError(f"{name!r} is the name of a corpus {whose}; name the task otherwise")
 
 
 def _rendered(root: Path, name: str) -> dict[Path, str]:
@@ -102,29 +123,36 @@ def _write(texts: dict[Path, str]) -> None:
     made: list[Path] = []
     try:
         for path, text in texts.items():
+            made += [folder for folder in reversed(path.parents) if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as file:
                 made.append(path)
                 file.write(text)
     except OSError as error:
-        for path in made:
-            path.unlink(missing_ok=True)
+        for path in reversed(made):
+            with contextlib.suppress(OSError):  # a folder that could not be made, or that has more
+                path.rmdir() if path.is_dir() else path.unlink()
         raise OrchestraError(f"cannot write {error.filename}: {error.strerror}") from error
 
 
-def _make(program: str, name: str, corpus: Path, root: Path) -> None:
-    """`data synth` or `data prepare` of the tiny corpus."""
-    words = [name, "--root", os.fspath(corpus), "--code", os.fspath(root)]
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", f"orchestra.data.{program}", *words],
+def _data(program: str, root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`orchestra data PROGRAM` in the workspace `root`."""
+    return subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            f"orchestra.data.{program}",
+            *words,
+            "--code",
+            os.fspath(root),
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode != 0:
-        last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise OrchestraError(
-            f"the task is made, but not its tiny corpus: {last}; try `orchestra data {program} "
-            f"{name} --root {corpus}`"
-        )
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]

@@ -59,3 +59,9 @@ class NotFiniteError(OrchestraError):
     """Training diverged; the same config would diverge again."""
 
     exit_code = ExitCode.NOT_FINITE
+
+
+def in_words(error: BaseException) -> str:
+    """Type and text of an error that has no sentence for the user; some have no text at all."""
+    kind, text = type(error).__name__, str(error)
+    return f"{kind}: {text}" if text else f"{kind}, without a word of why"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from orchestra.check.subject import Subject
 from orchestra.schedule import new_task as new_task_module
 from orchestra.testing import find, subject_of
 from orchestra.wire.errors import DataError, OrchestraError
+from orchestra.wire.manifest import Utterance
 from orchestra.workspace import init_workspace
 
 SMALL = ("task.train_utterances=12", "task.other_utterances=7", "train.max_steps=4")
@@ -50,8 +52,29 @@ def test_config_that_loads_what_is_heavy(sound: Subject, tmp_path: Path) -> None
     (tmp_path / "config.py").write_text(f"{light}\nimport numpy\n")
     found = finding("config", sound, folder=tmp_path)
     assert found.state == "broken" and "config.py loads numpy" in found.text
+    (tmp_path / "large_package.py").write_text("")
+    path = f"import sys; sys.path.append({str(tmp_path)!r})"
+    (tmp_path / "config.py").write_text(f"{light}\n{path}\nimport csv, large_package\n")
+    assert "config.py loads large_package:" in finding("config", sound, folder=tmp_path).text
+    (tmp_path / "config.py").write_text("raise SystemExit")
+    assert finding("config", sound, folder=tmp_path).text.endswith(
+        "config.py: SystemExit, without a word of why"
+    )
     (tmp_path / "config.py").write_text("import nothing_such")
     assert "No module named 'nothing_such'" in finding("config", sound, folder=tmp_path).text
+
+
+def test_imports_that_ranks_must_not_have(sound: Subject, tmp_path: Path) -> None:
+    (tmp_path / "task.py").write_text("import torch\n")
+    assert finding("imports", sound, folder=tmp_path).ok
+    for line, name in (
+        ("import typer.main", "typer.main"),
+        ("from orchestra import registry", "orchestra.registry"),
+        ("    from git import Repo", "git.Repo"),
+    ):
+        (tmp_path / "more.py").write_text(f"def late():\n    pass\n    {line.strip()}\n")
+        text = finding("imports", sound, folder=tmp_path).text
+        assert text.startswith(f"more.py, line 3: imports {name}: a task knows of nothing but")
 
 
 def test_ids_that_stand_twice_and_utterances_of_no_length(sound: Subject, example: Any) -> None:
@@ -84,6 +107,8 @@ def test_joint_splits_that_are_not_taken_apart(sound: Subject, example: Any) -> 
     ("change", "text"),
     [
         (lambda wav: wav.astype(np.float64), "gives float64"),
+        (lambda wav: wav.tolist(), "gives a list, not a NumPy array"),
+        (lambda wav: wav * np.float32(32768), ": scale to [-1, 1]"),
         (lambda wav: wav[:, None], ", 1), not float32 (samples,)"),
         (lambda wav: wav[: len(wav) // 2], "but duration_s is"),
         (lambda wav: wav * np.float32(np.nan), "NaN or infinite samples"),
@@ -127,6 +152,51 @@ def test_what_is_learnt_must_survive(sound: Subject, example: Any) -> None:
 
     assert "after recall: keep all that `learn` finds" in finding("learnt", sound, Forgetful).text
 
+    class Knowing(example):
+        known = False
+
+        def learn(self, utterances: Any) -> Any:
+            self.known = True
+            return {}
+
+        def target(self, utterance: Any) -> Any:
+            if not self.known:
+                raise DataError(f"utterance {utterance.id}: an unknown label")
+            return super().target(utterance)
+
+    text = finding("learnt", sound, Knowing).text
+    assert "utterance train-00000: an unknown label; keep all that `learn` finds out" in text
+
+
+def test_what_is_given_to_learn_and_target_stays_as_it_is(sound: Subject, example: Any) -> None:
+    class Sorting(example):
+        def learn(self, utterances: Any) -> Any:
+            utterances.reverse()
+            return super().learn(utterances)
+
+    assert "learn changes the utterances" in finding("learnt", sound, Sorting).text
+
+    class Marking(example):
+        def target(self, utterance: Any) -> Any:
+            utterance.fields["seen"] = True
+            return super().target(utterance)
+
+    assert "target changes the fields of train-00000" in finding("learnt", sound, Marking).text
+
+
+def test_a_label_that_can_not_be_used_in_a_split_that_is_only_tested(
+    sound: Subject, example: Any
+) -> None:
+    class Unseen(example):
+        def target(self, utterance: Any) -> Any:
+            if utterance.id == "test-00001":
+                raise DataError("utterance test-00001: label 'purple' is not known")
+            return super().target(utterance)
+
+    found = finding("labels", sound, Unseen)
+    assert found.state == "broken"
+    assert found.text.startswith("split 'test': utterance test-00001: label 'purple' is not known")
+
 
 @pytest.mark.parametrize(
     ("change", "text"),
@@ -146,6 +216,54 @@ def test_loss_terms(sound: Subject, example: Any, change: Any, text: str) -> Non
             return change(super().loss(*given))
 
     found = finding("loss", sound, Other)
+    assert found.state == "broken" and text in found.text
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda t: replace(t, sum=t.sum.detach()), "nothing is learnt from the sum"),
+        (
+            lambda t: replace(t, sum=t.sum + torch.sqrt(t.sum * 0)),
+            "is not finite, although the loss is",
+        ),
+        (lambda t: replace(t, weight=6.0), "weight of loss() is of type float; give a tensor"),
+        (lambda t: t.sum, "loss() is of type Tensor; give orchestra.tasks.LossTerms(sum, weight)"),
+        (lambda t: None, "loss() is None; give orchestra.tasks.LossTerms"),
+    ],
+)
+def test_losses_that_teach_nothing(sound: Subject, example: Any, change: Any, text: str) -> None:
+    class Other(example):
+        def loss(self, *given: Any) -> Any:
+            return change(super().loss(*given))
+
+    found = finding("loss", sound, Other)
+    assert found.state == "broken" and text in found.text
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("ids", {"utterances": lambda self, s: [3]}, "an item of utterances('train') is of type"),
+        (
+            "ids",
+            {"utterances": lambda self, s: [Utterance(1, Path("a"), 0.0, 1.0, {})]},
+            "the id of an item of utterances('train') is of type int; give text",
+        ),
+        ("learnt", {"learn": lambda self, u: ["a"]}, "learn() is of type list; give a dict"),
+        ("loss", {"build_head": lambda self, d, s: None}, "build_head() is None; give a torch.nn"),
+        ("loss", {"collate": lambda self, t: {"labels": [1]}}, "collate()['labels'] is of type"),
+        ("records", {"predict": lambda self, *given: "abc"}, "predict() is of type str; give a"),
+        ("records", {"predict": lambda self, *given: ["a"]}, "an item of predict() is of type str"),
+        ("score", {"refer": lambda self, p, u: None}, "refer() is None; give a dict"),
+        ("score", {"score": lambda self, r: 3.0}, "score() is of type float; give a dict"),
+        ("score", {"metrics": ["accuracy"]}, "metrics must name each metric as 'min' or 'max'"),
+    ],
+)
+def test_what_is_not_of_its_kind(
+    sound: Subject, example: Any, name: str, change: dict[str, Any], text: str
+) -> None:
+    found = finding(name, sound, type("Other", (example,), change))
     assert found.state == "broken" and text in found.text
 
 
@@ -253,6 +371,49 @@ def test_records(sound: Subject, example: Any, change: Any, text: str) -> None:
     assert found.state == "broken" and text in found.text
 
 
+def test_a_prediction_is_the_same_each_time(sound: Subject, example: Any) -> None:
+    class Dropping(example):
+        def predict(self, head: Any, features: Any, *given: Any) -> Any:
+            torch.nn.functional.dropout(features, 0.1)
+            return super().predict(head, features, *given)
+
+    assert "predict draws random numbers" in finding("records", sound, Dropping).text
+
+    class Counting(example):
+        calls = 0
+
+        def predict(self, *given: Any) -> Any:
+            self.calls += 1
+            return [{**record, "at": 1e9 + self.calls} for record in super().predict(*given)]
+
+    assert "the second time: keep no state" in finding("records", sound, Counting).text
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "what"),
+    [
+        ("loss", lambda head, features, batch: features.mul_(0.5), "features"),
+        ("loss", lambda head, features, batch: batch.targets["labels"].zero_(), "labels"),
+        ("predict", lambda head, features, batch: batch.utterances.clear(), "batch's utterances"),
+        (
+            "predict",
+            lambda head, features, batch: next(head.parameters()).data.add_(1.0),
+            "head's ",
+        ),
+    ],
+)
+def test_what_is_given_stays_as_it_is(
+    sound: Subject, example: Any, name: str, spoil: Any, what: str
+) -> None:
+    def spoiling(self: Any, head: Any, features: Any, lengths: Any, batch: Any) -> Any:
+        answer = getattr(example, name)(self, head, features, lengths, batch)
+        spoil(head, features, batch)
+        return answer
+
+    found = finding(f"{name} and inputs", sound, type("Other", (example,), {name: spoiling}))
+    assert found.state == "broken" and f"{name} changes the {what}" in found.text
+
+
 def test_neighbours_and_earlier_batches(sound: Subject, example: Any) -> None:
     class Counting(example):
         def predict(self, *given: Any) -> Any:
@@ -285,6 +446,13 @@ def test_predictions_that_need_labels_or_a_corpus(sound: Subject, example: Any) 
     found = finding("predict without labels", sound, Peeking)
     assert found.state == "broken" and "what `score` needs is added by `refer`" in found.text
 
+    class Naming(example):
+        def predict(self, *given: Any) -> Any:
+            return [{**record, "as": record["id"]} for record in super().predict(*given)]
+
+    found = finding("predict without labels", sound, Naming)
+    assert found.state == "broken" and "under another id and without labels" in found.text
+
     class Demanding(example):
         def collate(self, targets: Any) -> Any:
             return {"labels": torch.tensor([0 if each is None else each for each in targets])}
@@ -314,11 +482,19 @@ def test_predictions_that_need_labels_or_a_corpus(sound: Subject, example: Any) 
         ({"refer": lambda self, p, u: p.update(label=1) or p}, "refer changes the prediction"),
         ({"refer": lambda self, p, u: {**p, "id": "y", "label": 1}}, "refer gives id 'y' to"),
         ({"refer": lambda self, p, u: {**p, "label": {1}}}, "refer: the record of valid-00000"),
+        (
+            {"score": lambda self, r: {"accuracy": 1.0} if any(map(_popped, r)) else {}},
+            "score changes the records",
+        ),
     ],
 )
 def test_scores(sound: Subject, example: Any, change: dict[str, Any], text: str) -> None:
     found = finding("score", sound, type("Other", (example,), change))
     assert found.state == "broken" and text in found.text
+
+
+def _popped(record: Any) -> bool:
+    return record.pop("label", None) is not None
 
 
 def test_a_score_that_is_no_number(sound: Subject, example: Any) -> None:
@@ -341,6 +517,52 @@ def test_state_that_no_checkpoint_holds(sound: Subject, example: Any) -> None:
     found = finding("resume", sound, Counting)
     assert found.state == "broken"
     assert "after a resume in step 2 of 4" in found.text and "parameter or a buffer" in found.text
+
+
+def test_state_that_is_no_tensor(sound: Subject, example: Any) -> None:
+    class Extra(example):
+        def build_head(self, dim: int, stride: int) -> Any:
+            head = super().build_head(dim, stride)
+            kind = type(head)
+            head.__class__ = type("Extra", (kind,), {"get_extra_state": lambda self: {"a": 1}})
+            return head
+
+    assert "is of type dict: a checkpoint holds tensors" in finding("resume", sound, Extra).text
+
+
+def test_one_cause_is_one_finding(sound: Subject, example: Any) -> None:
+    class Nan(example):
+        def loss(self, *given: Any) -> Any:
+            terms = super().loss(*given)
+            return replace(terms, sum=terms.sum * torch.nan)
+
+    found = list(check(replace(sound, task_class=Nan)))
+    assert [f.rule for f in found if f.state == "broken"] == ["loss"]
+    skipped = {f.rule: f.text for f in found if f.state == "skipped"}
+    assert skipped["resume"] == "not looked at before 'loss' is kept"
+
+
+class Oops(Exception):
+    """An error of a task's own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (Oops, "Oops, without a word of why"),
+        (SystemExit, "SystemExit, without a word of why"),
+        (StopIteration("end"), "StopIteration: end"),
+        (DataError(""), "DataError, without a word of why"),
+    ],
+)
+def test_whatever_is_raised_is_told(sound: Subject, example: Any, error: Any, text: str) -> None:
+    class Other(example):
+        def loss(self, *given: Any) -> Any:
+            raise error
+
+    found = finding("loss", sound, Other, folder=Path(__file__).parent)
+    assert found.state == "broken"
+    assert found.text.startswith("test_rules.py, line ") and found.text.endswith(text)
 
 
 def test_a_mistake_is_found_with_its_line_and_spares_the_other_rules(
@@ -375,7 +597,11 @@ def test_a_mistake_is_found_with_its_line_and_spares_the_other_rules(
 def test_code_that_can_not_even_be_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, code: str, text: str
 ) -> None:
-    monkeypatch.setattr(new_task_module, "_make", lambda *given: None)
+    monkeypatch.setattr(
+        new_task_module,
+        "_data",
+        lambda *given: subprocess.CompletedProcess([], 0, '{"corpora": []}', ""),
+    )
     workspace = init_workspace(tmp_path / "workspace")
     new_task_module.new_task(workspace, "mine")
     (workspace.root / "tasks" / "mine" / file).write_text(code)

@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 from typer.testing import CliRunner
 
-from orchestra.cli.main import VERBS, build
+from orchestra.cli.main import VERBS, build, overview
 from tests.cli.conftest import Cli
 
 PROMISED = (
@@ -35,8 +35,14 @@ def test_all_verbs_are_there() -> None:
 
 
 @pytest.mark.parametrize("words", [(), *leaves()], ids=" ".join)
-def test_examples_come_first_then_options_then_exit_codes(words: tuple[str, ...]) -> None:
-    text = CliRunner().invoke(build(list(VERBS)), [*words, "--help"], prog_name="orchestra").stdout
+def test_examples_come_first_then_options_then_exit_codes(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "78")  # the runner draws two columns more than a terminal
+    app = build([words[0]]) if words else overview()
+    text = CliRunner().invoke(app, [*words, "--help"], prog_name="orchestra").stdout
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert "..." not in text.partition("Commands:")[2], "each first sentence is short enough"
     examples, options = text.index("Examples:"), text.index("Options:")
     assert f"orchestra {' '.join(words)}".strip() in text[examples:options]
     assert examples < options < text.index("Exit codes:")

@@ -84,6 +84,7 @@ def test_global_options_may_stand_anywhere() -> None:
     assert hoist(["x", "--", "--workspace", "W"]) == ["x", "--", "--workspace", "W"]
     assert verb_of(["--runs-dir", "ls", "--workspace=W", "show"]) == "show"
     assert verb_of(["--help"]) is None
+    assert verb_of(["--", "ls"]) == "ls"
     assert verb_of(["--runs-dir"]) is None
 
 

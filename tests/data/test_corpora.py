@@ -93,10 +93,8 @@ def test_rates_are_told_only_where_they_differ(
     assert not read_headers(paths)[1] and not capfd.readouterr().err
     soundfile.write(paths[1], np.zeros(441), 44_100)
     read_headers(paths)
-    assert (
-        f"1 of 2 recordings are not at 16000 Hz, so they are resampled when read: {paths[1]}"
-        in (capfd.readouterr().err)
-    )
+    told = f"1 of 2 recordings are not at 16000 Hz, so they are resampled when read: {paths[1]}"
+    assert told in capfd.readouterr().err
 
 
 def test_a_made_corpus_is_left_alone_and_another_seed_refused(

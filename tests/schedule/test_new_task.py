@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,16 +15,30 @@ from orchestra.tasks import discover
 from orchestra.wire.errors import ConflictError, OrchestraError, UsageError
 from orchestra.workspace import Workspace, init_workspace
 
+CORPORA = {
+    "digits": None,
+    "speech_commands": "ks",
+    "ks": "ks",  # as if it had one of its own name
+    "iemocap": "er",
+}
+"""Corpora, and whose they are."""
+
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """Without the tiny corpus: tests/cli/test_task.py has it made."""
-    monkeypatch.setattr(module, "_make", lambda *given: None)
+    """Without programs of the training plane: tests/cli/test_task.py has the corpus made."""
+
+    def data(program: str, *given: object) -> subprocess.CompletedProcess[str]:
+        corpora = [{"name": name, "task": task} for name, task in CORPORA.items()]
+        return subprocess.CompletedProcess([], 0, json.dumps({"corpora": corpora}), "")
+
+    monkeypatch.setattr(module, "_data", data)
     return init_workspace(tmp_path)
 
 
-def contents(root: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+def contents(root: Path) -> dict[str, bytes | None]:
+    """Files with what is in them, and folders."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
 
 
 def test_it_is_a_task_with_a_preset_and_a_test(workspace: Workspace) -> None:
@@ -50,9 +66,29 @@ def test_what_can_not_be_a_name(workspace: Workspace, name: str) -> None:
     assert contents(workspace.root) == before
 
 
-def test_a_corpus_that_orchestra_reads_itself(workspace: Workspace) -> None:
-    with pytest.raises(UsageError, match="'digits' is the name of a corpus"):
-        new_task(workspace, "digits")
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("My-Task", "my_task"), ("../mine", "mine"), ("class", "class_task"), ("a  b", "a_b")],
+)
+def test_a_name_that_can_be_had_is_told(workspace: Workspace, name: str, near: str) -> None:
+    with pytest.raises(UsageError, match=f"no word of Python's; '{near}' can$"):
+        new_task(workspace, name)
+    new_task(workspace, near)
+
+
+@pytest.mark.parametrize(
+    ("name", "whose"),
+    [
+        ("digits", "that orchestra reads"),
+        ("iemocap", "of task 'er'"),
+        ("speech_commands", "of task 'ks'"),  # another name of the task, too
+    ],
+)
+def test_a_corpus_that_is_there_is_not_hidden(workspace: Workspace, name: str, whose: str) -> None:
+    before = contents(workspace.root)
+    with pytest.raises(UsageError, match=f"'{name}' is the name of a corpus {whose}; name the"):
+        new_task(workspace, name)
+    assert contents(workspace.root) == before
 
 
 @pytest.mark.parametrize(
@@ -77,8 +113,8 @@ def test_a_name_that_differs_in_a_hyphen_is_taken(workspace: Workspace) -> None:
 
 
 def test_what_it_hides_is_said(workspace: Workspace) -> None:
-    (note,) = new_task(workspace, "speech_commands").notes
-    assert note == "'speech_commands' meant the task 'ks' here, and now means the new one"
+    (note,) = new_task(workspace, "emotion").notes
+    assert note == "'emotion' meant the task 'er' here, and now means the new one"
     assert new_task(workspace, "ks").notes == [
         "it hides the built-in task 'ks' in this workspace",
         "it hides the built-in preset 'ks' in this workspace",

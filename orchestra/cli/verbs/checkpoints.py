@@ -22,7 +22,7 @@ Verify = Annotated[
 def checkpoints(
     context: typer.Context, run: options.Run, json: options.Json = False, verify: Verify = False
 ) -> None:
-    """List a run's checkpoints: score, size, why each is kept, whether it is good.
+    """List a run's checkpoints: score, size, why each is kept.
 
     Those that failed verification (quarantined) and those that `resume --from` went back behind
     (superseded) follow; neither is ever loaded.

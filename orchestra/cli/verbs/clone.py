@@ -39,7 +39,7 @@ def clone(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Start a new run with the frozen config of another one, changed or not, and today's code.
+    """Start a new run with another one's config and today's code.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchestra.config.compose import Composed
     from orchestra.workspace import Workspace
 
-HELP = """Look at configs: composed, frozen, where a value came from, what keys there are.
+HELP = """Look at configs: values, where they came from, all keys.
 
 \b
 Examples:
@@ -38,7 +38,7 @@ def show(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Print a config as TOML: what `run TASK` would freeze, or what RUN has frozen.
+    """Print the config that `run TASK` would freeze or RUN has frozen.
 
     \b
     Examples:
@@ -66,7 +66,7 @@ def explain(
     set_: options.Sets = None,
     json: options.Json = False,
 ) -> None:
-    """Tell what a key means, its value, and every file or flag that set it.
+    """Tell what a key means, its value, and what has set it.
 
     \b
     Examples:
@@ -105,7 +105,7 @@ def schema(
     context: typer.Context,
     task: Annotated[str, typer.Argument(metavar="TASK", help="See `orchestra tasks`.")],
 ) -> None:
-    """Print the JSON Schema of a task's presets, for editors that complete TOML.
+    """Print the JSON Schema of a task's presets, for editors.
 
     \b
     Examples:

@@ -35,7 +35,7 @@ _COMMAND = "prepared_by"  # too long for a table
 
 
 def corpora(context: typer.Context, json: options.Json = False) -> None:
-    """List the corpora that `prepare` reads and `synth` makes, those of the tasks among them.
+    """List the corpora that `prepare` reads and `synth` makes.
 
     \b
     Examples:
@@ -54,7 +54,8 @@ def synth(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Make a corpus to try things out, in the real one's folder layout; no recordings needed.
+    """Make a corpus to try things out, in the real one's layout.
+    No recordings are needed.
 
     That of librispeech is spoken by eSpeak NG, those of tasks are tiny.
 
@@ -78,7 +79,7 @@ def prepare(
     force: Force = False,
     json: options.Json = False,
 ) -> None:
-    """Make manifests of a corpus on disk; every file is checked, what is missing is named.
+    """Make manifests of a corpus on disk, or name all that is wrong.
 
     \b
     Examples:
@@ -135,7 +136,8 @@ def import_(
     force: Force = False,
     json: options.Json = False,
 ) -> None:
-    """Make manifests of your own data; all that is wrong is named, and then nothing is written.
+    """Make manifests of your own data, or name all that is wrong.
+    Nothing is written then.
 
     A column called id, path, start, end, text, label or speaker is what it says; any other one is
     taken where an option names it. The same command again makes its manifests anew.
@@ -143,10 +145,10 @@ def import_(
     \b
     Examples:
       orchestra data import train.jsonl dev.jsonl --out data/mine
-      orchestra data import all.csv --out data/mine --path file --text sentence --split-column set
-      orchestra data import words.tsv --out data/words --split train --column accent=accents
-      orchestra data import nemo.jsonl --out data/mine --path audio_filepath --duration duration
-      orchestra data import kaldi/data/train kaldi/data/dev --out data/mine --audio-root kaldi
+      orchestra data import all.csv --out data/mine --split-column set
+      orchestra data import words.tsv --out data/words --column accent=accents
+      orchestra data import nemo.jsonl --out data/mine --path audio_filepath
+      orchestra data import kaldi/data/train --out data/mine --audio-root kaldi
     """
     named: dict[str, str | Path | None] = {
         "--id": id_,
@@ -175,7 +177,7 @@ def check(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Decode every recording of the manifests; corrupt ones are named.
+    """Decode every recording of the manifests, name what is corrupt.
 
     \b
     Examples:
@@ -199,7 +201,8 @@ def stats(
     seed: options.Seed = None,
     json: options.Json = False,
 ) -> None:
-    """Show how `run` with the same options would batch the training split; starts nothing.
+    """Show how `run` with the same options would make batches.
+    It starts nothing.
 
     \b
     Examples:

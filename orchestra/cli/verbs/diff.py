@@ -28,7 +28,7 @@ WholeCode = Annotated[bool, typer.Option("--code", help="The whole difference of
 def diff(
     context: typer.Context, runs: Runs, code: WholeCode = False, json: options.Json = False
 ) -> None:
-    """Show what differs between runs: config, commits and code, environment, data, scores.
+    """Show what differs between runs: config, code, data, scores.
 
     Config, environment and data: only what differs. Code and commits: from the first run to each
     of the others, as git keeps them, uncommitted changes included. `*` marks the best score.

@@ -28,12 +28,13 @@ def doctor(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Look at this machine and workspace: versions, GPUs, disk, registry, what may kill runs.
+    """Look for what may go wrong, here and on this machine.
+    Versions, GPUs, disk, registry, what may kill runs.
 
     \b
     Examples:
       orchestra doctor
-      orchestra doctor --gpus 4     an all-reduce, and a job started, killed, stopped, resumed
+      orchestra doctor --gpus 4     # a job started, killed, stopped, resumed
       orchestra doctor --json > for-the-bug-report.json
 
     --gpus works in a folder of its own, and leaves nothing behind. Exits with 1 if something is

@@ -30,15 +30,15 @@ def evaluate(
     detach: options.Detach = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Evaluate a checkpoint of a run on a split; the result is recorded with the run.
+    """Evaluate a checkpoint of a run on a split, and record it.
 
     \b
     Examples:
       orchestra eval @last --split test-clean
       orchestra eval h7k2 --split test-other --checkpoint 20000 --cpu --nproc 4
-      orchestra eval h7k2 --split test-clean --init-from k3vd    under h7k2's config and code
-      orchestra eval h7k2 --split test-other --after h7k2        when it is completed
-      orchestra eval h7k2 --split test-clean --set data.manifests=/corpora/mine/manifests
+      orchestra eval h7k2 --split test-clean --init-from k3vd   # h7k2's config
+      orchestra eval h7k2 --split test-other --after h7k2   # when completed
+      orchestra eval h7k2 --split dev --set data.manifests=/corpora/mine
 
     Same config and same code as the run, for weights from elsewhere (--init-from) too.
     The result does not depend on the number of ranks.

@@ -31,7 +31,8 @@ def events(
     ] = 30,
     json: options.Json = False,
 ) -> None:
-    """Print what happened: starts, restarts and why, checkpoints, ends; the newest last.
+    """Print what happened: starts, restarts and why, ends.
+    The newest last.
 
     With --follow --json each event is one line of JSON, printed when it happens.
 

@@ -23,14 +23,15 @@ def export(
     ] = "best",
     json: options.Json = False,
 ) -> NoReturn:
-    """Export the weights of a run: head (safetensors), config, and the upstream if it was tuned.
+    """Export the weights of a run: its head, and a tuned upstream.
+    In safetensors, with the config.
 
     \b
     Examples:
       orchestra export @last models/kws
       orchestra export h7k2 models/asr --checkpoint 20000
-      orchestra run ks --upstream models/asr/upstream    a tuned upstream, in another task
-      orchestra run asr --init-from models/asr           start from all of it
+      orchestra run ks --upstream models/asr/upstream   # the tuned upstream
+      orchestra run asr --init-from models/asr          # all of it
 
     DIR/upstream is a folder of transformers' save_pretrained. DIR appears whole or not at all.
     """

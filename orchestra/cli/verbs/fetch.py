@@ -26,7 +26,7 @@ def fetch(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Download a pretrained upstream now: verified, for runs without a network later.
+    """Download a pretrained upstream now, for runs without network.
 
     \b
     Examples:

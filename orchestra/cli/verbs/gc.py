@@ -21,7 +21,8 @@ def gc(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Remove code snapshots and git references that no run needs, and leftovers of crashes.
+    """Remove snapshots and git references that no run needs.
+    Leftovers of crashes go too.
 
     \b
     Examples:

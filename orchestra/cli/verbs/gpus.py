@@ -39,7 +39,8 @@ def gpus(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """The GPUs of this machine: who has them, memory, load, power, heat, processes, links.
+    """Show the GPUs of this machine: who has them, memory, load.
+    Power, heat, processes and links, too.
 
     \b
     Examples:

@@ -13,7 +13,9 @@ from orchestra.cli.output import emit, say
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made if it does not exist.")],
 ) -> None:
-    """Make a folder a workspace: tasks/, presets/, and runs/ kept out of git.
+    """Make a folder a workspace: tasks/, presets/, runs/.
+
+    What lies in runs/ stays out of git.
 
     \b
     Examples:

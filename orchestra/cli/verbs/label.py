@@ -28,14 +28,15 @@ def label(
     note: options.Note = None,
     json: options.Json = False,
 ) -> None:
-    """Rename a run, tag it, write a note to it; without options, print what it has.
+    """Rename a run, tag it, write a note to it.
+    Without options: print what it has.
 
     \b
     Examples:
       orchestra label h7k2 --name wavlm-final
       orchestra label @last --tag paper --tag table2 --untag draft
       orchestra label h7k2 --note 'lr too high, loss rises after 4k steps'
-      orchestra label h7k2 --note ''                             takes the note away
+      orchestra label h7k2 --note ''   # takes the note away
       orchestra ls tag:paper
 
     It may be at work meanwhile. The id, the folder and the frozen config stay as they are.

@@ -52,7 +52,8 @@ def logs(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document per line.")] = False,
 ) -> None:
-    """Print what the ranks and the launcher wrote; lines carry their rank's name.
+    """Print what the ranks and the launcher wrote.
+    Lines carry their rank's name.
 
     \b
     Examples:

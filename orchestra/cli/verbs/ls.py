@@ -52,7 +52,7 @@ def ls(
       orchestra ls --state running --state queued
       orchestra ls 'state:failed cfg.optim.lr>1e-4'
       orchestra ls 'wavlm not tag:draft created<3d' --sort best
-      orchestra ls tag:paper --columns id,name,best,cfg.optim.lr,eval.test-clean.wer
+      orchestra ls tag:paper --columns name,best,cfg.optim.lr,eval.test.wer
       orchestra ls --json | jq -r '.[] | select(.state == "failed") | .id'
 
     \b

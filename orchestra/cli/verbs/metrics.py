@@ -43,7 +43,7 @@ def metrics(
         ),
     ] = None,
 ) -> None:
-    """Print the newest value of each metric of a run, or the points of some.
+    """Print the newest values of a run's metrics, or the points.
 
     A point is superseded if a later attempt restarted before it. In JSON what is not finite is
     null; in CSV it is `nan` or `inf`. Times are Unix times.

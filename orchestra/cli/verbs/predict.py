@@ -51,7 +51,8 @@ def predict(
         Path | None, typer.Option(metavar="FILE", help="Write there, whole or not at all.")
     ] = None,
 ) -> NoReturn:
-    """Predict recordings of any rate and number of channels: one JSON object per line.
+    """Predict any recordings, as one JSON object per line.
+    Any rate, format and number of channels will do.
 
     The same audio gets what `eval` gives for it. RUN may be a run or the folder of an export.
     A folder means all audio files below it; an id is the path without its suffix.
@@ -62,7 +63,7 @@ def predict(
       orchestra predict h7k2 recordings/ --out predictions.jsonl
       find /corpora -name '*.flac' | orchestra predict h7k2 -
       orchestra predict ./models/kws a.wav b.mp3 --gpu any
-      orchestra predict h7k2 --split test | orchestra score h7k2 --refs manifests/test.jsonl
+      orchestra predict h7k2 --split test | orchestra score h7k2 --refs t.jsonl
 
     Unless told otherwise, nothing is predicted if any file can't be read: all are named. With -,
     each path is answered as it comes, with {"id", "path", "error"} where there is no prediction;

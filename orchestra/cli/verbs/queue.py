@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def queue(context: typer.Context, json: options.Json = False) -> None:
-    """What waits, in the order in which it will start, and for what.
+    """Show what waits, in the order of starting, and for what.
 
     \b
     Examples:

@@ -22,7 +22,8 @@ def reap(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Kill processes that dead runs of yours left behind; list what else looks orphaned on GPUs.
+    """Kill processes that dead runs of yours left behind.
+    What else looks orphaned on GPUs is listed.
 
     \b
     Examples:

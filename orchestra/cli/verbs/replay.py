@@ -25,7 +25,7 @@ def replay(
     ] = None,
     json: options.Json = False,
 ) -> NoReturn:
-    """Take the step of a bug capsule again: which utterance, which tensor, which line of code.
+    """Take a failed step again, name the utterance and the line.
 
     A step with an exception, or with a loss or gradient that is not finite, leaves a capsule in
     the run's folder: its batches and the weights it began with. They are replayed in one process

@@ -30,7 +30,8 @@ def resume(
     detach: options.Detach = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Continue a run that failed, was stopped or preempted, or completed too few steps.
+    """Continue a run that failed, was stopped or was too short.
+    A preempted one too.
 
     \b
     Examples:

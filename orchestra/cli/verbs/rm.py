@@ -22,7 +22,8 @@ def rm(
     run: options.Run,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
-    """Delete a run: its folder with all checkpoints, its registry row, its git references.
+    """Delete a run with its folder and all its checkpoints.
+    Its registry row and its git references go too.
 
     Of a parent run: all its members.
 

@@ -55,18 +55,19 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a task: snapshot the code, pick devices, supervise, restart, evaluate.
+    """Train a task: snapshot, supervise, restart, evaluate.
+    The code is that of now, devices are picked.
 
     \b
     Examples:
       orchestra run asr --upstream wavlm --gpus 4
       orchestra run asr --preset asr-demo --cpu --nproc 2
-      orchestra run asr -p asr -p debug --set optim.lr=3e-4 --set data.root=/corpora/LibriSpeech
+      orchestra run asr -p asr -p debug -s optim.lr=3e-4 -s data.root=/corpora/L
       orchestra run asr --gpu-ids 2,3 --name wavlm-probe --detach
       orchestra run asr -p asr --init-from h7k2 --set 'init.parts=["upstream"]'
       orchestra run example --cpu --dry-run
       orchestra run asr -p asr --init-from first --after first --gpus 4
-      orchestra run asr -p asr --name nightly --or-resume        again and again, from cron
+      orchestra run asr -p asr --name nightly --or-resume       # from cron
       id=$(orchestra run asr -q --detach) && orchestra wait "$id"
 
     The run goes on if this terminal is closed. Ctrl-C asks: detach, or stop. Where there is no

@@ -36,7 +36,7 @@ def score(
     ] = False,
     json: options.Json = False,
 ) -> NoReturn:
-    """Score predictions against references, by the metrics of the run's task.
+    """Score predictions against references, as the run's task does.
 
     FILE has a row per recording: `id` or `path`, and the labels under their names in the task's
     manifests, such as `text` or `label`. Cells of CSV are text. Refused where a prediction or a
@@ -45,8 +45,8 @@ def score(
     \b
     Examples:
       orchestra predict h7k2 recordings/ | orchestra score h7k2 --refs refs.csv
-      orchestra score h7k2 --refs manifests/test.jsonl --predictions predictions.jsonl --by path
-      orchestra score ./models/kws --refs refs.jsonl --predictions p.jsonl --partial --json
+      orchestra score h7k2 --refs test.jsonl --predictions p.jsonl --by path
+      orchestra score ./models/kws --refs r.csv --predictions p.jsonl --partial
     """
     import os
 

@@ -12,7 +12,7 @@ from orchestra.cli.output import emit, say
 if TYPE_CHECKING:
     from orchestra.schedule.service import Done
 
-HELP = """Go on with unfinished runs after a reboot, by a systemd unit of your own.
+HELP = """Go on with unfinished runs after a reboot, through systemd.
 
 \b
 Examples:
@@ -25,7 +25,7 @@ def install(
     context: typer.Context,
     print_: Annotated[bool, typer.Option("--print", help="Show the unit, write nothing.")] = False,
 ) -> None:
-    """Write and enable a systemd user unit that calls `orchestra up` for this workspace at boot.
+    """Write and enable a systemd user unit that calls `up` at boot.
 
     \b
     Examples:

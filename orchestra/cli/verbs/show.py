@@ -23,13 +23,13 @@ _EVENT_COLUMNS = 70
 
 
 def show(context: typer.Context, run: options.Run, json: options.Json = False) -> None:
-    """Show one run: state, why attempts failed, progress, checkpoints, scores, events, folders.
+    """Show one run: state, why it failed, progress, scores.
 
     \b
     Examples:
       orchestra show @last
       orchestra show asr-wavlm-h7k2 --json | jq .evaluations
-      orchestra show @last --json | jq '.attempts[].failure | select(.) | .cause, .sentence'
+      orchestra show @last --json | jq '.attempts[].failure | select(.) | .cause'
     """
     from orchestra.registry.store import open_registry
     from orchestra.schedule.describe import describe

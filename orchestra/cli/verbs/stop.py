@@ -16,7 +16,8 @@ def stop(
     run: options.Run,
     now: Annotated[bool, typer.Option("--now", help="Kill it: no last checkpoint.")] = False,
 ) -> None:
-    """Stop a run: it saves a checkpoint and ends, or is killed after launch.grace_s seconds.
+    """Stop a run: it saves a checkpoint and ends.
+    After launch.grace_s seconds it is killed.
 
     \b
     Examples:

@@ -12,7 +12,7 @@ from orchestra.cli.context import workspace_of
 from orchestra.cli.output import emit, emit_json, say, table
 from orchestra.cli.program import run_program
 
-HELP = """Make a task of your own, and check that it keeps the contract of tasks.
+HELP = """Make a task of your own, check that it keeps the contract.
 
 \b
 Examples:
@@ -28,9 +28,10 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits and _.")],
     json: options.Json = False,
 ) -> None:
-    """Make tasks/NAME, presets/NAME.toml, tests/tasks/test_NAME.py and a tiny corpus in data/NAME.
+    """Make a task that runs, its preset, its test and a tiny corpus.
 
-    It is a working classification of recordings: it runs and its test passes as they are.
+    Written are tasks/NAME, presets/NAME.toml, tests/tasks/test_NAME.py and data/NAME: a working
+    classification of recordings, to be changed into what you want.
 
     \b
     Examples:
@@ -65,16 +66,18 @@ def check(
     set_: options.Sets = None,
     json: options.Json = False,
 ) -> NoReturn:
-    """Hold a task against the contract: what every run of it relies on, rule by rule.
+    """Hold a task against the contract that runs rely on.
 
-    Ids, waveforms, loss, predictions, score, ranks, resume: on a few utterances of its tiny corpus
-    (tiny.py), or of data that a preset or --set name. Exits with 1 if a rule is broken.
+    Ids, waveforms, loss, predictions, score, ranks, resume: on a few utterances and in a few steps,
+    on the CPU, of its tiny corpus (tiny.py), or of data that a preset or --set name. `processes`
+    starts two ranks as torchrun would; all other rules look at one process. What shows only after
+    many steps or in rare utterances is not found. Exits with 1 if a rule is broken.
 
     \b
     Examples:
       orchestra task check mine
-      orchestra task check asr --set data.manifests=data/digits/manifests -p digits
-      orchestra task check mine --json | jq '.findings[] | select(.state == "broken")'
+      orchestra task check asr -p digits --set data.manifests=data/digits
+      orchestra task check mine --json | jq '.findings[] | .rule, .state'
     """
     from tempfile import TemporaryDirectory
 

@@ -27,7 +27,8 @@ def tensorboard(
         str, typer.Option(metavar="ADDRESS", help="Where it listens; default: this machine alone.")
     ] = "localhost",
 ) -> None:
-    """Start TensorBoard on some runs, in the foreground; Ctrl-C ends it and leaves nothing.
+    """Start TensorBoard on some runs, until Ctrl-C.
+    It leaves nothing.
 
     Each attempt is a run of its own in it, named NAME/attempt-N. It prints its address.
 

@@ -23,13 +23,14 @@ def tui(
         int | None, typer.Option(min=1, max=65535, metavar="N", help="Of --web; default: any.")
     ] = None,
 ) -> None:
-    """Watch all runs on one screen: states, curves, logs, GPUs; stop, resume, compare them.
+    """Watch all runs on one screen, and act on them.
+    States, curves, logs, GPUs; stop, resume, compare.
 
     \b
     Examples:
       orchestra tui
       orchestra tui --readonly
-      orchestra tui --web --port 8000    and on your laptop: ssh -L 8000:127.0.0.1:8000 BOX
+      orchestra tui --web --port 8000   # then: ssh -L 8000:127.0.0.1:8000 BOX
 
     ? lists the keys. Leaving stops no run. --web listens on 127.0.0.1 alone and prints a URL that
     opens it for one browser, once.

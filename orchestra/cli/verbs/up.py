@@ -14,7 +14,8 @@ def up(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
 ) -> None:
-    """Go on with all that this machine was doing: after a reboot, a crash, a preemption.
+    """Go on with all unfinished work, as after a reboot.
+    After a crash and a preemption, too.
 
     \b
     Examples:

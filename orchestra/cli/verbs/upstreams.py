@@ -15,16 +15,17 @@ from orchestra.wire.errors import NotFoundError
 
 
 def upstreams(context: typer.Context, json: options.Json = False) -> None:
-    """List the upstreams known by name and the workspace's own; hub ids and folders work too.
+    """List the upstreams known by name and the workspace's own.
+    Hub ids, URLs and folders work too.
 
     \b
     Examples:
       orchestra upstreams
-      orchestra upstreams --json                     (with families, aliases, what shadows)
+      orchestra upstreams --json              # with families, aliases, what shadows
       orchestra run asr --upstream hubert_large_ll60k
       orchestra run asr --upstream facebook/wav2vec2-base
-      orchestra run asr --upstream /models/mine      (written by save_pretrained)
-      orchestra run asr --upstream mine              (the class in upstreams/mine.py)
+      orchestra run asr --upstream /models/m  # written by save_pretrained
+      orchestra run asr --upstream mine       # the class in upstreams/mine.py
     """
     from orchestra.config.upstream_table import BY_ALIAS
 

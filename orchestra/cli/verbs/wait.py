@@ -21,7 +21,8 @@ def wait(
         float | None, typer.Option(min=0, metavar="SECONDS", help="Exit 5 after so long.")
     ] = None,
 ) -> None:
-    """Wait until a run and its evaluations have ended; print the run's state.
+    """Wait until a run and its evaluations have ended.
+    It prints the run's state then.
 
     \b
     Examples:
