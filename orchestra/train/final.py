@@ -18,7 +18,7 @@ from orchestra.train.rendezvous import Exchange
 from orchestra.train.saving import best_first
 from orchestra.train.session import Session
 from orchestra.train.silence import tell_silence
-from orchestra.train.weights import read_weights_from
+from orchestra.train.weights import read_trained
 from orchestra.wire import checkpoints, weights
 from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import NotFoundError
@@ -62,7 +62,7 @@ def evaluate_tests(
     """
     session.pulse.beat(step, Phase.INIT)
     subject = _subject(session, _best_good(session, step), step)
-    model.load_saved_state(read_weights_from(subject.folder, model))
+    model.load_saved_state(read_trained(subject.folder, model))
     for split in splits:
         own = _own_number(session, split.name, subject) if session.ranks.is_first else 0
         number = session.ranks.from_first(own)
@@ -88,7 +88,7 @@ def evaluate_job(session: Session) -> None:
     model = build_model(session.config, session.task).to(session.ranks.device)
     subject = replace(_subject(session, spec.checkpoint, 0), source=spec.source)
     _require_same(spec, subject)
-    model.load_saved_state(read_weights_from(subject.folder, model))
+    model.load_saved_state(read_trained(subject.folder, model))
     session.pulse.beat(0, Phase.INIT)
     split = load_split(session.task, spec.split, session.config)
     features = open_features(session, model, lambda: subject.step)

@@ -24,7 +24,12 @@ from orchestra.train.session import Session
 from orchestra.train.step import Stepper, Taken, wrap
 from orchestra.train.training_data import TrainingData
 from orchestra.train.warmup import Warm, warm_up
-from orchestra.train.weights import load_initial
+from orchestra.train.weights import (
+    UPSTREAM,
+    frozen_hashes,
+    load_initial,
+    require_same_upstream,
+)
 from orchestra.wire.heartbeat import Phase
 
 _SLOWER = 5.0
@@ -117,12 +122,21 @@ class Learner:
         return Contents(
             self.model.saved_state(),
             optimizer_tensors(self.optimizer, self.model),
-            {**to_document(progress, fingerprint), "learnt": self._learnt},
+            {
+                **to_document(progress, fingerprint),
+                "learnt": self._learnt,
+                UPSTREAM: frozen_hashes(self.model.upstream),
+            },
             self.average.tensors(),
         )
 
     def load(self, contents: Contents) -> None:
-        """Put the tensors of a checkpoint back (UsageError: they are of another model)."""
+        """Put the tensors of a checkpoint back.
+
+        Raises:
+            UsageError: they are of another model, or were trained on another frozen upstream.
+        """
+        require_same_upstream(contents.state.get(UPSTREAM, {}), self.model)
         self.model.load_saved_state(contents.model)
         load_optimizer(self.optimizer, self.model, contents.optimizer)
         self.average.load(contents.average)

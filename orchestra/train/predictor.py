@@ -26,7 +26,7 @@ from orchestra.train.memory import enough_memory
 from orchestra.train.model import SpeechModel, build_model
 from orchestra.train.precision import autocast, set_determinism
 from orchestra.train.seeds import reseed
-from orchestra.train.weights import UPSTREAM, read_weights_from
+from orchestra.train.weights import UPSTREAM, read_trained
 from orchestra.wire import weights
 from orchestra.wire.errors import DataError, OutOfMemoryError
 from orchestra.wire.manifest import Utterance
@@ -135,7 +135,7 @@ def load_predictor(
     task = info.task_class()(config.task, config.data)
     task.recall(learnt.of_weights(folder) or {})
     model = build_model(_with_own_upstream(config, folder), task)
-    model.load_saved_state(read_weights_from(folder, model))
+    model.load_saved_state(read_trained(folder, model))
     if seconds is None:
         seconds = config.batch.eval_seconds or config.batch.max_micro_seconds
     return Predictor(config, task, model, device, seconds)

@@ -22,9 +22,11 @@ from orchestra.train.fit import below, fitting_parts, lies_in, misfits, shortene
 from orchestra.train.model import SpeechModel
 from orchestra.train.session import Session
 from orchestra.train.tensor_file import load
+from orchestra.upstreams.base import Upstream
 from orchestra.wire import weights
 from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import UsageError
+from orchestra.wire.files import read_json
 from orchestra.wire.heartbeat import Phase
 
 log = logging.getLogger("orchestra")
@@ -32,6 +34,7 @@ log = logging.getLogger("orchestra")
 HEAD = "head.safetensors"
 UPSTREAM = "upstream"
 HEAD_PART = "head"
+_HASH = "_sha256"
 _UPSTREAM_MODEL = "upstream.model."
 """What the names in an exported upstream's files lack."""
 
@@ -100,6 +103,43 @@ def put(init: InitConfig, given: dict[str, Tensor], model: SpeechModel) -> None:
     model.load_saved_state({**own, **below(given, init.parts)} if init.parts else given)
 
 
+def frozen_hashes(upstream: Upstream) -> dict[str, str]:
+    """What tells the weights of a frozen upstream from others; a tuned one's are the run's own."""
+    if upstream.trainable:
+        return {}
+    return {key: said for key, said in upstream.identity().items() if key.endswith(_HASH)}
+
+
+def require_same_upstream(trained_with: Mapping[str, str], model: SpeechModel) -> None:
+    """What a folder holds can change; what was trained on it must not go on with something else.
+
+    Args:
+        trained_with: `frozen_hashes` as a checkpoint has them, {} if it is of an older version.
+
+    Raises:
+        UsageError: the model's frozen upstream is another one.
+    """
+    own = frozen_hashes(model.upstream)
+    for key, sha256 in trained_with.items():
+        if own and own.get(key) != sha256:
+            raise UsageError(
+                f"{key.removesuffix(_HASH)} of the upstream, {model.upstream.identity()['source']},"
+                f" is not what this run was trained with (sha256 {sha256}): put that back, or "
+                "start a new run"
+            )
+
+
+def read_trained(folder: Path, model: SpeechModel) -> dict[str, Tensor]:
+    """`read_weights_from` for the run that they are of.
+
+    Raises:
+        BadCheckpointError: a file can't be read.
+        UsageError: the upstream is not the one that they were trained with.
+    """
+    require_same_upstream(_trained_with(folder), model)
+    return read_weights_from(folder, model)
+
+
 def read_weights_from(folder: Path, model: SpeechModel) -> dict[str, Tensor]:
     """All tensors that a checkpoint or an export folder has for `model`, named as it names them.
 
@@ -111,6 +151,15 @@ def read_weights_from(folder: Path, model: SpeechModel) -> dict[str, Tensor]:
     if weights.is_export(folder):
         return _read_export(folder, model.saved_state().keys())
     return checkpoint.read_weights(folder)
+
+
+def _trained_with(folder: Path) -> dict[str, str]:
+    path = folder / (weights.EXPORT if weights.is_export(folder) else checkpoint.STATE)
+    try:
+        said = read_json(path).get(UPSTREAM, {})
+    except OSError as error:
+        raise BadCheckpointError(f"cannot read {path}: {error}") from error
+    return {key: sha256 for key, sha256 in said.items() if key.endswith(_HASH)}
 
 
 def _read_export(folder: Path, own: Collection[str]) -> dict[str, Tensor]:

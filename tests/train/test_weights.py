@@ -13,7 +13,7 @@ from torch import Tensor
 
 from orchestra.config.frozen import dump, load, validate
 from orchestra.train.model import SpeechModel
-from orchestra.train.weights import load_initial, read_weights_from
+from orchestra.train.weights import load_initial, read_trained, read_weights_from
 from orchestra.wire import weights
 from orchestra.wire.checkpoints import BadCheckpointError
 from orchestra.wire.errors import UsageError
@@ -218,3 +218,44 @@ def test_a_run_that_has_a_checkpoint_needs_them_no_more(source: Job, tmp_path: P
     shutil.rmtree(job.run.init)
     run_here(job, 2)
     assert Result.read(job.attempt(2)) == Result("completed", 12)
+
+
+def frozen_job(folder: Path, source: Path) -> Job:
+    upstream = {"kind": "huggingface", "name": "tiny", "source": str(source)}
+    return write_job(folder, upstream=upstream)
+
+
+def alter(source: Path) -> None:
+    """Another model in the same folder, of the same shape."""
+    path = source / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({name: 2 * tensor for name, tensor in tensors.items()}, path)
+
+
+def test_a_frozen_upstream_that_has_changed_is_refused(
+    save_model: SaveModel, tmp_path: Path
+) -> None:
+    model = save_model("wav2vec2")
+    job = frozen_job(tmp_path / "run", model)
+    StopFlag(0.0, 30.0).write(job)
+    run_here(job)
+    job.stop.unlink()
+    (folder,) = job.run.checkpoints.glob("step-*")
+    assert read_trained(folder, model_of(job))
+    alter(model)
+    with pytest.raises(UsageError, match=f"weights of the upstream, {model}, is not what"):
+        run_here(job, 2)
+    with pytest.raises(UsageError, match="put that back, or start a new run"):
+        read_trained(folder, model_of(job))
+    assert read_weights_from(folder, model_of(job)), "another run may start from them"
+
+
+def test_an_export_knows_its_frozen_upstream(save_model: SaveModel, tmp_path: Path) -> None:
+    model = save_model("wav2vec2")
+    job = frozen_job(tmp_path / "run", model)
+    trained(job)
+    export_of(job, tmp_path / "out")
+    assert read_trained(tmp_path / "out", model_of(job))
+    alter(model)
+    with pytest.raises(UsageError, match="is not what this run was trained with"):
+        read_trained(tmp_path / "out", model_of(job))
