@@ -11,7 +11,7 @@ import signal
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from orchestra.supervise.failure import FATAL, Blame, Evidence, Failure, blame
+from orchestra.supervise.failure import FATAL, Blame, Evidence, Failure, blame, tells_itself
 from orchestra.supervise.hang import Stall
 from orchestra.supervise.reaper import ExitStatus
 from orchestra.wire.capsules import capsules_in, read_document, what_happened
@@ -129,6 +129,9 @@ def _first(
 ) -> RankFailure | None:
     """The failure that the others follow from."""
     seen = next((failure for failure in failures if failure.pid == first_dead), None)
+    if seen is not None and seen.signal == signal.SIGKILL:
+        # A rank that fails in its first moments may not be known yet; torchrun then kills others.
+        seen = next(filter(tells_itself, failures), seen)
     if seen is not None and blame(seen) <= Blame.WAITED:  # the supervisor then killed the others
         failures = [each for each in failures if each is seen or each.signal != signal.SIGKILL]
     least = min(map(blame, failures), default=Blame.OWN)

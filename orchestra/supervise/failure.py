@@ -234,6 +234,11 @@ def blame(failure: RankFailure) -> Blame:
     return Blame.WAITED if waited else Blame.OWN
 
 
+def tells_itself(failure: RankFailure) -> bool:
+    """Whether its exit code says what was wrong: no death of a peer brings that about."""
+    return failure.exit_code in _BY_CODE
+
+
 def _hang(evidence: Evidence) -> Failure:
     stacks = f"; stacks in {evidence.stacks}" if evidence.stacks else ""
     return Failure(Cause.HANG, f"{evidence.hang}{stacks}", said=Cause.HANG.value)
@@ -256,7 +261,7 @@ def _of_rank(evidence: Evidence, died: RankFailure) -> Failure:
     if evidence.capsule:
         replay = f"`orchestra replay {evidence.run}`"
         sentence += f"; {replay} shows more (capsule {evidence.capsule})"
-    told = died.exit_code in _BY_CODE
+    told = tells_itself(died)
     return Failure(
         _BY_CODE[ExitCode(died.exit_code)] if told else _by_message(words) or Cause.CRASH,
         sentence,

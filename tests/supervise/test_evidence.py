@@ -86,6 +86,9 @@ def test_the_rank_seen_dying_first_is_the_cause(attempt: AttemptFolder) -> None:
         ([{"signal": KILLED}, {"message": "KeyError: 'x'"}], 1, 1),
         ([{"signal": KILLED}, {"message": PORT_TAKEN}], 1, 1),
         ([{"signal": KILLED}, {"message": RECEIVE_TIMED_OUT}], 1, 1),
+        # ... or by torchrun, after a death too early to be seen
+        ([{"signal": KILLED}, {"exit_code": ExitCode.BAD_DATA, "message": "DataError: x"}], 0, 1),
+        ([{"signal": KILLED}, {"message": "KeyError: 'x'"}], 0, 0),
         # waiting for a rank that is gone, or was never there
         ([{"message": RECEIVE_TIMED_OUT}, {"message": "ValueError: boom"}], 0, 1),
         ([{"message": PORT_TAKEN}, {"message": "ImportError: x"}], 0, 1),
