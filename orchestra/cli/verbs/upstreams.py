@@ -21,7 +21,7 @@ def upstreams(context: typer.Context, json: options.Json = False) -> None:
     \b
     Examples:
       orchestra upstreams
-      orchestra upstreams --json              # with families, aliases, what shadows
+      orchestra upstreams --json              # with families, aliases, folders
       orchestra run asr --upstream hubert_large_ll60k
       orchestra run asr --upstream facebook/wav2vec2-base
       orchestra run asr --upstream /models/m  # written by save_pretrained
