@@ -18,6 +18,7 @@ from orchestra.data.batches import MicroBatch
 from orchestra.data.feature_file import Entry
 from orchestra.data.feature_store import FeatureStore, Found
 from orchestra.data.keyed import keyed
+from orchestra.data.workers import WorkerContext
 from orchestra.tasks import Batch, Task
 from orchestra.wire.errors import DataError
 from orchestra.wire.lifeline import die_with_parent
@@ -75,7 +76,7 @@ class Loader:
             num_workers=self._workers,
             prefetch_factor=PREFETCH if self._workers else None,
             worker_init_fn=_start_worker,
-            multiprocessing_context="fork" if self._workers else None,
+            multiprocessing_context=WorkerContext() if self._workers else None,
             generator=torch.Generator(),
         )
         for answer in loader:
