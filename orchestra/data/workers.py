@@ -39,7 +39,7 @@ class Worker(ForkProcess):
             try:
                 forked = Popen(process_obj)
                 os.close(process_obj._sign)
-                if select.select([sign], [], [], patience_s)[0]:
+                if _is_given(sign, patience_s):
                     return forked
             finally:
                 os.close(sign)
@@ -51,6 +51,13 @@ class Worker(ForkProcess):
             f"{len(PATIENCE_S)} tries: is this machine overloaded? Read in the rank itself with "
             "--set data.workers=0"
         )
+
+
+def _is_given(sign: int, patience_s: float) -> bool:
+    """Also where the worker has died since: that is seen when it is asked for something."""
+    given = select.poll()  # takes any descriptor: select ends at 1,023, which many batches pass
+    given.register(sign, select.POLLIN)
+    return bool(given.poll(1000 * patience_s))
 
 
 class WorkerContext(ForkContext):
