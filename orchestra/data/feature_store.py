@@ -236,7 +236,8 @@ class _Writer:
         return ""
 
     def _place(self, path: Path, parts: _Parts) -> None:
-        temporary = self._folder / NEW / marked(path.name)
+        kind = path.parents[1].name  # another kind's entry of the same audio has the same name
+        temporary = self._folder / NEW / marked(f"{kind}-{path.name}")
         try:
             with temporary.open("wb") as file:
                 for part in parts:

@@ -1,10 +1,11 @@
 """Loader workers that are sure to have begun. For torch's DataLoader, as its context.
 
-A rank has threads of C++ (gloo's, NCCL's, autograd's). Where one of them asks for the GIL in the
-very moment of a fork, the child of CPython before 3.12 waits for ever for a lock that nobody in it
-holds, before its first line of Python; the rank would then wait for the worker. In a loop of
-validations on three ranks that took a few hundred forks. So each worker gives a sign of life, and
-one that gives none is killed and forked again: it has done nothing yet.
+A rank has threads of C++ (gloo's, NCCL's, autograd's). Where a thread's state is made or dropped,
+as when such a thread asks for the GIL, in the very moment of a fork, the child of CPython 3.11
+waits for ever for a lock that nobody in it holds, before its first line of Python; the rank would
+then wait for the worker. In a loop of validations on three ranks that took a few hundred forks. So
+each worker gives a sign of life, and one that gives none is killed and forked again: it has done
+nothing yet.
 """
 
 from __future__ import annotations
